@@ -1,0 +1,21 @@
+"""The map of the house. Anyone can name the file of any line from this list.
+
+| room             | what it does                                                            |
+|------------------|-------------------------------------------------------------------------|
+| `models.py`      | the nouns: frozen dataclasses that the rooms pass to each other         |
+| `errors.py`      | the error tree, drawn in its docstring                                  |
+| `settings.py`    | the `INGEST_*` environment, read once and checked                       |
+| `sources.py`     | a source URL -> its files; a file -> a stream of bytes                  |
+| `planning.py`    | predicted costs + a budget -> batches; pure arithmetic                  |
+| `memory.py`      | limits and peaks of memory, kernel limits, room for a batch             |
+| `parsing/`       | bytes -> pages, one module per family of formats; the sandbox they run in |
+| `chunking.py`    | pages -> chunks                                                         |
+| `embedding.py`   | texts -> vectors                                                        |
+| `store/`         | the only room that speaks SQL: server, schema, ledger, vectors, search  |
+| `defs/`          | the only room that knows Dagster: assets, checks, automation, launcher  |
+| `definitions.py` | composition: builds the `dg.Definitions`                                |
+| `cli.py`         | the `ingest` command                                                    |
+
+Imports point one way: `cli, definitions -> defs -> stages -> the rooms -> settings -> models, errors`.
+The rooms do not import each other; they meet in `stages/`. This module imports nothing.
+"""

@@ -1,0 +1,154 @@
+"""Errors are types. The tree:
+
+IngestError
+├── ConfigurationError            one clear line at start, exit 2
+│   ├── BadSetting
+│   └── ModelMismatch
+├── PermanentError                the file will fail again until the file or a setting changes
+│   ├── UnreadableDocument        damaged, or not what it claims to be
+│   ├── UnsupportedFormat
+│   ├── EncryptedDocument
+│   ├── NoText                    opened well, but holds no text (a scan, an empty file)
+│   ├── FileTooLarge
+│   ├── TooManyPages
+│   ├── LinkLeavesSource
+│   ├── FileNeedsMoreMemory       refused before parsing: no batch can hold it
+│   ├── ParserOutOfMemory         the parser's child reached its kernel limit
+│   ├── ParserTimedOut
+│   ├── ParserCrashed
+│   └── KilledRepeatedly          three runs were killed while this file was open
+└── TransientError                a retry may help
+    ├── StoreUnavailable
+    ├── SourceUnavailable
+    ├── ParserUnavailable         the parser's child cannot even start
+    ├── FileChanged               its bytes are no longer those that the batch was sealed with
+    └── FileVanished
+
+Facts are attributes; the message names the file, what happened, and what to do.
+"""
+
+from __future__ import annotations
+
+
+class IngestError(Exception):
+    """Everything that this package raises on purpose."""
+
+    retryable = False
+
+    @property
+    def reason(self) -> str:
+        """The type's name: what the ledger, the UI and `ingest files` call it."""
+        return type(self).__name__
+
+
+class ConfigurationError(IngestError):
+    """A setting or the machine does not allow a start."""
+
+
+class BadSetting(ConfigurationError):
+    """An `INGEST_*` variable has a value that cannot be used."""
+
+    def __init__(self, variable: str, value: str, expected: str) -> None:
+        self.variable, self.value, self.expected = variable, value, expected
+        super().__init__(f"{variable}={value!r}: expected {expected}")
+
+
+class ModelMismatch(ConfigurationError):
+    """The weights on disk are not the ones that the package is known to carry."""
+
+    def __init__(self, model: str, found: str, expected: str) -> None:
+        self.model, self.found, self.expected = model, found, expected
+        super().__init__(
+            f"{model}: weights have SHA-256 {found[:12]}…, expected {expected[:12]}…; reinstall the model package"
+        )
+
+
+class PermanentError(IngestError):
+    """The same file under the same settings would fail again."""
+
+
+class UnreadableDocument(PermanentError):
+    """Damaged, or not what it claims to be."""
+
+
+class UnsupportedFormat(PermanentError):
+    """No parser for this type of file."""
+
+
+class EncryptedDocument(PermanentError):
+    """The document needs a password."""
+
+
+class NoText(PermanentError):
+    """Opened well, but there is no text in it."""
+
+
+class FileTooLarge(PermanentError):
+    """Larger than `INGEST_MAX_FILE_SIZE`."""
+
+
+class TooManyPages(PermanentError):
+    """More pages than `INGEST_MAX_PAGES`."""
+
+
+class LinkLeavesSource(PermanentError):
+    """A symbolic link that points outside its source is never followed."""
+
+
+class FileNeedsMoreMemory(PermanentError):
+    """No batch within the run budget can hold this file."""
+
+
+class ParserOutOfMemory(PermanentError):
+    """The parser's child process reached its kernel limit."""
+
+
+class ParserTimedOut(PermanentError):
+    """The parser's child process passed its deadline."""
+
+
+class ParserCrashed(PermanentError):
+    """The parser's child process died, or said something that is not in the protocol."""
+
+
+class KilledRepeatedly(PermanentError):
+    """Runs kept being killed while this file was open."""
+
+
+class TransientError(IngestError):
+    """Something outside the file; a retry may help."""
+
+    retryable = True
+
+
+class StoreUnavailable(TransientError):
+    """Postgres cannot be reached, or went away."""
+
+
+class SourceUnavailable(TransientError):
+    """The source cannot be listed."""
+
+
+class ParserUnavailable(TransientError):
+    """The parser's child process cannot start: no file's fault."""
+
+
+class FileChanged(TransientError):
+    """The bytes are no longer those that the batch was sealed with; the next catalog takes them up."""
+
+
+class FileVanished(TransientError):
+    """The file was there when the catalog looked; the next catalog settles it."""
+
+
+def error_named(reason: str) -> type[IngestError]:
+    """The error type with this name, for a reason that crossed a process boundary.
+
+    Raises:
+        KeyError: no such type.
+    """
+    return {kind.__name__: kind for kind in _tree(IngestError)}[reason]
+
+
+def _tree(kind: type[IngestError]) -> list[type[IngestError]]:
+    return [kind, *(leaf for child in kind.__subclasses__() for leaf in _tree(child))]

@@ -1,0 +1,203 @@
+"""The nouns of the pipeline: frozen dataclasses that rooms pass to each other. Only stdlib here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FileStatus = Literal["synced", "processing", "processed", "indexed", "failed", "deleted"]
+FILE_STATUSES: tuple[FileStatus, ...] = ("synced", "processing", "processed", "indexed", "failed", "deleted")
+BatchStatus = Literal["waiting", "running", "done", "failed"]
+BATCH_STATUSES: tuple[BatchStatus, ...] = ("waiting", "running", "done", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedFile:
+    """One file as its source lists it: cheap facts only, no bytes read."""
+
+    path: str
+    """Relative to the source, with `/` between the parts."""
+    size_bytes: int
+    modified_ns: int
+    refusal: str | None = None
+    """Why this file must not be opened (a link that leaves the source), or None."""
+
+
+@dataclass(frozen=True, slots=True)
+class RawFile:
+    """One file version that a batch asks for, as the ledger knows it."""
+
+    file_id: int
+    source: str
+    path: str
+    version: str
+    """SHA-256 of the bytes, in hex."""
+    size_bytes: int
+    modified_ns: int
+    media_type: str
+    status: FileStatus = "synced"
+    predicted_peak_bytes: int = 0
+
+    @property
+    def name(self) -> str:
+        """Source and path in one string, for messages."""
+        return f"{self.source.rstrip('/')}/{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The unit that a parser yields: a PDF page, an EPUB chapter, an HTML section, a slab of text."""
+
+    number: int
+    """From 1. Two consecutive pages may share a number (the sections of one EPUB chapter)."""
+    text: str
+    heading: str | None = None
+    continues: bool = False
+    """True when the text goes on from the page before without a boundary (the next slab of one text)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Pages that could not be read, and why. Recorded, never silent."""
+
+    page_from: int
+    page_to: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Where chunking may be taken up again: a page boundary with nothing carried over."""
+
+    pages: int
+    """Number of the last page that is wholly in the chunks so far."""
+    characters: int
+    chunks: int
+
+
+START = Checkpoint(pages=0, characters=0, chunks=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A span of text of at most `max_tokens` tokens, with its exact place in the file."""
+
+    ordinal: int
+    text: str
+    tokens: int
+    page_from: int
+    page_to: int
+    char_from: int
+    """Offset in the file's text: all its pages, one after another."""
+    char_to: int
+    heading: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredChunk:
+    """A chunk's text waiting for its vector."""
+
+    ordinal: int
+    text: str
+    text_hash: bytes
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class FileCost:
+    """What a file is predicted to cost, before it is parsed."""
+
+    file_id: int
+    name: str
+    version: str
+    predicted_peak_bytes: int
+    predicted_seconds: float
+    alone: bool = False
+    """True when the file must have a batch of its own: it was open when a run was killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedBatch:
+    """Files that one run will process, and what the run is predicted to cost."""
+
+    costs: tuple[FileCost, ...]
+    predicted_peak_bytes: int
+    predicted_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Every waiting file in exactly one place: a batch, or refused because no budget holds it."""
+
+    batches: tuple[PlannedBatch, ...]
+    refused: tuple[FileCost, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A sealed list of file versions that one run processes; its key is a Dagster partition."""
+
+    key: str
+    status: BatchStatus
+    predicted_peak_bytes: int
+    predicted_seconds: float
+    memory_limit_bytes: int
+    files: int
+    runs: int
+    """How many runs have begun on it."""
+    run_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScanCounts:
+    """What a catalog scan found."""
+
+    listed: int = 0
+    new: int = 0
+    changed: int = 0
+    renamed: int = 0
+    """New paths whose bytes are searchable already: nothing to parse."""
+    deleted: int = 0
+    refused: int = 0
+    hashed_bytes: int = 0
+
+    def __add__(self, other: ScanCounts) -> ScanCounts:
+        return ScanCounts(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Which embedding model: its name, its exact weights, and the shape of its work."""
+
+    name: str
+    identity: str
+    """SHA-256 of the weights, in hex."""
+    dimension: int
+    max_tokens: int
+    """Tokens of text in one chunk; the model's special tokens are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class SearchHit:
+    """One chunk that answers a query, best first."""
+
+    score: float
+    source: str
+    path: str
+    page_from: int
+    page_to: int
+    text: str
+    heading: str | None = None
+
+
+@dataclass(slots=True)
+class ParsedFile:
+    """What a parser said about a file beside its pages; filled while the pages stream by."""
+
+    pages: int = 0
+    characters: int = 0
+    title: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    peak_memory_bytes: int = 0
+    seconds: float = 0.0

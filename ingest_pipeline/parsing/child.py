@@ -1,0 +1,166 @@
+"""The parser's child process: takes one file after another, sends pages, reports its own peak.
+
+Run as `python -m ingest_pipeline.parsing.child <socket fd> <memory limit> <parent pid>`; started by `sandbox.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from typing import BinaryIO
+
+from ingest_pipeline.errors import (
+    IngestError,
+    NoText,
+    ParserOutOfMemory,
+    TooManyPages,
+    UnreadableDocument,
+    UnsupportedFormat,
+)
+from ingest_pipeline.memory import limit_data_bytes, peak_memory_bytes, reset_peak
+from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.clean import clean_text
+from ingest_pipeline.parsing.protocol import (
+    MAX_PAGE_CHARACTERS,
+    Disconnected,
+    Message,
+    receive_with_descriptor,
+    send,
+)
+from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
+
+PR_SET_PDEATHSIG = 1
+OOM_SCORE_ADJ = 1000  # if the kernel must choose, it takes the child, never the run
+
+
+def parser_for(media_type: str) -> Parser:
+    """Return the parser of a media type; its libraries are imported here and not before.
+
+    Raises:
+        UnsupportedFormat: there is none.
+    """
+    if media_type == detect.PDF:
+        from ingest_pipeline.parsing.pdf import pdf_pages
+
+        return pdf_pages
+    if media_type == detect.EPUB:
+        from ingest_pipeline.parsing.epub import epub_pages
+
+        return epub_pages
+    if media_type == detect.HTML:
+        from ingest_pipeline.parsing.html import html_pages
+
+        return html_pages
+    if media_type in (detect.MARKDOWN, detect.TEXT):
+        from ingest_pipeline.parsing.text import markdown_pages, text_pages
+
+        return markdown_pages if media_type == detect.MARKDOWN else text_pages
+    raise UnsupportedFormat(f"no parser for {media_type}")
+
+
+def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message]:
+    """Yield what the parent is told about one file: pages, gaps, and at last `done`.
+
+    Raises:
+        PermanentError: what is wrong with the file.
+    """
+    facts, characters, last = ParseFacts(), 0, 0
+    for found in parser_for(request.media_type)(stream, request, facts):
+        if isinstance(found, Gap):
+            last = max(last, found.page_to)
+            yield {"kind": "gap", "from": found.page_from, "to": found.page_to, "reason": found.reason[:500]}
+            continue
+        if found.number > request.max_pages:
+            raise TooManyPages(f"{request.name}: over {request.max_pages:,} pages; raise INGEST_MAX_PAGES")
+        last = max(last, found.number)
+        for message in _page_messages(found):
+            characters += len(message["text"].strip())
+            yield message
+    if not characters and request.first_page == 1:
+        raise NoText(f"{request.name}: {_without_text(request.media_type, last)}")
+    yield {
+        "kind": "done",
+        "pages": last,
+        "title": facts.title and clean_text(facts.title)[:500],
+        "warnings": [warning[:500] for warning in facts.warnings[:20]],
+    }
+
+
+def _page_messages(page: Page) -> Iterator[Message]:
+    text = clean_text(page.text)
+    heading = clean_text(page.heading)[:500] if page.heading else None
+    for start in range(0, max(1, len(text)), MAX_PAGE_CHARACTERS):
+        yield {
+            "kind": "page",
+            "number": page.number,
+            "text": text[start : start + MAX_PAGE_CHARACTERS],
+            "heading": heading,
+            "continues": page.continues or start > 0,
+        }
+
+
+def _without_text(media_type: str, pages: int) -> str:
+    if media_type == detect.PDF:
+        return f"{pages} pages without a text layer, probably scanned: it needs OCR first"
+    return "there is no text in it"
+
+
+def _answer(sock: socket.socket, descriptor: int, message: Message) -> None:
+    request = ParseRequest(**message["request"])
+    reset_peak()
+    began = time.monotonic()
+    try:
+        with os.fdopen(descriptor, "rb") as stream:
+            for answer in parsed_messages(stream, request):
+                send(sock, answer | _cost(began))
+    except IngestError as error:
+        _send_failure(sock, error.reason, str(error), began)
+    except MemoryError:
+        _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", began)
+    except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
+        reason = f"{request.name}: {type(error).__name__}: {error}"
+        _send_failure(sock, UnreadableDocument.__name__, reason[:1000], began)
+
+
+def _send_failure(sock: socket.socket, reason: str, text: str, began: float) -> None:
+    send(sock, {"kind": "failed", "reason": reason, "message": text} | _cost(began))
+
+
+def _cost(began: float) -> Message:
+    return {"peak": peak_memory_bytes(), "seconds": time.monotonic() - began}
+
+
+def _confine(limit_bytes: int, parent_pid: int) -> None:
+    os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent_pid:
+            sys.exit(1)  # the parent died before the signal was asked for
+        with open("/proc/self/oom_score_adj", "w") as score:
+            score.write(str(OOM_SCORE_ADJ))
+    limit_data_bytes(limit_bytes)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve files from the socket until the parent hangs up."""
+    descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
+    _confine(limit_bytes, parent_pid)
+    with socket.socket(fileno=descriptor) as sock:
+        send(sock, {"kind": "ready"})
+        while True:
+            try:
+                message, file_descriptor = receive_with_descriptor(sock)
+                if file_descriptor is not None:
+                    _answer(sock, file_descriptor, message)
+            except (Disconnected, BrokenPipeError, ConnectionResetError):
+                return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,172 @@
+"""HTML becomes pages by lxml's push parser: text as it streams by, never a tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.parsing.encoding import decoded, detect_encoding
+from ingest_pipeline.parsing.pager import Pager
+from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
+from ingest_pipeline.parsing.text import rewinding
+
+FEED_CHARACTERS = 64 * 1024
+SCRIPTS = frozenset("script style template svg math iframe object noscript".split())
+BOILERPLATE = frozenset("nav button select textarea".split())
+HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
+BLOCKS = HEADINGS | frozenset(
+    "address article aside blockquote body br caption center dd details div dl dt fieldset figcaption figure footer "
+    "form header hr li main ol p pre section summary table tbody thead title tr ul".split()
+)
+CELLS = frozenset(("td", "th"))
+SPACES = re.compile(r"[ \t\n\r\f\v]+")
+DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+
+
+class TextTarget:
+    """What lxml's parser pushes into: keeps text and headings, drops tags, scripts and navigation."""
+
+    def __init__(self, pager: Pager, dropped: frozenset[str]) -> None:
+        self.pager = pager
+        self.title: str | None = None
+        self._dropped = dropped
+        self._dropping: list[str] = []
+        self._collecting: list[str] | None = None
+        self._preformatted = 0
+        self._at_line_start = True
+
+    def start(self, tag: str, attributes: Any) -> None:
+        """A tag opens."""
+        if tag in self._dropped:
+            self._dropping.append(tag)
+        if self._dropping:
+            return
+        if tag in HEADINGS or tag == "title":
+            self._break(2)
+            self._collecting = []
+        elif tag in CELLS:
+            self._add("" if self._at_line_start else " | ")
+        elif tag in BLOCKS:
+            self._break(2 if tag in ("p", "table", "pre", "section", "article") else 1)
+        if tag == "li":
+            self._add("- ")
+        self._preformatted += tag == "pre"
+
+    def end(self, tag: str) -> None:
+        """A tag closes, also one that the document forgot to close."""
+        if self._dropping:
+            if tag == self._dropping[-1]:
+                self._dropping.pop()
+            return
+        if self._collecting is not None and (tag in HEADINGS or tag == "title"):
+            self._end_heading(tag)
+        elif tag in BLOCKS:
+            self._break(1)
+        self._preformatted -= tag == "pre" and self._preformatted > 0
+
+    def data(self, text: str) -> None:
+        """Text between tags."""
+        if self._dropping:
+            return
+        if self._collecting is not None:
+            self._collecting.append(text)
+        elif self._preformatted:
+            self._add(text)
+        else:
+            folded = SPACES.sub(" ", text)
+            self._add(folded.lstrip(" ") if self._at_line_start else folded)
+
+    def close(self) -> None:
+        """The document ends."""
+        if self._collecting:
+            self._end_heading("h1")
+        self.pager.close()
+
+    def _end_heading(self, tag: str) -> None:
+        heading = SPACES.sub(" ", "".join(self._collecting or [])).strip()
+        self._collecting = None
+        if tag == "title":
+            self.title = self.title or heading or None
+        elif heading:
+            self.pager.begin(heading)
+            self._add(heading)
+            self._break(2)
+
+    def _add(self, text: str) -> None:
+        if text:
+            self.pager.add(text)
+            self._at_line_start = text.endswith("\n")
+
+    def _break(self, newlines: int) -> None:
+        if not self._at_line_start:
+            self.pager.add("\n" * newlines)
+            self._at_line_start = True
+
+
+def html_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Page | Gap]:
+    """Yield an HTML document, a page for each section of some length."""
+    yield from streamed_html(rewinding(stream), facts)
+
+
+def streamed_html(
+    open_stream: Callable[[], BinaryIO],
+    facts: ParseFacts,
+    *,
+    number: int | None = None,
+    heading: str | None = None,
+) -> Iterator[Page]:
+    """Yield the pages of HTML that can be opened again and again.
+
+    Args:
+        open_stream: opens the bytes from their start.
+        facts: gets the title, and a warning where the encoding was guessed.
+        number: give every page this number (an EPUB chapter); None counts them.
+        heading: heading of the text before the first heading.
+    """
+    encoding = _encoding(open_stream, facts)
+    pager = Pager(number=number, heading=heading)
+    yield from _pushed(open_stream, encoding, pager, SCRIPTS | BOILERPLATE, facts)
+    if not pager.characters:
+        # A `nav` that never closes swallows the document: better its text with the menu than none.
+        yield from _pushed(open_stream, encoding, Pager(number=number, heading=heading), SCRIPTS, facts)
+
+
+def _pushed(
+    open_stream: Callable[[], BinaryIO],
+    encoding: str,
+    pager: Pager,
+    dropped: frozenset[str],
+    facts: ParseFacts,
+) -> Iterator[Page]:
+    from lxml import etree
+
+    target = TextTarget(pager, dropped)
+    parser = etree.HTMLParser(target=target, encoding="utf-8", no_network=True, remove_comments=True)
+    with open_stream() as stream, decoded(stream, encoding) as text:
+        while piece := text.read(FEED_CHARACTERS):
+            parser.feed(piece.replace("\x00", "").encode("utf-8", "replace"))
+            yield from pager.take()
+    _close(parser, target)
+    facts.title = facts.title or target.title
+    yield from pager.take()
+
+
+def _close(parser: Any, target: TextTarget) -> None:
+    from lxml import etree
+
+    try:
+        parser.close()
+    except etree.XMLSyntaxError:  # an empty document, or one that ends in the middle of a tag
+        target.close()
+
+
+def _encoding(open_stream: Callable[[], BinaryIO], facts: ParseFacts) -> str:
+    with open_stream() as stream:
+        match = DECLARED.search(stream.read(4096))
+    declared = match[1].decode("ascii") if match else None
+    encoding, warning = detect_encoding(open_stream, declared=declared)
+    if warning:
+        facts.warnings.append(warning)
+    return encoding

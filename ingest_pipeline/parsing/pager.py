@@ -1,0 +1,64 @@
+"""Text and headings become pages: one for each section, short ones together, long ones in slabs."""
+
+from __future__ import annotations
+
+from ingest_pipeline.models import Page
+
+SLAB_CHARACTERS = 20_000  # one encoding of this much text costs the chunker 7 MB, of 2 MB it costs 427 (FINDINGS F)
+MIN_SECTION_CHARACTERS = 400  # a hundred tokens: a section of one line would be a chunk that answers nothing
+
+
+class Pager:
+    """Collects one document's text; finished pages wait in `ready`."""
+
+    def __init__(self, *, number: int | None = None, heading: str | None = None) -> None:
+        self.ready: list[Page] = []
+        self.characters = 0
+        self._fixed = number
+        self._number = number or 1
+        self._heading = heading
+        self._parts: list[str] = []
+        self._length = 0
+        self._continues = False
+
+    def begin(self, heading: str) -> None:
+        """Start a section, unless the one before it is so short that the two share a page."""
+        if self._length >= MIN_SECTION_CHARACTERS:
+            self.close()
+        if not self._length or self._heading is None:
+            self._heading = heading
+
+    def add(self, text: str) -> None:
+        """Append text to the page that is open; cut it into slabs when it grows too long."""
+        while self._length + len(text) > SLAB_CHARACTERS:
+            room = SLAB_CHARACTERS - self._length
+            self._append(text[:room])
+            self._emit()
+            self._continues = True
+            text = text[room:]
+        self._append(text)
+
+    def close(self) -> None:
+        """End the page that is open."""
+        self._emit()
+        self._continues = False
+
+    def take(self) -> list[Page]:
+        """Return the finished pages and forget them."""
+        ready, self.ready = self.ready, []
+        return ready
+
+    def _append(self, text: str) -> None:
+        if text:
+            self._parts.append(text)
+            self._length += len(text)
+
+    def _emit(self) -> None:
+        text = "".join(self._parts)
+        self._parts, self._length = [], 0
+        if not text.strip() and not self._continues:
+            return
+        self.characters += len(text.strip())
+        self.ready.append(Page(self._number, text, self._heading, self._continues))
+        if self._fixed is None:
+            self._number += 1

@@ -1,0 +1,224 @@
+"""The parent's side of parsing: a child with a kernel limit and a deadline, restarted when it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from ingest_pipeline.errors import (
+    IngestError,
+    ParserCrashed,
+    ParserOutOfMemory,
+    ParserTimedOut,
+    ParserUnavailable,
+    PermanentError,
+    UnreadableDocument,
+    error_named,
+)
+from ingest_pipeline.models import Gap, Page, ParsedFile
+from ingest_pipeline.parsing.protocol import (
+    DeadlinePassed,
+    Disconnected,
+    Message,
+    ProtocolError,
+    receive,
+    send,
+)
+from ingest_pipeline.parsing.request import ParseRequest
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 60.0  # 0.1 s on an idle machine
+FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
+KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ")
+
+
+class Sandbox:
+    """Parses files one after another in a child process; a context manager.
+
+    Args:
+        memory_limit_bytes: RLIMIT_DATA of the child.
+        page_seconds: the longest that the next page may take.
+        file_seconds: the longest that one file may take.
+    """
+
+    def __init__(self, *, memory_limit_bytes: int, page_seconds: float = 60.0, file_seconds: float = 1800.0):
+        self.memory_limit_bytes = memory_limit_bytes
+        self.page_seconds = page_seconds
+        self.file_seconds = file_seconds
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._files = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def pages(self, stream: BinaryIO, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
+        """Yield the pages of one file, and fill `parsed` with everything else.
+
+        The pipe pushes back: the child waits while the caller works on a page. Only the time spent
+        waiting for the child counts against its deadlines.
+
+        Raises:
+            PermanentError: what the parser says of the file, or how the child died.
+        """
+        sock = self._ready()
+        try:
+            send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
+            yield from self._answers(sock, request, parsed)
+        except (Disconnected, BrokenPipeError, ConnectionResetError):
+            raise self._death(request) from None
+        except DeadlinePassed:
+            self.close()
+            raise ParserTimedOut(
+                f"{request.name}: no page came for {self.page_seconds:.0f} s, or the file took over "
+                f"{self.file_seconds:.0f} s; raise INGEST_PAGE_SECONDS or INGEST_FILE_SECONDS"
+            ) from None
+        except (ProtocolError, KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise ParserCrashed(f"{request.name}: the parser's child answered nonsense: {error}") from None
+        except (GeneratorExit, BaseException) as error:
+            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
+                self.close()  # pages of this file may still be in the pipe; after a MemoryError its heap is suspect
+            raise
+
+    def close(self) -> None:
+        """End the child and all that it started."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+        if self._child:
+            _kill_group(self._child)
+            self._child = None
+
+    def _answers(self, sock: socket.socket, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
+        waited = 0.0
+        while True:
+            began = time.monotonic()
+            message = receive(sock, deadline=began + min(self.page_seconds, self.file_seconds - waited))
+            waited += time.monotonic() - began
+            parsed.peak_memory_bytes, parsed.seconds = int(message["peak"]), float(message["seconds"])
+            if message["kind"] == "page":
+                page = _page(message)
+                parsed.pages = max(parsed.pages, page.number)
+                parsed.characters += len(page.text)
+                yield page
+            elif message["kind"] == "gap":
+                parsed.gaps.append(Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
+            elif message["kind"] == "done":
+                _finish(parsed, message)
+                return
+            elif message["kind"] == "failed":
+                raise _failure(message, request)
+            else:
+                raise ProtocolError(f"kind {message['kind']!r}")
+
+    def _ready(self) -> socket.socket:
+        self._files += 1
+        if self._socket and (self._files > FILES_PER_CHILD or (self._child and self._child.poll() is not None)):
+            self.close()
+        if self._socket is None:
+            self._start()
+        assert self._socket is not None
+        return self._socket
+
+    def _start(self) -> None:
+        self._files = 1
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [
+                    sys.executable, "-m", "ingest_pipeline.parsing.child",
+                    str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # a parser that floods its output floods nothing
+                stderr=subprocess.DEVNULL,
+                env=_scrubbed_environment(),
+            )  # fmt: skip
+        self._socket = ours
+        self._greet(ours)
+        logger.debug("parser child %d started, limit %d bytes", self._child.pid, self.memory_limit_bytes)
+
+    def _greet(self, sock: socket.socket) -> None:
+        try:
+            receive(sock, deadline=time.monotonic() + START_SECONDS)
+        except (Disconnected, DeadlinePassed, ProtocolError) as error:
+            self.close()
+            raise ParserUnavailable(
+                f"the parser's child did not start under {self.memory_limit_bytes:,} bytes: {type(error).__name__}; "
+                "raise INGEST_RUN_MEMORY or check the installation"
+            ) from None
+
+    def _death(self, request: ParseRequest) -> PermanentError:
+        child = self._child
+        assert child is not None
+        code = _wait(child)
+        self.close()
+        if code == -signal.SIGKILL:
+            return ParserOutOfMemory(f"{request.name}: the parser's child was killed (SIGKILL), most likely for memory")
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ParserCrashed(f"{request.name}: the parser's child died: {name}")
+
+
+def _page(message: Message) -> Page:
+    heading = message["heading"]
+    return Page(
+        number=int(message["number"]),
+        text=str(message["text"]),
+        heading=None if heading is None else str(heading),
+        continues=bool(message["continues"]),
+    )
+
+
+def _finish(parsed: ParsedFile, message: Message) -> None:
+    parsed.pages = max(parsed.pages, int(message["pages"]))
+    parsed.title = message["title"]
+    parsed.warnings = [str(warning) for warning in message["warnings"]]
+
+
+def _failure(message: Message, request: ParseRequest) -> PermanentError:
+    try:
+        kind: type[IngestError] = error_named(str(message["reason"]))
+    except KeyError:
+        kind = UnreadableDocument
+    if not issubclass(kind, PermanentError):
+        kind = UnreadableDocument
+    text = str(message["message"])
+    return kind(text if request.name in text else f"{request.name}: {text}")
+
+
+def _scrubbed_environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+def _kill_group(child: subprocess.Popen[Any]) -> None:
+    for kill in (lambda: os.killpg(child.pid, signal.SIGKILL), child.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill()  # the group exists from the child's setsid on; before that, the child alone
+    child.wait()
+
+
+def _wait(child: subprocess.Popen[Any]) -> int:
+    try:
+        return child.wait(timeout=5)
+    except subprocess.TimeoutExpired:  # it closed its socket and lives on
+        _kill_group(child)
+        return child.wait()
+
+

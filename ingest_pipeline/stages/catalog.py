@@ -1,0 +1,184 @@
+"""Sources against the ledger, and what waits into sealed batches."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ingest_pipeline import memory, planning, sources
+from ingest_pipeline.errors import (
+    FileNeedsMoreMemory,
+    FileTooLarge,
+    FileVanished,
+    IngestError,
+    LinkLeavesSource,
+    UnreadableDocument,
+    UnsupportedFormat,
+)
+from ingest_pipeline.models import FileCost, ListedFile, Plan, ScanCounts
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.settings import Settings, format_size
+from ingest_pipeline.store import batches, generations, ledger
+from ingest_pipeline.store.connection import Connection
+
+logger = logging.getLogger(__name__)
+SLAB_FILES = 500  # listed, looked up and compared together; a bucket of a million files is never in memory
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """What planning did: the keys of new batches, and how many files no batch can hold."""
+
+    batches: tuple[str, ...]
+    files: int
+    refused: int
+    predicted_seconds: float
+
+
+def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, recipe: str) -> ScanCounts:
+    """Bring the ledger up to date with the sources; return what was found.
+
+    A source is read to its end before anything in it counts as deleted.
+
+    Raises:
+        BadSetting: a source that is not there.
+        SourceUnavailable: a folder that cannot be read; nothing of its source is deleted then.
+    """
+    counts = ScanCounts()
+    ledger.requeue_outdated(connection, recipe)
+    for source in dict.fromkeys(sources.canonical_source(name) for name in names):
+        counts += _scan(connection, source, settings, recipe)
+    return counts
+
+
+def _scan(connection: Connection, source: str, settings: Settings, recipe: str) -> ScanCounts:
+    scan, counts = ledger.next_scan(connection), ScanCounts()
+    for slab in _slabs(sources.list_files(source), SLAB_FILES):
+        counts += _compare(connection, source, slab, scan, settings)
+    renamed = ledger.adopt_known_versions(connection, recipe)
+    deleted = ledger.delete_unseen(connection, source, scan)
+    if deleted:
+        generations.drop_unused_generations(connection)
+    logger.info("%s: %d files listed, %d new, %d changed, %d deleted", source, counts.listed, counts.new, counts.changed, deleted)
+    return counts + ScanCounts(renamed=renamed, deleted=deleted)
+
+
+def _slabs(files: Iterable[ListedFile], size: int) -> Iterator[list[ListedFile]]:
+    iterator = iter(files)
+    while slab := list(islice(iterator, size)):
+        yield slab
+
+
+def _compare(
+    connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings
+) -> ScanCounts:
+    known = ledger.known_files(connection, source, [file.path for file in slab])
+    unchanged = [file.path for file in slab if _looks_unchanged(file, known.get(file.path), settings)]
+    ledger.mark_seen(connection, source, unchanged, scan)
+    counts, skip = ScanCounts(listed=len(slab)), set(unchanged)
+    for file in slab:
+        if file.path not in skip:
+            counts += _look_closer(connection, source, file, known.get(file.path), scan, settings)
+    return counts
+
+
+def _looks_unchanged(file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
+    if known is None or known.status == "deleted" or file.refusal:
+        return False
+    if known.error == FileTooLarge.__name__ and file.size_bytes <= settings.max_file_size:
+        return False  # the limit was raised
+    return (known.size_bytes, known.modified_ns) == (file.size_bytes, file.modified_ns)
+
+
+def _look_closer(
+    connection: Connection,
+    source: str,
+    file: ListedFile,
+    known: ledger.KnownFile | None,
+    scan: int,
+    settings: Settings,
+) -> ScanCounts:
+    """Read one file's bytes, if they may be read, and record what they are."""
+    try:
+        version, head = _version_of(source, file, settings)
+    except FileVanished:
+        return ScanCounts()  # listed a moment ago, gone now: deleted at the end of this scan
+    except IngestError as error:
+        ledger.record_refusal(connection, source, file, scan, error, media_type=detect.media_type(file.path, b""))
+        return ScanCounts(refused=1)
+    media_type = detect.media_type(file.path, head)
+    hashed = ScanCounts(hashed_bytes=file.size_bytes)
+    if known and known.version == version and known.status != "deleted" and known.error != FileTooLarge.__name__:
+        ledger.record_touch(connection, source, file, scan)
+        return hashed
+    if media_type not in detect.SUPPORTED:
+        error = UnsupportedFormat(f"{source}/{file.path}: neither its first bytes nor its name tell a format we read")
+        ledger.record_refusal(connection, source, file, scan, error, media_type=media_type, version=version)
+        return hashed + ScanCounts(refused=1)
+    ledger.record_version(connection, source, file, scan, version=version, media_type=media_type)
+    is_new = known is None or known.status == "deleted"
+    return hashed + (ScanCounts(new=1) if is_new else ScanCounts(changed=1))
+
+
+def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str, bytes]:
+    name = f"{source}/{file.path}"
+    if file.refusal:
+        kind = LinkLeavesSource if "leaves its source" in file.refusal else UnreadableDocument
+        raise kind(f"{name}: {file.refusal}")
+    if file.size_bytes > settings.max_file_size:
+        raise sources.too_large(name, file.size_bytes, settings.max_file_size)
+    with sources.open_file(source, file.path) as stream:
+        version, _, head = sources.hash_stream(stream, name=name, max_bytes=settings.max_file_size)
+    return version, head
+
+
+def plan_waiting(connection: Connection, *, settings: Settings) -> Plan:
+    """Return the batches that the waiting files would make now; changes nothing."""
+    return planning.plan_batches(
+        [_cost(file) for file in ledger.waiting_files(connection)],
+        file_budget_bytes=memory.parse_budget_bytes(settings.run_memory),
+        max_files=settings.batch_files,
+        target_seconds=settings.batch_minutes * 60,
+        overhead_bytes=memory.PARSE_PARENT_BYTES,
+        floor_bytes=memory.RUN_FLOOR_BYTES,
+    )
+
+
+def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
+    """Seal every waiting file into a batch, and refuse those that no batch can hold."""
+    file_budget = memory.parse_budget_bytes(settings.run_memory)
+    ledger.requeue_affordable(connection, file_budget)
+    plan = plan_waiting(connection, settings=settings)
+    for cost in plan.refused:
+        error = needs_more_memory(cost, settings.run_memory)
+        ledger.refuse_file(
+            connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=cost.predicted_peak_bytes
+        )
+    keys = [batches.seal_batch(connection, batch, memory_limit_bytes=settings.run_memory) for batch in plan.batches]
+    return Sealed(
+        batches=tuple(keys),
+        files=sum(len(batch.costs) for batch in plan.batches),
+        refused=len(plan.refused),
+        predicted_seconds=sum(batch.predicted_seconds for batch in plan.batches),
+    )
+
+
+def needs_more_memory(cost: FileCost, run_memory: int) -> FileNeedsMoreMemory:
+    """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
+    needs = cost.predicted_peak_bytes + memory.PARSE_PARENT_BYTES
+    return FileNeedsMoreMemory(
+        f"{cost.name}: needs {format_size(needs)}, a run has {format_size(run_memory)}; raise INGEST_RUN_MEMORY"
+    )
+
+
+def _cost(file: ledger.WaitingFile) -> FileCost:
+    return planning.predict_cost(
+        file_id=file.file_id,
+        name=f"{file.source}/{file.path}",
+        version=file.version,
+        media_type=file.media_type,
+        size_bytes=file.size_bytes,
+        alone=file.alone,
+    )

@@ -1,0 +1,175 @@
+"""Batches in the ledger: sealed once, begun by a run, settled when the run has ended however it ended."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from psycopg.rows import class_row
+
+from ingest_pipeline.errors import KilledRepeatedly
+from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ledger import MAX_DEATHS
+
+MAX_FAILURES = 3
+"""Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
+
+NEXT_KEY = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')"
+INSERT_BATCH = """
+INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds)
+VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s)
+"""
+INSERT_FILE = "INSERT INTO batch_files (batch, file_id, version) VALUES (%s, %s, %s)"
+ASSIGN = """
+UPDATE files SET batch = %s, predicted_peak_bytes = %s
+WHERE file_id = %s AND version = %s AND status = 'synced' AND batch IS NULL
+"""
+SELECT_BATCHES = """
+SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
+       (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files, b.runs, b.run_id
+FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
+  AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
+"""
+BEGIN = """
+UPDATE batches b SET status = 'running', run_id = %(run_id)s, runs = runs + (run_id IS DISTINCT FROM %(run_id)s)::int,
+       started_at = CASE WHEN run_id IS DISTINCT FROM %(run_id)s THEN now() ELSE started_at END, ended_at = NULL
+FROM (SELECT status FROM batches WHERE batch = %(batch)s FOR UPDATE) before
+WHERE b.batch = %(batch)s RETURNING before.status
+"""
+UNFINISHED = """
+SELECT count(*) FROM batch_files b JOIN files f USING (file_id)
+WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
+  AND f.status IN ('synced', 'processing', 'processed')
+"""
+FINISH = """
+UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0,
+       measured_peak_bytes = greatest(measured_peak_bytes, %(peak)s)
+WHERE batch = %(batch)s
+"""
+LOCK_BATCH = "SELECT status, run_id, failures FROM batches WHERE batch = %s FOR UPDATE"
+OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s AND open"
+CLOSE_ATTEMPTS = """
+UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
+"""
+CHARGE = """
+UPDATE files SET deaths = deaths + 1, batch = NULL, updated_at = now(), status = 'synced'
+WHERE file_id = ANY(%s) AND batch = %s AND status IN ('processing', 'processed')
+RETURNING file_id, deaths, source || '/' || path
+"""
+FAIL_KILLED = """
+UPDATE files SET status = 'failed', error = %s, message = %s, retryable = false WHERE file_id = %s
+"""
+RELEASE_FILES = "UPDATE files SET status = 'synced' WHERE batch = %s AND status = 'processing'"
+SETTLE = """
+UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
+WHERE batch = %(batch)s
+"""
+RETRY_FAILED_BATCHES = """
+UPDATE batches b SET status = 'waiting', failures = 0
+WHERE b.status = 'failed' AND EXISTS (
+    SELECT FROM files f WHERE f.batch = b.batch AND f.status IN ('synced', 'processing', 'processed'))
+"""
+
+
+def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int) -> str:
+    """Write a batch and its file versions down for good; return its key (sortable, never used again)."""
+    with connection.transaction():
+        key = f"{_next_key(connection)}-{_plan_hash(planned.costs)}"
+        facts = {
+            "batch": key,
+            "memory_limit_bytes": memory_limit_bytes,
+            "predicted_peak_bytes": planned.predicted_peak_bytes,
+            "predicted_seconds": planned.predicted_seconds,
+        }
+        connection.execute(INSERT_BATCH, facts)
+        with connection.cursor() as cursor:
+            cursor.executemany(INSERT_FILE, [(key, cost.file_id, cost.version) for cost in planned.costs])
+            cursor.executemany(
+                ASSIGN, [(key, cost.predicted_peak_bytes, cost.file_id, cost.version) for cost in planned.costs]
+            )
+    return key
+
+
+def list_batches(connection: Connection, *, status: str | None = None, batch: str | None = None) -> list[Batch]:
+    """Return batches in the order of their keys."""
+    with connection.cursor(row_factory=class_row(Batch)) as cursor:
+        return cursor.execute(SELECT_BATCHES, {"status": status, "batch": batch}).fetchall()
+
+
+def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
+    """Note that a run works on a batch; return the status it had before.
+
+    Raises:
+        LookupError: there is no such batch.
+    """
+    row = connection.execute(BEGIN, {"batch": batch, "run_id": run_id}).fetchone()
+    if row is None:
+        raise LookupError(f"batch {batch} is not in the ledger: was the partition added by hand?")
+    return str(row[0])
+
+
+def finish_batch(connection: Connection, batch: str, *, peak_bytes: int) -> None:
+    """Note that every file of a batch is accounted for."""
+    connection.execute(FINISH, {"batch": batch, "peak": peak_bytes})
+
+
+def unfinished_files(connection: Connection, batch: str) -> int:
+    """Return how many files of a batch are neither indexed nor failed."""
+    row = connection.execute(UNFINISHED, (batch,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str) -> str:
+    """Settle a batch whose run ended without finishing it; return its new status.
+
+    If the run was killed, the file that was open is charged: it leaves for a batch of its own, and after
+    `MAX_DEATHS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
+    a file to charge stays failed: then something else is wrong.
+    """
+    with connection.transaction():
+        row = connection.execute(LOCK_BATCH, (batch,)).fetchone()
+        if row is None or row[0] != "running" or row[1] != run_id:
+            return str(row[0]) if row else "unknown"
+        charged = _charge_open_attempts(connection, batch, run_id) if killed else []
+        connection.execute(CLOSE_ATTEMPTS, ("killed" if killed else "interrupted", batch, run_id))
+        connection.execute(RELEASE_FILES, (batch,))
+        failures = 0 if charged else int(row[2]) + 1
+        status = _status_after(connection, batch, failures=failures, canceled=canceled)
+        facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
+        connection.execute(SETTLE, facts)
+        return status
+
+
+def retry_failed_batches(connection: Connection) -> int:
+    """Let failed batches with unfinished files wait again: a new `ingest run` is a new beginning."""
+    return connection.execute(RETRY_FAILED_BATCHES).rowcount
+
+
+def _status_after(connection: Connection, batch: str, *, failures: int, canceled: bool) -> str:
+    if unfinished_files(connection, batch) == 0:
+        return "done"
+    return "failed" if canceled or failures >= MAX_FAILURES else "waiting"
+
+
+def _charge_open_attempts(connection: Connection, batch: str, run_id: str) -> list[int]:
+    open_files = [file_id for (file_id,) in connection.execute(OPEN_ATTEMPTS, (batch, run_id))]
+    charged = connection.execute(CHARGE, (open_files, batch)).fetchall()
+    for file_id, deaths, name in charged:
+        if deaths >= MAX_DEATHS:
+            error = KilledRepeatedly(f"{name}: {deaths} runs were killed while it was open; it needs more memory or is a bomb")
+            connection.execute(FAIL_KILLED, (error.reason, str(error), file_id))
+    return [file_id for file_id, _, _ in charged]
+
+
+def _next_key(connection: Connection) -> str:
+    row = connection.execute(NEXT_KEY).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def _plan_hash(costs: Sequence[FileCost]) -> str:
+    digest = hashlib.sha256()
+    for cost in costs:
+        digest.update(f"{cost.name}\n{cost.version}\n".encode())
+    return digest.hexdigest()[:8]

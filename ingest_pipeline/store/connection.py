@@ -1,0 +1,84 @@
+"""Connections to Postgres, and one name for all the ways in which they fail."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+
+import psycopg
+from psycopg.rows import TupleRow
+
+from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.server import EmbeddedServer
+
+Connection = psycopg.Connection[TupleRow]
+
+CONNECT_SECONDS = 10
+# pgvector may live in any of these; a name that does not exist is harmless.
+SEARCH_PATH = "ingest,public,extensions"
+# Without it an HNSW index full of dead rows answered `LIMIT 20` with 10 rows (FINDINGS B).
+ITERATIVE_SCAN = "SET hnsw.iterative_scan = 'strict_order'"
+
+
+def database_url(settings: Settings) -> str:
+    """Return the URL of the database, starting the embedded server when no other is set."""
+    return settings.database_url or EmbeddedServer(settings.home).start()
+
+
+def dagster_url(url: str) -> str:
+    """Return the same database for Dagster's own tables: schema `dagster`, by psycopg2.
+
+    psycopg2, because dagster-postgres 0.29 sends `NOTIFY run_events, $1` through psycopg 3, which is a syntax
+    error, and SQLAlchemy 2.1 takes psycopg 3 for a bare `postgresql://`.
+    """
+    parts = urlsplit(url)
+    query = [(key, value) for key, value in parse_qsl(parts.query) if key != "options"]
+    query.append(("options", "-csearch_path=dagster"))
+    text = urlencode(query, quote_via=quote, safe="/")
+    return urlunsplit(("postgresql+psycopg2", parts.netloc, parts.path or "/", text, ""))
+
+
+@contextmanager
+def connected(url: str) -> Iterator[Connection]:
+    """Open a connection whose transactions are explicit, with our schema in sight.
+
+    Raises:
+        StoreUnavailable: Postgres cannot be reached, or went away meanwhile.
+    """
+    with _named_failures():
+        connection = psycopg.connect(
+            url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=f"-csearch_path={SEARCH_PATH}"
+        )
+    with connection, _named_failures():
+        yield connection
+
+
+@contextmanager
+def store(url: str) -> Iterator[Connection]:
+    """Open a connection that also knows vectors; the schema must be up to date.
+
+    Raises:
+        StoreUnavailable: as for `connected`.
+    """
+    from pgvector.psycopg import register_vector
+
+    with connected(url) as connection:
+        register_vector(connection)
+        connection.execute(ITERATIVE_SCAN)
+        yield connection
+
+
+@contextmanager
+def _named_failures() -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise StoreUnavailable(f"Postgres: {_first_line(error)}; is it running? `ingest db start`") from error
+
+
+def _first_line(error: Exception) -> str:
+    lines: list[Any] = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,181 @@
+"""Generations: the chunks of one version of some bytes, written page by page, shown to readers all at once.
+
+A file's new version becomes searchable in one short transaction (`flip_file`), when its last vector is in.
+Until then readers see the old generation; no reader ever sees half a document.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile
+from ingest_pipeline.store.connection import Connection
+
+LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
+
+CLAIM = """
+INSERT INTO generations (version, recipe, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, recipe) DO NOTHING
+"""
+SELECT_GENERATION = """
+SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks
+FROM generations WHERE version = %s AND recipe = %s
+"""
+INSERT_CHUNK = """
+INSERT INTO chunks (generation_id, ordinal, page_from, page_to, char_from, char_to, tokens, heading, text, text_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+SAVE_CHECKPOINT = """
+UPDATE generations SET checkpoint_pages = %s, checkpoint_characters = %s, checkpoint_chunks = %s,
+       gaps = %s WHERE generation_id = %s
+"""
+DROP_AFTER_CHECKPOINT = """
+DELETE FROM chunks c USING generations g
+WHERE g.generation_id = %s AND c.generation_id = g.generation_id AND c.ordinal >= g.checkpoint_chunks
+"""
+COMPLETE = """
+UPDATE generations SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s WHERE generation_id = %s
+"""
+MISSING_VECTORS = """
+SELECT count(*) FROM chunks c WHERE c.generation_id = %(generation)s AND NOT EXISTS (
+    SELECT FROM embeddings e WHERE e.model_id = %(model)s AND e.text_hash = c.text_hash)
+"""
+LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
+FLIP = """
+UPDATE files SET generation_id = %(generation)s, status = 'indexed', recipe = %(recipe)s, error = NULL,
+       message = NULL, retryable = NULL, updated_at = now()
+WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
+"""
+# Nobody shows it and nobody is on the way to it.
+DROP_UNUSED = """
+DELETE FROM generations g
+WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
+  AND NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)
+  AND NOT EXISTS (SELECT FROM files f WHERE f.version = g.version
+                  AND f.status IN ('synced', 'processing', 'processed'))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """The chunks of one version under one recipe, and how far they have come."""
+
+    generation_id: int
+    complete: bool
+    pages: int
+    gaps: tuple[Gap, ...]
+    warnings: tuple[str, ...]
+    checkpoint: Checkpoint
+
+
+@contextmanager
+def claimed_generation(connection: Connection, file: RawFile, *, recipe: str, model_id: int) -> Iterator[Generation]:
+    """Hold one generation for this process: who else wants the same bytes waits here, then finds them done.
+
+    The lock belongs to the connection, so it ends with the process, however that ends.
+    """
+    connection.execute(CLAIM, (file.version, recipe, model_id))
+    generation = _select(connection, file.version, recipe)
+    key = generation.generation_id % 2**31
+    connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
+    try:
+        yield _select(connection, file.version, recipe)
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+
+
+def resume_generation(connection: Connection, generation: Generation) -> Checkpoint:
+    """Return where to go on, and drop what came after that point: it may be cut differently this time."""
+    connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
+    return generation.checkpoint
+
+
+def write_chunks(
+    connection: Connection,
+    generation: Generation,
+    chunks: Sequence[tuple[Chunk, bytes]],
+    *,
+    checkpoint: Checkpoint,
+    gaps: Iterable[Gap],
+) -> None:
+    """Store some chunks (with the hashes of their texts) and how far the file has come, in one transaction."""
+    rows = [
+        (
+            generation.generation_id, chunk.ordinal, chunk.page_from, chunk.page_to, chunk.char_from, chunk.char_to,
+            chunk.tokens, chunk.heading, chunk.text, text_hash,
+        )
+        for chunk, text_hash in chunks
+    ]  # fmt: skip
+    with connection.transaction(), connection.cursor() as cursor:
+        if rows:
+            cursor.executemany(INSERT_CHUNK, rows)
+        cursor.execute(
+            SAVE_CHECKPOINT,
+            (checkpoint.pages, checkpoint.characters, checkpoint.chunks, _gaps_json(gaps), generation.generation_id),
+        )
+
+
+def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
+    """Note that all chunks of a generation are stored."""
+    facts = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(parsed.warnings))
+    connection.execute(COMPLETE, (*facts, generation.generation_id))
+
+
+def find_generation(connection: Connection, file: RawFile, recipe: str) -> Generation:
+    """Return the generation of a file whose chunks are stored.
+
+    Raises:
+        LookupError: there is none.
+    """
+    return _select(connection, file.version, recipe)
+
+
+def missing_vectors(connection: Connection, generation_id: int, model_id: int) -> int:
+    """Return how many chunks of a generation have no vector yet."""
+    row = connection.execute(MISSING_VECTORS, {"generation": generation_id, "model": model_id}).fetchone()
+    return int(row[0]) if row else 0
+
+
+def flip_file(connection: Connection, file: RawFile, generation: Generation, *, recipe: str) -> bool:
+    """Show readers the new generation instead of the old, in one transaction; drop the old if nobody else shows it.
+
+    Returns:
+        False when the file has moved on meanwhile (changed, deleted); nothing was done then.
+    """
+    facts = {
+        "file_id": file.file_id, "version": file.version, "recipe": recipe, "generation": generation.generation_id,
+    }  # fmt: skip
+    with connection.transaction():
+        row = connection.execute(LIVE, (file.file_id,)).fetchone()
+        if not connection.execute(FLIP, facts).rowcount:
+            return False
+        if row and row[0] is not None and row[0] != generation.generation_id:
+            connection.execute(DROP_UNUSED, {"generation": row[0]})
+    return True
+
+
+def drop_unused_generations(connection: Connection) -> int:
+    """Delete the chunks that no file shows or is on the way to; return how many generations went."""
+    return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
+
+
+def _select(connection: Connection, version: str, recipe: str) -> Generation:
+    row = connection.execute(SELECT_GENERATION, (version, recipe)).fetchone()
+    if row is None:
+        raise LookupError(f"no generation of version {version[:12]}… under recipe {recipe}")
+    generation_id, complete, pages, gaps, warnings, *checkpoint = row
+    return Generation(
+        generation_id=generation_id,
+        complete=complete,
+        pages=pages,
+        gaps=tuple(Gap(**gap) for gap in gaps),
+        warnings=tuple(warnings),
+        checkpoint=Checkpoint(*checkpoint),
+    )
+
+
+def _gaps_json(gaps: Iterable[Gap]) -> str:
+    return json.dumps([asdict(gap) for gap in gaps])

@@ -1,0 +1,142 @@
+"""Counts and lists for people, checks and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from psycopg.rows import dict_row
+
+from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES
+from ingest_pipeline.store.connection import Connection
+
+COUNT_FILES = "SELECT status, count(*) FROM files GROUP BY status"
+COUNT_BATCHES = "SELECT status, count(*) FROM batches GROUP BY status"
+COUNT_CHUNKS = "SELECT count(*) FROM files f JOIN chunks c USING (generation_id)"
+COUNT_EMBEDDINGS = "SELECT count(*) FROM embeddings"
+FILES = """
+SELECT source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks,
+       predicted_peak_bytes, measured_peak_bytes, seconds, batch
+FROM file_status WHERE (%(status)s::text IS NULL OR status = %(status)s)
+  AND (%(batch)s::text IS NULL OR batch = %(batch)s) AND (source, path) > (%(source)s, %(path)s)
+ORDER BY source, path LIMIT %(limit)s
+"""
+PAGE_ROWS = 500
+NOW = "SELECT now()"
+WORK_SINCE = """
+SELECT count(*) FILTER (WHERE pages > 0 OR parse_seconds > 0) AS parsed, coalesce(sum(pages), 0) AS pages,
+       coalesce(sum(chunks_embedded), 0) AS embedded, coalesce(sum(parse_seconds), 0) AS parse_seconds,
+       coalesce(sum(embed_seconds), 0) AS embed_seconds, max(parse_peak_bytes) AS parse_peak_bytes,
+       max(embed_peak_bytes) AS embed_peak_bytes
+FROM attempts WHERE started_at >= %(since)s AND (%(batch)s::text IS NULL OR batch = %(batch)s)
+"""
+WORK_BY_TYPE = """
+SELECT f.media_type, count(*) AS files, sum(a.pages) AS pages, sum(a.chunks_embedded) AS chunks,
+       sum(a.parse_seconds) AS parse_seconds, sum(a.embed_seconds) AS embed_seconds,
+       max(a.parse_peak_bytes) AS parse_peak_bytes, max(a.embed_peak_bytes) AS embed_peak_bytes
+FROM attempts a JOIN files f USING (file_id) WHERE a.started_at >= %s GROUP BY 1 ORDER BY embed_seconds DESC
+"""
+PROGRESS = """
+SELECT count(*) FILTER (WHERE status IN ('indexed', 'failed')) AS done, count(*) AS files,
+       coalesce(sum(bytes) FILTER (WHERE status IN ('indexed', 'failed')), 0)::bigint AS done_bytes,
+       coalesce(sum(bytes), 0)::bigint AS bytes
+FROM (SELECT f.status, f.size_bytes AS bytes FROM files f WHERE f.batch = ANY(%s)) f
+"""
+FAILED_BY_REASON = """
+SELECT error, count(*) FROM files WHERE status = 'failed' AND (%(batch)s::text IS NULL OR batch = %(batch)s)
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+INCONSISTENT = """
+SELECT 'indexed without chunks shown' AS problem, count(*) FROM files f
+WHERE f.status = 'indexed' AND f.generation_id IS NULL
+UNION ALL
+SELECT 'indexed, but shows other bytes', count(*) FROM files f JOIN generations g USING (generation_id)
+WHERE f.status = 'indexed' AND g.version <> f.version
+UNION ALL
+SELECT 'deleted, but still shown', count(*) FROM files f WHERE f.status = 'deleted' AND f.generation_id IS NOT NULL
+UNION ALL
+SELECT 'shown, but not complete', count(*) FROM files f JOIN generations g USING (generation_id) WHERE NOT g.complete
+UNION ALL
+SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN generations g USING (generation_id)
+JOIN chunks c USING (generation_id) WHERE NOT EXISTS (
+    SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash)
+UNION ALL
+SELECT 'processing without an open attempt', count(*) FROM files f
+WHERE f.status = 'processing' AND NOT EXISTS (SELECT FROM attempts a WHERE a.file_id = f.file_id AND a.open)
+"""
+BATCH_WITHOUT_VECTOR = """
+SELECT count(*) FROM files f JOIN generations g USING (generation_id) JOIN chunks c USING (generation_id)
+WHERE f.batch = %s AND NOT EXISTS (
+    SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash)
+"""
+
+
+def status_counts(connection: Connection) -> dict[str, Any]:
+    """Return the counts of files and batches by status, of chunks shown and of embeddings."""
+    files = dict.fromkeys(FILE_STATUSES, 0) | dict(connection.execute(COUNT_FILES).fetchall())
+    batches = dict.fromkeys(BATCH_STATUSES, 0) | dict(connection.execute(COUNT_BATCHES).fetchall())
+    return {
+        "files": files,
+        "chunks": _number(connection, COUNT_CHUNKS),
+        "embeddings": _number(connection, COUNT_EMBEDDINGS),
+        "batches": batches,
+    }
+
+
+def files(connection: Connection, *, status: str | None = None, batch: str | None = None) -> Iterator[dict[str, Any]]:
+    """Yield what is true of every file, by source and path, 500 rows in memory at a time."""
+    source = path = ""
+    while True:
+        facts = {"status": status, "batch": batch, "source": source, "path": path, "limit": PAGE_ROWS}
+        with connection.cursor(row_factory=dict_row) as cursor:
+            rows = cursor.execute(FILES, facts).fetchall()
+        yield from rows
+        if len(rows) < PAGE_ROWS:
+            return
+        source, path = rows[-1]["source"], rows[-1]["path"]
+
+
+def now(connection: Connection) -> Any:
+    """Return the database's clock, to ask for work since then."""
+    row = connection.execute(NOW).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def work_since(connection: Connection, since: Any, *, batch: str | None = None) -> dict[str, Any]:
+    """Return what the attempts since a moment did and cost: files parsed, pages, chunks embedded, seconds, peaks."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(WORK_SINCE, {"since": since, "batch": batch}).fetchone() or {}
+
+
+def work_by_type(connection: Connection, since: Any) -> list[dict[str, Any]]:
+    """Return the same by media type, dearest first."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(WORK_BY_TYPE, (since,)).fetchall()
+
+
+def progress(connection: Connection, batches: list[str]) -> dict[str, int]:
+    """Return files and bytes done and in all, of these batches."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(PROGRESS, (batches,)).fetchone() or {}
+
+
+def failures_by_reason(connection: Connection, *, batch: str | None = None) -> dict[str, int]:
+    """Return how many files failed for each reason."""
+    return dict(connection.execute(FAILED_BY_REASON, {"batch": batch}).fetchall())
+
+
+def inconsistencies(connection: Connection) -> dict[str, int]:
+    """Return where ledger and tables disagree: a count for each kind of problem that is there."""
+    return {problem: count for problem, count in connection.execute(INCONSISTENT) if count}
+
+
+def chunks_without_vector(connection: Connection, batch: str) -> int:
+    """Return how many chunks that readers see of a batch's files have no vector."""
+    row = connection.execute(BATCH_WITHOUT_VECTOR, (batch,)).fetchone()
+    return int(row[0]) if row else 0
+
+
+def _number(connection: Connection, query: str) -> int:
+    row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # constants of this module
+    return int(row[0]) if row else 0
