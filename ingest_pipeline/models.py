@@ -146,6 +146,7 @@ class Batch:
     runs: int
     """How many runs have begun on it."""
     run_id: str | None = None
+    measured_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

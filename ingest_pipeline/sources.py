@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -39,6 +39,15 @@ def canonical_source(text: str) -> str:
     if not folder.is_dir():
         raise BadSetting("INGEST_SOURCES", text, "an existing folder")
     return str(folder)
+
+
+def canonical_sources(names: Iterable[str]) -> list[str]:
+    """Return each source once, in the order given.
+
+    Raises:
+        BadSetting: as for `canonical_source`.
+    """
+    return list(dict.fromkeys(canonical_source(name) for name in names))
 
 
 def list_files(source: str) -> Iterator[ListedFile]:

@@ -48,14 +48,14 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
     """
     counts = ScanCounts()
     ledger.requeue_outdated(connection, recipe)
-    for source in dict.fromkeys(sources.canonical_source(name) for name in names):
+    for source in sources.canonical_sources(names):
         counts += _scan(connection, source, settings, recipe)
     return counts
 
 
 def _scan(connection: Connection, source: str, settings: Settings, recipe: str) -> ScanCounts:
     scan, counts = ledger.next_scan(connection), ScanCounts()
-    for slab in _slabs(sources.list_files(source), SLAB_FILES):
+    for slab in slabs(sources.list_files(source)):
         counts += _compare(connection, source, slab, scan, settings)
     renamed = ledger.adopt_known_versions(connection, recipe)
     deleted = ledger.delete_unseen(connection, source, scan)
@@ -65,9 +65,10 @@ def _scan(connection: Connection, source: str, settings: Settings, recipe: str) 
     return counts + ScanCounts(renamed=renamed, deleted=deleted)
 
 
-def _slabs(files: Iterable[ListedFile], size: int) -> Iterator[list[ListedFile]]:
+def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
+    """Yield a listing in pieces of 500 files."""
     iterator = iter(files)
-    while slab := list(islice(iterator, size)):
+    while slab := list(islice(iterator, SLAB_FILES)):
         yield slab
 
 
@@ -134,10 +135,10 @@ def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str,
     return version, head
 
 
-def plan_waiting(connection: Connection, *, settings: Settings) -> Plan:
-    """Return the batches that the waiting files would make now; changes nothing."""
+def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
+    """Return the batches that these files make under the settings."""
     return planning.plan_batches(
-        [_cost(file) for file in ledger.waiting_files(connection)],
+        costs,
         file_budget_bytes=memory.parse_budget_bytes(settings.run_memory),
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
@@ -150,7 +151,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     file_budget = memory.parse_budget_bytes(settings.run_memory)
     ledger.requeue_affordable(connection, file_budget)
-    plan = plan_waiting(connection, settings=settings)
+    plan = plan_of(waiting_costs(connection), settings)
     for cost in plan.refused:
         error = needs_more_memory(cost, settings.run_memory)
         ledger.refuse_file(
@@ -173,12 +174,16 @@ def needs_more_memory(cost: FileCost, run_memory: int) -> FileNeedsMoreMemory:
     )
 
 
-def _cost(file: ledger.WaitingFile) -> FileCost:
-    return planning.predict_cost(
-        file_id=file.file_id,
-        name=f"{file.source}/{file.path}",
-        version=file.version,
-        media_type=file.media_type,
-        size_bytes=file.size_bytes,
-        alone=file.alone,
-    )
+def waiting_costs(connection: Connection) -> list[FileCost]:
+    """Return what each file that waits for a batch is predicted to cost."""
+    return [
+        planning.predict_cost(
+            file_id=file.file_id,
+            name=f"{file.source}/{file.path}",
+            version=file.version,
+            media_type=file.media_type,
+            size_bytes=file.size_bytes,
+            alone=file.alone,
+        )
+        for file in ledger.waiting_files(connection)
+    ]

@@ -91,7 +91,8 @@ def _chunk_file(
             _mark_processed(connection, file, generation)
             return FileOutcome(file, done=True, pages=generation.pages)
         ledger.open_attempt(connection, file, batch=run.batch, run_id=run.run_id, stage="chunks")
-        parsed, written = ParsedFile(gaps=list(generation.gaps)), 0
+        settled = [gap for gap in generation.gaps if gap.page_to <= generation.checkpoint.pages]
+        parsed, written = ParsedFile(gaps=settled), 0
         try:
             written = _parse_and_write(connection, file, run, generation, parsed, encode, sandbox)
         except (FileChanged, FileVanished) as error:

@@ -26,6 +26,7 @@ def embed_files(
     *,
     load_embedder: Callable[[], Embedder],
     max_batch_tokens: int,
+    meter: memory.PeakMeter,
 ) -> Iterator[FileOutcome]:
     """Embed what has no vector yet and flip each file to its new generation; yield an outcome for each.
 
@@ -39,7 +40,7 @@ def embed_files(
         with generations.claimed_generation(connection, file, recipe=recipe, model_id=run.model_id) as generation:
             if embedder is None and generations.missing_vectors(connection, generation.generation_id, run.model_id):
                 embedder = load_embedder()
-            yield _embed_file(connection, file, run, generation, embedder, max_batch_tokens)
+            yield _embed_file(connection, file, run, generation, embedder, max_batch_tokens, meter)
 
 
 def _embed_file(
@@ -49,13 +50,14 @@ def _embed_file(
     generation: Generation,
     embedder: Embedder | None,
     max_batch_tokens: int,
+    meter: memory.PeakMeter,
 ) -> FileOutcome:
     began, embedded, peak = time.monotonic(), 0, 0
     if embedder is not None and vectors.pending_chunks(connection, generation.generation_id, run.model_id, limit=1):
-        memory.reset_peak()
+        meter.begin()
         ledger.open_attempt(connection, file, batch=run.batch, run_id=run.run_id, stage="embeddings")
         embedded = _embed_generation(connection, generation, run, embedder, max_batch_tokens)
-        peak = memory.peak_memory_bytes()
+        peak = meter.end()
         cost = ledger.AttemptCost(
             chunks_embedded=embedded, embed_seconds=time.monotonic() - began, embed_peak_bytes=peak
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from datetime import datetime
 
 from psycopg.rows import class_row
 
@@ -27,7 +28,7 @@ WHERE file_id = %s AND version = %s AND status = 'synced' AND batch IS NULL
 """
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
-       (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files, b.runs, b.run_id
+       b.measured_peak_bytes, (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files, b.runs, b.run_id
 FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
   AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
 """
@@ -43,10 +44,9 @@ WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
   AND f.status IN ('synced', 'processing', 'processed')
 """
 FINISH = """
-UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0,
-       measured_peak_bytes = greatest(measured_peak_bytes, %(peak)s)
-WHERE batch = %(batch)s
+UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0 WHERE batch = %s
 """
+RECORD_PEAK = "UPDATE batches SET measured_peak_bytes = greatest(measured_peak_bytes, %s) WHERE batch = %s"
 LOCK_BATCH = "SELECT status, run_id, failures FROM batches WHERE batch = %s FOR UPDATE"
 OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s AND open"
 CLOSE_ATTEMPTS = """
@@ -65,6 +65,8 @@ SETTLE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
 """
+MESSAGE = "SELECT message FROM batches WHERE batch = %s"
+LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
 RETRY_FAILED_BATCHES = """
 UPDATE batches b SET status = 'waiting', failures = 0
 WHERE b.status = 'failed' AND EXISTS (
@@ -109,9 +111,14 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
     return str(row[0])
 
 
-def finish_batch(connection: Connection, batch: str, *, peak_bytes: int) -> None:
+def finish_batch(connection: Connection, batch: str) -> None:
     """Note that every file of a batch is accounted for."""
-    connection.execute(FINISH, {"batch": batch, "peak": peak_bytes})
+    connection.execute(FINISH, (batch,))
+
+
+def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
+    """Note a peak that a run of this batch measured; the highest stays."""
+    connection.execute(RECORD_PEAK, (peak_bytes, batch))
 
 
 def unfinished_files(connection: Connection, batch: str) -> int:
@@ -173,3 +180,15 @@ def _plan_hash(costs: Sequence[FileCost]) -> str:
     for cost in costs:
         digest.update(f"{cost.name}\n{cost.version}\n".encode())
     return digest.hexdigest()[:8]
+
+
+def last_ended(connection: Connection) -> datetime | None:
+    """Return when the latest batch ended, None if none ever did."""
+    row = connection.execute(LAST_ENDED).fetchone()
+    return row[0] if row else None
+
+
+def message(connection: Connection, batch: str) -> str:
+    """Return why a batch's last run did not finish it."""
+    row = connection.execute(MESSAGE, (batch,)).fetchone()
+    return str(row[0] or "") if row else ""

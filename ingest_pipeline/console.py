@@ -1,0 +1,229 @@
+"""What the command line shows: progress while it works, tables when it is done."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ingest_pipeline.models import FileCost, Plan, SearchHit
+from ingest_pipeline.settings import Settings, format_size
+
+if TYPE_CHECKING:
+    from ingest_pipeline.defs.headless import HeadlessResult, Progress
+    from ingest_pipeline.store.connection import Connection
+
+FULL_TABLE_FILES = 100  # beyond it only what needs attention is listed; `ingest files` has the rest
+NAME_WIDTH = 44
+
+
+def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
+    """Do an `ingest run`: progress on stderr, the account on stdout.
+
+    Raises:
+        ConfigurationError, StoreUnavailable: it cannot start.
+    """
+    from ingest_pipeline import sources
+    from ingest_pipeline.defs.headless import Headless
+    from ingest_pipeline.defs.instance import open_instance
+    from ingest_pipeline.embedding import model_card
+    from ingest_pipeline.stages.recipe import recipe_of
+    from ingest_pipeline.store.connection import database_url, store
+
+    sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
+    recipe, began, line = recipe_of(model_card(settings.model)), time.monotonic(), ProgressLine()
+    with open_instance(settings) as instance, store(database_url(settings)) as connection:
+        headless = Headless(instance, connection, settings, recipe=recipe)
+        try:
+            line.say("looking through the sources")
+            result = headless.run(line.show)
+        except KeyboardInterrupt:
+            line.say("stopping; what is committed stays, and the next run goes on from there")
+            headless.stop()
+            raise
+        line.end()
+        seconds = time.monotonic() - began
+        _print_json(connection, result, seconds) if as_json else _print_account(connection, result, seconds)
+    return result
+
+
+class ProgressLine:
+    """One line that rewrites itself on a terminal; a line now and then elsewhere."""
+
+    EVERY_SECONDS = 15.0
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._last = 0.0
+        self._width = 0
+
+    def show(self, progress: Progress) -> None:
+        """Show how far the batches have come."""
+        if not self._terminal and time.monotonic() - self._last < self.EVERY_SECONDS:
+            return
+        eta = progress.eta_seconds
+        parts = [
+            f"{progress.files_done}/{progress.files} files",
+            f"{progress.embedded:,} chunks embedded",
+            f"{progress.running} runs at work, {progress.waiting} batches wait",
+            f"{_clock(progress.seconds)} gone, " + (f"about {_clock(eta)} to go" if eta is not None else "first batch"),
+        ]
+        self.say(" · ".join(parts))
+
+    def say(self, text: str) -> None:
+        """Show a line."""
+        self._last = time.monotonic()
+        if self._terminal:
+            print(f"\r{text:<{self._width}}", end="", file=sys.stderr, flush=True)
+            self._width = len(text)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._terminal:
+            print(f"\r{'':<{self._width}}\r", end="", file=sys.stderr, flush=True)
+
+
+def print_files(rows: Iterable[dict[str, Any]]) -> None:
+    """Print a line for each file."""
+    print(f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}{'parser peak':>14}{'seconds':>9}  reason")
+    for row in rows:
+        print(_file_line(row))
+
+
+def _file_line(row: dict[str, Any]) -> str:
+    peak = "" if row["measured_peak_bytes"] is None else format_size(row["measured_peak_bytes"])
+    seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+    gaps = f"{len(row['gaps'])} gaps: pages {', '.join(_gap(gap) for gap in row['gaps'][:5])}" if row["gaps"] else ""
+    reason = f"{row['error']}: {_without_path(row)}" if row["error"] else gaps
+    name = _shortened(row["path"], NAME_WIDTH - 2)
+    pages = "" if row["pages"] is None else row["pages"]
+    return (
+        f"{row['status']:<11}{name:<{NAME_WIDTH}}{format_size(row['bytes']):>10}{pages:>7}{row['chunks']:>8}"
+        f"{peak:>14}{seconds:>9}  {reason}"
+    ).rstrip()
+
+
+def _without_path(row: dict[str, Any]) -> str:
+    name = f"{row['source']}/{row['path']}: "
+    return str(row["message"] or "").removeprefix(name)
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    return str(gap["page_from"]) if gap["page_from"] == gap["page_to"] else f"{gap['page_from']}-{gap['page_to']}"
+
+
+def _shortened(text: str, width: int) -> str:
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= width else "…" + text[-(width - 1) :]
+
+
+def print_hits(hits: Sequence[SearchHit]) -> None:
+    """Print search results for reading."""
+    if not hits:
+        print("nothing found: is anything indexed? `ingest status`")
+    for number, hit in enumerate(hits, start=1):
+        pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
+        heading = f" · {hit.heading}" if hit.heading else ""
+        print(f"{number}. {hit.score:.3f}  {hit.path}, {pages}{heading}")
+        print(textwrap.indent(textwrap.fill(textwrap.shorten(hit.text, 320, placeholder=" …"), 100), "   "))
+
+
+def print_plan(plan: Plan, settings: Settings, *, as_json: bool) -> None:
+    """Print a dry run's batches and refusals."""
+    if as_json:
+        batches = [
+            {
+                "files": [_cost_row(cost) for cost in batch.costs],
+                "predicted_peak_bytes": batch.predicted_peak_bytes,
+                "predicted_seconds": batch.predicted_seconds,
+            }
+            for batch in plan.batches
+        ]
+        print(json.dumps({"batches": batches, "refused": [_cost_row(cost) for cost in plan.refused]}, ensure_ascii=False))
+        return
+    if not plan.batches and not plan.refused:
+        print("nothing waits: every file of the sources is accounted for")
+    for number, batch in enumerate(plan.batches, start=1):
+        peak = f"{format_size(batch.predicted_peak_bytes)} of {format_size(settings.run_memory)}"
+        print(f"batch {number}: {len(batch.costs)} files, peak {peak}, about {_clock(batch.predicted_seconds)}")
+        for cost in batch.costs:
+            print(f"  {format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s  {cost.name}")
+    for cost in plan.refused:
+        print(f"refused: {cost.name}: its parser alone needs {format_size(cost.predicted_peak_bytes)}")
+
+
+def _cost_row(cost: FileCost) -> dict[str, Any]:
+    row = asdict(cost)
+    return {name: row[name] for name in ("name", "predicted_peak_bytes", "predicted_seconds", "alone")}
+
+
+def _print_json(connection: Connection, result: HeadlessResult, seconds: float) -> None:
+    from ingest_pipeline.store import reports
+
+    work = reports.work_since(connection, result.since)
+    account = reports.status_counts(connection) | {
+        "files_parsed": work["parsed"],
+        "pages_parsed": work["pages"],
+        "chunks_embedded": work["embedded"],
+        "runs": result.runs,
+        "batches_run": result.batches,
+        "failed": reports.failures_by_reason(connection),
+        "seconds": round(seconds, 2),
+        "peak_memory_bytes": reports.peak_of_batches(connection, result.batches),
+        "stopped": result.stopped,
+    }
+    print(json.dumps(account, ensure_ascii=False))
+
+
+def _print_account(connection: Connection, result: HeadlessResult, seconds: float) -> None:
+    from ingest_pipeline.store import reports
+
+    counts = reports.status_counts(connection)
+    work = reports.work_since(connection, result.since)
+    total = sum(counts["files"].values()) - counts["files"]["deleted"]
+    if total <= FULL_TABLE_FILES:
+        print_files(row for row in reports.files(connection) if row["status"] != "deleted")
+    else:
+        print_files(row for row in reports.files(connection, status="failed"))
+        print(f"({total - counts['files']['failed']:,} files more: `ingest files`)")
+    print()
+    if not work["parsed"] and not work["embedded"] and not result.batches:
+        print(f"Nothing changed: {total:,} files known, 0 parsed, 0 chunks embedded, in {seconds:.1f} s.")
+    else:
+        _print_costs(connection, result, work, seconds)
+    states = ", ".join(f"{count:,} {status}" for status, count in counts["files"].items() if count)
+    print(f"Files: {states or 'none'}. Searchable: {counts['chunks']:,} chunks.")
+    if result.stopped:
+        print(f"Stopped before the end: {result.stopped}")
+
+
+def _print_costs(connection: Connection, result: HeadlessResult, work: dict[str, Any], seconds: float) -> None:
+    from ingest_pipeline.store import reports
+
+    print("Where time and memory went:")
+    print(f"  {'format':<24}{'files':>6}{'pages':>8}{'chunks':>8}{'parsing':>10}{'its peak':>12}{'embedding':>11}{'its peak':>12}")
+    for row in reports.work_by_type(connection, result.since):
+        print(
+            f"  {row['media_type']:<24}{row['files']:>6}{row['pages']:>8}{row['chunks']:>8}{row['parse_seconds']:>9.1f}s"
+            f"{_peak(row['parse_peak_bytes']):>12}{row['embed_seconds']:>10.1f}s{_peak(row['embed_peak_bytes']):>12}"
+        )
+    peak = reports.peak_of_batches(connection, result.batches)
+    print(
+        f"{work['parsed']:,} files parsed, {work['pages']:,} pages, {work['embedded']:,} chunks embedded in "
+        f"{_clock(seconds)} by {result.runs} runs; highest peak of a run {_peak(peak)}."
+    )
+
+
+def _peak(size_bytes: int | None) -> str:
+    return "-" if not size_bytes else format_size(size_bytes)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

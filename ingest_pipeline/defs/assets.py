@@ -1,0 +1,106 @@
+"""The assets. Each is a sentence: open, call one plain function, report what it did."""
+
+import warnings
+
+import dagster as dg
+
+from ingest_pipeline.defs import metadata
+from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.memory import PeakMeter, peak_memory_bytes
+from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
+from ingest_pipeline.stages.chunks import check_files, chunk_files
+from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.index import IndexWork, refresh_index
+from ingest_pipeline.store import batches as store_batches
+from ingest_pipeline.store import ledger
+
+# Beta since 1.5 and needed: see one_batch_per_run. The warning would greet every user of every command.
+warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
+
+BATCHES = "batches"
+batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
+# Any other policy puts several batches into one run, and a run's budget is for one (DAGSTER.md 2).
+one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+
+embedding_checks = [
+    dg.AssetCheckSpec("every_file_accounted_for", asset="embeddings", description="indexed, or failed with a reason"),
+    dg.AssetCheckSpec("every_chunk_has_its_vector", asset="embeddings"),
+    dg.AssetCheckSpec("vectors_are_unit_norm", asset="embeddings"),
+]
+index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index")]
+
+
+@dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
+def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
+    settings, recipe = ingest.settings(), ingest.recipe()
+    with ingest.store() as connection:
+        counts = scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
+        sealed = seal_waiting(connection, settings=settings, recipe=recipe)
+    context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))
+    context.log.info("%d files listed, %d batches sealed", counts.listed, len(sealed.batches))
+    return dg.MaterializeResult(metadata=metadata.of_catalog(counts, sealed))
+
+
+@dg.asset(
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[catalog], group_name="ingest",
+    kinds={"file"},
+)  # fmt: skip
+def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The batch's files, read once in 256 KiB pieces: still the bytes that were catalogued, within the limits."""
+    with ingest.store() as connection:
+        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        if store_batches.begin_batch(connection, run.batch, run.run_id) in ("done", "failed"):
+            ledger.reopen_failed(connection, run.batch)  # somebody asked for this partition by hand
+        outcomes = list(check_files(connection, ledger.batch_files(connection, run.batch), run))
+        return dg.MaterializeResult(metadata=metadata.of_raw_files(connection, run, outcomes))
+
+
+@dg.asset(
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[raw_files], group_name="ingest",
+    kinds={"python"},
+)  # fmt: skip
+def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
+    with ingest.store() as connection, ingest.sandbox() as sandbox:
+        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        store_batches.begin_batch(connection, run.batch, run.run_id)
+        files = ledger.batch_files(connection, run.batch)
+        outcomes = list(chunk_files(connection, files, run, encode=ingest.encoder(), sandbox=sandbox))
+        # The child's own pages come on top of this process; they share only the interpreter's code.
+        peak = peak_memory_bytes() + max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
+        store_batches.record_peak(connection, run.batch, peak)
+        return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, peak))
+
+
+@dg.asset(
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
+    kinds={"torch", "postgres"}, check_specs=embedding_checks,
+)  # fmt: skip
+def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
+    with ingest.store() as connection:
+        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        store_batches.begin_batch(connection, run.batch, run.run_id)
+        files, tokens, meter = ledger.batch_files(connection, run.batch), ingest.max_batch_tokens(run), PeakMeter()
+        outcomes = list(
+            embed_files(
+                connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, meter=meter
+            )
+        )
+        store_batches.record_peak(connection, run.batch, meter.highest_bytes)
+        unfinished = store_batches.unfinished_files(connection, run.batch)
+        if not unfinished:
+            store_batches.finish_batch(connection, run.batch)
+        return dg.MaterializeResult(
+            metadata=metadata.of_embeddings(connection, run, outcomes),
+            check_results=metadata.embedding_checks(connection, run, unfinished),
+        )
+
+
+@dg.asset(deps=[embeddings], group_name="ingest", kinds={"postgres"}, check_specs=index_checks, pool="vector_index")
+def vector_index(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+    """The HNSW index of the model, in order: made if missing, what nobody uses deleted, dead rows taken out."""
+    with ingest.store() as connection:
+        work: IndexWork = refresh_index(connection, ingest.settings().model)
+    return dg.MaterializeResult(metadata=metadata.of_index(work), check_results=metadata.index_checks(work))

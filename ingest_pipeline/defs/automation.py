@@ -1,0 +1,93 @@
+"""Who starts what: a schedule the catalog, a sensor the sealed batches, the same sensor the index at the end."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from ingest_pipeline.defs.assets import BATCHES, batches_partitions, catalog, chunks, embeddings, raw_files, vector_index
+from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
+from ingest_pipeline.models import Batch
+from ingest_pipeline.settings import read_settings
+from ingest_pipeline.store import batches
+from ingest_pipeline.store.connection import Connection
+
+MAX_QUEUED = 50
+"""No more are requested while this many wait: the coordinator reads the whole queue at each pass, 0.27 ms a run."""
+REQUESTS_PER_TICK = 25
+"""7 runs a second is what the daemon creates (DAGSTER.md 2): a tick stays far under its 60 s."""
+TICK_SECONDS = 30
+
+catalog_job = dg.define_asset_job("ingest_catalog", selection=[catalog], description="List every source, seal batches.")
+batch_job = dg.define_asset_job(
+    BATCH_JOB,
+    selection=[raw_files, chunks, embeddings],
+    partitions_def=batches_partitions,
+    description="One batch through all three stages, in one process.",
+)
+index_job = dg.define_asset_job("ingest_index", selection=[vector_index], description="The vector index in order.")
+
+catalog_schedule = dg.ScheduleDefinition(
+    name="catalog_schedule",
+    job=catalog_job,
+    cron_schedule=read_settings().schedule,
+    # Off until somebody wants it: how often a bucket is listed is money and load that only its owner can weigh.
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Lists every source; INGEST_SCHEDULE. Its batches are drained by waiting_batches.",
+)
+
+
+@dg.sensor(
+    jobs=[batch_job, index_job],
+    minimum_interval_seconds=TICK_SECONDS,
+    # On from the start: a sealed batch is work that somebody asked for by materializing the catalog.
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Requests a run for each sealed batch, while the queue is short; then the index. The ledger is its memory.",
+)
+def waiting_batches(
+    context: dg.SensorEvaluationContext, ingest: IngestResource
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Request runs for sealed batches."""
+    with ingest.store() as connection:
+        settled = settle_running(context.instance, connection)
+        room = MAX_QUEUED - _queued(context.instance)
+        waiting = batches.list_batches(connection, status="waiting")
+        context.instance.add_dynamic_partitions(BATCHES, [batch.key for batch in waiting])
+        requests = list(_requests(context.instance, connection, waiting, min(room, REQUESTS_PER_TICK)))
+        yield from requests
+        if not waiting and (index := _index_request(context.instance, connection)):
+            yield index
+        elif not requests:
+            yield dg.SkipReason(f"{len(waiting)} batches wait, room for {room} in the queue, {len(settled)} settled")
+
+
+def _requests(
+    instance: dg.DagsterInstance, connection: Connection, waiting: list[Batch], room: int
+) -> Iterator[dg.RunRequest]:
+    for batch in waiting:
+        if room <= 0:
+            return
+        run = latest_run(instance, batch.key)
+        if run is not None and not run.is_finished:
+            continue
+        if run is not None and settle_never_begun(instance, connection, batch):
+            continue  # its next run is requested at the next tick, under a new key
+        room -= 1
+        yield dg.RunRequest(
+            run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key
+        )
+
+
+def _queued(instance: dg.DagsterInstance) -> int:
+    return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]))
+
+
+def _index_request(instance: dg.DagsterInstance, connection: Connection) -> dg.RunRequest | None:
+    """Return a request to put the index in order, once after the last of some batches is done."""
+    ended = batches.last_ended(connection)
+    if ended is None or batches.list_batches(connection, status="running"):
+        return None
+    event = instance.get_latest_materialization_event(vector_index.key)
+    if event is not None and event.timestamp >= ended.timestamp():
+        return None
+    return dg.RunRequest(run_key=f"vector_index:{ended.isoformat()}", job_name=index_job.name)

@@ -1,0 +1,230 @@
+"""`ingest run`: catalog, batches, index, as ordinary Dagster runs, without daemon, webserver or code server."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RunsFilter
+from dagster._core.code_pointer import CodePointer
+from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+
+from ingest_pipeline.defs.coordinator import slots_of
+from ingest_pipeline.defs.launcher import THREADS_TAG
+from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, settle, settle_running
+from ingest_pipeline.memory import usable_cores
+from ingest_pipeline.models import Batch
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.store import batches, reports
+from ingest_pipeline.store.connection import Connection
+
+MODULE, LOCATION, REPOSITORY = "ingest_pipeline.definitions", "ingest_pipeline", "__repository__"
+CATALOG_JOB, INDEX_JOB = "ingest_catalog", "ingest_index"
+POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
+REPORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the batches have come."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    running: int
+    waiting: int
+    embedded: int
+    seconds: float
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to go at the pace so far, by bytes; None before anything is done."""
+        if not self.bytes_done:
+            return None
+        return self.seconds * (self.bytes - self.bytes_done) / self.bytes_done
+
+
+@dataclass(slots=True)
+class HeadlessResult:
+    """What one `ingest run` did."""
+
+    since: Any = None
+    runs: int = 0
+    batches: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    """Why it stopped before the end; None when every file is accounted for."""
+
+
+Report = Callable[[Progress], None]
+
+
+class Headless:
+    """Launches runs and waits for them, within the machine's memory."""
+
+    def __init__(self, instance: DagsterInstance, connection: Connection, settings: Settings, *, recipe: str) -> None:
+        from ingest_pipeline.definitions import defs
+
+        self._instance, self._connection, self._settings, self._recipe = instance, connection, settings, recipe
+        self._defs = defs
+        self._slots = slots_of(settings)
+        self._result = HeadlessResult(since=reports.now(connection))
+        self._began = time.monotonic()
+
+    def run(self, report: Report) -> HeadlessResult:
+        """Bring everything that the sources hold to its end: searchable, or failed with a reason."""
+        settle_running(self._instance, self._connection)
+        batches.retry_failed_batches(self._connection)
+        if not self._run_alone(CATALOG_JOB, "the catalog"):
+            return self._result
+        self._add_partitions()
+        worked = self._drain(report)
+        if worked or self._index_is_stale():
+            self._run_alone(INDEX_JOB, "the vector index")
+        return self._result
+
+    def stop(self) -> None:
+        """Ask every run of ours to stop, and wait until its process is gone."""
+        launcher = self._instance.run_launcher
+        for run in self._in_progress():
+            launcher.terminate(run.run_id)
+        deadline = time.monotonic() + 40.0
+        while self._in_progress() and time.monotonic() < deadline:
+            settle_running(self._instance, self._connection)
+            time.sleep(POLL_SECONDS)
+        settle_running(self._instance, self._connection)
+
+    def _run_alone(self, job: str, name: str) -> bool:
+        """Launch one run and wait for its end; on failure note why and return False."""
+        run = self._launch(job, {})
+        while not (run := self._reload(run)).is_finished:
+            self._notice_death(run)
+            time.sleep(POLL_SECONDS)
+        if run.status == DagsterRunStatus.SUCCESS:
+            return True
+        self._result.stopped = f"{name} failed: {last_words(self._instance, run)}"
+        return False
+
+    def _drain(self, report: Report) -> bool:
+        """Run every waiting batch, as many at once as fit; return whether there was any."""
+        mine: dict[str, tuple[Batch, DagsterRun]] = {}
+        last_report = 0.0
+        while True:
+            for key in [key for key, (_, run) in mine.items() if self._reload(run).is_finished or self._died(run)]:
+                self._after(*mine.pop(key))
+            settle_running(self._instance, self._connection)
+            waiting = [batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in mine]
+            room = self._room() if waiting else 0
+            share = str(max(1, usable_cores() // max(1, min(self._slots, len(mine) + len(waiting)))))
+            for batch in waiting[: max(0, room)]:
+                tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: share}
+                mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
+                if batch.key not in self._result.batches:
+                    self._result.batches.append(batch.key)
+            if not mine and not waiting:
+                return bool(self._result.batches)
+            if time.monotonic() - last_report > REPORT_SECONDS:
+                last_report = time.monotonic()
+                report(self._progress(len(mine), max(0, len(waiting) - len(mine))))
+            time.sleep(POLL_SECONDS)
+
+    def _after(self, batch: Batch, run: DagsterRun) -> None:
+        """Settle a batch whose run has ended, and plan again what was charged."""
+        now = batches.list_batches(self._connection, batch=batch.key)[0]
+        if now.status == "done":
+            return
+        if now.run_id != run.run_id:  # it died before it could say that it began
+            batches.begin_batch(self._connection, batch.key, run.run_id)
+        status = settle(self._instance, self._connection, now, run)
+        if status == "failed":
+            self._result.stopped = f"batch {batch.key} failed {batches.MAX_FAILURES} times: {batches.message(self._connection, batch.key)}"
+        seal_waiting(self._connection, settings=self._settings, recipe=self._recipe)
+        self._add_partitions()
+
+    def _add_partitions(self) -> None:
+        keys = [batch.key for batch in batches.list_batches(self._connection, status="waiting")]
+        if keys:
+            self._instance.add_dynamic_partitions("batches", keys)
+
+    def _room(self) -> int:
+        return self._slots - len(self._in_progress())
+
+    def _in_progress(self) -> list[DagsterRun]:
+        return list(self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
+
+    def _launch(self, job: str, tags: dict[str, str]) -> DagsterRun:
+        definition: JobDefinition = self._defs.resolve_job_def(job)
+        run = self._instance.create_run_for_job(
+            definition,
+            tags={"ingest/launched_by": "ingest run", **tags},
+            asset_selection=None,
+            remote_job_origin=_remote_origin(job),
+            job_code_origin=_code_origin(job),
+        )
+        self._result.runs += 1
+        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]  # ours needs none
+
+    def _reload(self, run: DagsterRun) -> DagsterRun:
+        return self._instance.get_run_by_id(run.run_id) or run
+
+    def _died(self, run: DagsterRun) -> bool:
+        self._notice_death(run)
+        return self._reload(run).is_finished
+
+    def _notice_death(self, run: DagsterRun) -> None:
+        has_ended(self._instance, self._reload(run))
+
+    def _index_is_stale(self) -> bool:
+        from ingest_pipeline.defs.assets import vector_index
+
+        event = self._instance.get_latest_materialization_event(vector_index.key)
+        changed = reports.last_change(self._connection)
+        return changed is not None and (event is None or event.timestamp < changed.timestamp())
+
+    def _progress(self, running: int, waiting: int) -> Progress:
+        counts = reports.progress(self._connection, self._result.batches + self._waiting_keys())
+        work = reports.work_since(self._connection, self._result.since)
+        return Progress(
+            files_done=counts["done"],
+            files=counts["files"],
+            bytes_done=counts["done_bytes"],
+            bytes=counts["bytes"],
+            running=running,
+            waiting=waiting,
+            embedded=work["embedded"],
+            seconds=time.monotonic() - self._began,
+        )
+
+    def _waiting_keys(self) -> list[str]:
+        return [batch.key for batch in batches.list_batches(self._connection, status="waiting")]
+
+
+def _code_origin(job: str) -> JobPythonOrigin:
+    pointer = CodePointer.from_module(MODULE, "defs", working_directory=None)
+    repository = RepositoryPythonOrigin(
+        executable_path=sys.executable,
+        code_pointer=pointer,
+        container_image=None,
+        entry_point=DEFAULT_DAGSTER_ENTRY_POINT,
+        container_context=None,
+    )
+    return JobPythonOrigin(job, repository)
+
+
+def _remote_origin(job: str) -> RemoteJobOrigin:
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)
+

@@ -1,0 +1,162 @@
+"""What the assets tell the UI: numbers that it plots, small tables that it shows, results of checks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import dagster as dg
+
+from ingest_pipeline.models import ScanCounts
+from ingest_pipeline.settings import format_size
+from ingest_pipeline.stages.catalog import Sealed
+from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
+from ingest_pipeline.stages.index import IndexWork
+from ingest_pipeline.store import batches, reports, vectors
+from ingest_pipeline.store.connection import Connection
+
+MIB = 1024**2
+TABLE_ROWS = 100  # a batch's default size; an event of it is 12 kB, and events are never deleted
+Metadata = dict[str, Any]
+
+
+def of_catalog(counts: ScanCounts, sealed: Sealed) -> Metadata:
+    """Return what a scan found and what was planned."""
+    return {
+        "files": counts.listed,
+        "new": counts.new,
+        "changed": counts.changed,
+        "renamed": counts.renamed,
+        "deleted": counts.deleted,
+        "refused": counts.refused + sealed.refused,
+        "hashed_mib": round(counts.hashed_bytes / MIB, 1),
+        "batches_sealed": len(sealed.batches),
+        "files_planned": sealed.files,
+        "predicted_seconds": round(sealed.predicted_seconds, 1),
+    }
+
+
+def of_raw_files(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
+    """Return what the batch's files are."""
+    batch = batches.list_batches(connection, batch=run.batch)[0]
+    size = sum(outcome.file.size_bytes for outcome in outcomes)
+    return {
+        "files": len(outcomes),
+        "bytes": size,
+        "files_changed_or_gone": sum(outcome.reason is not None for outcome in outcomes),
+        "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
+        "predicted_seconds": round(batch.predicted_seconds, 1),
+        "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
+        "batch_files": _table(connection, run),
+    }
+
+
+def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], peak: int) -> Metadata:
+    """Return what parsing did and cost."""
+    largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
+    return {
+        "files": len(outcomes),
+        "bytes": sum(outcome.file.size_bytes for outcome in outcomes),
+        "pages": sum(outcome.pages for outcome in outcomes),
+        "chunks": sum(outcome.chunks for outcome in outcomes),
+        "failed": sum(not outcome.done for outcome in outcomes),
+        **_reasons(outcomes),
+        "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
+        "parser_peak_mib": round(largest / MIB, 1),
+        "measured_peak_mib": round(peak / MIB, 1),
+        "batch_files": _table(connection, run),
+    }
+
+
+def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
+    """Return what embedding did and cost, and the prediction beside the measurement."""
+    batch = batches.list_batches(connection, batch=run.batch)[0]
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    embedded = sum(outcome.chunks for outcome in outcomes)
+    return {
+        "files_indexed": sum(outcome.done for outcome in outcomes),
+        "chunks_embedded": embedded,
+        "failed_by_reason": reports.failures_by_reason(connection, batch=run.batch),
+        "embed_seconds": round(seconds, 2),
+        "chunks_per_second": round(embedded / seconds, 1) if seconds else 0.0,
+        "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
+        "measured_peak_mib": round((batch.measured_peak_bytes or 0) / MIB, 1),
+        "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
+        "model": run.card.name,
+        "batch_files": _table(connection, run),
+    }
+
+
+def of_index(work: IndexWork) -> Metadata:
+    """Return what keeping the index in order did, and the counts of the whole store."""
+    return {
+        "chunks": work.counts["chunks"],
+        "embeddings": work.counts["embeddings"],
+        **{f"files_{status}": count for status, count in work.counts["files"].items()},
+        "generations_dropped": work.generations_dropped,
+        "vectors_dropped": work.vectors_dropped,
+        "seconds": round(work.seconds, 2),
+    }
+
+
+def embedding_checks(connection: Connection, run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult]:
+    """Return the checks of one batch."""
+    without = reports.chunks_without_vector(connection, run.batch)
+    crooked = vectors.not_unit_norm(connection, run.model_id, batch=run.batch)
+    return [
+        _check("every_file_accounted_for", unfinished, "files neither indexed nor failed"),
+        _check("every_chunk_has_its_vector", without, "chunks without a vector"),
+        _check("vectors_are_unit_norm", crooked, "vectors whose length is not 1"),
+    ]
+
+
+def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
+    """Return the checks of the whole store."""
+    problems = work.inconsistencies | ({"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {})
+    return [
+        dg.AssetCheckResult(
+            check_name="ledger_and_tables_agree",
+            passed=not problems,
+            metadata={"problems": problems},
+            description=", ".join(f"{count} × {problem}" for problem, count in problems.items()) or "they agree",
+        )
+    ]
+
+
+def _check(name: str, wrong: int, words: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, passed=wrong == 0, metadata={"count": wrong}, description=f"{wrong} {words}"
+    )
+
+
+def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
+    reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    return {"failed_by_reason": dict(reasons)} if reasons else {}
+
+
+def _table(connection: Connection, run: BatchRun) -> dg.MetadataValue:  # type: ignore[type-arg]
+    """Return a Markdown table of the batch's files; names are made harmless, contents never appear."""
+    lines = ["| file | status | bytes | pages | chunks | predicted | measured | seconds | reason |", "|---|---|--:|--:|--:|--:|--:|--:|---|"]
+    rows = list(reports.files(connection, batch=run.batch))
+    lines += [_row(row) for row in rows[:TABLE_ROWS]]
+    if len(rows) > TABLE_ROWS:
+        lines.append(f"| … {len(rows) - TABLE_ROWS} more: `ingest files` | | | | | | | | |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _row(row: Metadata) -> str:
+    cells = [
+        _plain(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
+        _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]),
+        None if row["seconds"] is None else round(row["seconds"], 1), row["error"],
+    ]  # fmt: skip
+    return "| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |"
+
+
+def _plain(text: str) -> str:
+    return "".join("\\" + letter if letter in "|\\`*_[]<>" else letter for letter in text.replace("\n", " "))
+
+
+def _size(size_bytes: int | None) -> str | None:
+    return None if size_bytes is None else format_size(size_bytes)

@@ -1,0 +1,100 @@
+"""The settings and what is opened from them, as one Dagster resource."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+from pydantic import Field
+
+from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
+from ingest_pipeline.chunking import Encode, load_encoder
+from ingest_pipeline.memory import embed_headroom_bytes, parse_budget_bytes
+from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.settings import Settings, read_settings, variable
+from ingest_pipeline.stages.chunks import BatchRun
+from ingest_pipeline.stages.recipe import recipe_of
+from ingest_pipeline.store import vectors
+from ingest_pipeline.store.connection import Connection, database_url, store
+
+
+def _setting(description: str) -> str:
+    return Field(default="", description=f"{description} Empty: from the environment.")  # type: ignore[no-any-return]
+
+
+class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Every `INGEST_*` setting as a field; a field that is empty is read from its variable."""
+
+    sources: str = _setting("INGEST_SOURCES: folders, with commas between them.")
+    home: str = _setting("INGEST_HOME: where the embedded Postgres and records of runs live.")
+    database_url: str = _setting("INGEST_DATABASE_URL: your own Postgres; keep passwords in the environment.")
+    run_memory: str = _setting("INGEST_RUN_MEMORY: what one run may use at its peak, such as 1GiB.")
+    machine_memory: str = _setting("INGEST_MACHINE_MEMORY: what everything together may use.")
+    max_runs: str = _setting("INGEST_MAX_RUNS: runs at once at most.")
+    max_file_size: str = _setting("INGEST_MAX_FILE_SIZE: larger files are refused.")
+    max_pages: str = _setting("INGEST_MAX_PAGES: longer documents are refused.")
+    batch_files: str = _setting("INGEST_BATCH_FILES: files in one batch at most.")
+    batch_minutes: str = _setting("INGEST_BATCH_MINUTES: predicted length of a batch.")
+    page_seconds: str = _setting("INGEST_PAGE_SECONDS: the longest that one page may take.")
+    file_seconds: str = _setting("INGEST_FILE_SECONDS: the longest that parsing one file may take.")
+    model: str = _setting("INGEST_MODEL: a model's name or folder.")
+    schedule: str = _setting("INGEST_SCHEDULE: cron line of the catalog schedule.")
+    ui_port: str = _setting("INGEST_UI_PORT: port of `ingest ui`.")
+
+    def settings(self) -> Settings:
+        """Return the settings: a field where it is set, else the environment.
+
+        Raises:
+            BadSetting: a value that cannot be used.
+        """
+        fields = {variable(name): str(getattr(self, name)) for name in type(self).model_fields}
+        return read_settings({**os.environ, **{name: text for name, text in fields.items() if text}})
+
+    @contextmanager
+    def store(self) -> Iterator[Connection]:
+        """Open a connection to the store."""
+        with store(database_url(self.settings())) as connection:
+            yield connection
+
+    def batch_run(self, connection: Connection, batch: str, run_id: str) -> BatchRun:
+        """Return what every step of a batch's run knows."""
+        settings = self.settings()
+        card = model_card(settings.model)
+        return BatchRun(
+            batch=batch,
+            run_id=run_id,
+            settings=settings,
+            card=card,
+            model_id=vectors.model_id(connection, card),
+            recipe=recipe_of(card),
+        )
+
+    def recipe(self) -> str:
+        """Return the recipe under which files are indexed now."""
+        return recipe_of(model_card(self.settings().model))
+
+    def encoder(self) -> Encode:
+        """Return the model's tokenizer as the chunker wants it."""
+        return load_encoder(model_folder(self.settings().model) / "tokenizer.json")
+
+    def sandbox(self) -> Sandbox:
+        """Return a sandbox that keeps within what the run's budget leaves for parsing."""
+        settings = self.settings()
+        return Sandbox(
+            memory_limit_bytes=parse_budget_bytes(settings.run_memory),
+            page_seconds=settings.page_seconds,
+            file_seconds=settings.file_seconds,
+        )
+
+    def embedder(self) -> Embedder:
+        """Load the model."""
+        settings = self.settings()
+        return Embedder(settings.model, model_card(settings.model))
+
+    def max_batch_tokens(self, run: BatchRun) -> int:
+        """Return how many padded tokens a micro-batch may hold within the run's budget."""
+        return batch_tokens(
+            headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension
+        )

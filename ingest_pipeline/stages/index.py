@@ -1,0 +1,40 @@
+"""The vector index in order, and the ledger against the tables."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from ingest_pipeline.embedding import model_card
+from ingest_pipeline.store import generations, reports, vectors
+from ingest_pipeline.store.connection import Connection
+
+
+@dataclass(frozen=True, slots=True)
+class IndexWork:
+    """What keeping the index in order did, and what it found."""
+
+    generations_dropped: int
+    vectors_dropped: int
+    not_unit_norm: int
+    counts: dict[str, Any]
+    inconsistencies: dict[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def refresh_index(connection: Connection, model: str) -> IndexWork:
+    """Delete what nobody uses, make the model's index if it is missing, vacuum, and compare ledger and tables."""
+    began, card = time.monotonic(), model_card(model)
+    dropped = generations.drop_unused_generations(connection), vectors.drop_unused_vectors(connection)
+    number = vectors.model_id(connection, card)
+    vectors.ensure_index(connection, number, card.dimension)
+    vectors.vacuum(connection)
+    return IndexWork(
+        generations_dropped=dropped[0],
+        vectors_dropped=dropped[1],
+        not_unit_norm=vectors.not_unit_norm(connection, number),
+        counts=reports.status_counts(connection),
+        inconsistencies=reports.inconsistencies(connection),
+        seconds=time.monotonic() - began,
+    )

@@ -1,0 +1,56 @@
+"""What a run would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ingest_pipeline import planning, sources
+from ingest_pipeline.models import FileCost, ListedFile, Plan
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import plan_of, slabs, waiting_costs
+from ingest_pipeline.store import ledger
+from ingest_pipeline.store.connection import Connection
+
+HEAD_BYTES = 4096
+
+
+def preview(connection: Connection, *, settings: Settings) -> Plan:
+    """Return the batches that the next run would make: what waits, and what is new or changed in the sources.
+
+    Reads listings and the first 4 KiB of new files; hashes nothing and writes nothing. A file that was merely
+    touched therefore counts as changed.
+
+    Raises:
+        BadSetting, SourceUnavailable: as for a scan.
+    """
+    costs = {cost.name: cost for cost in waiting_costs(connection)}
+    for source in sources.canonical_sources(settings.sources):
+        costs |= {cost.name: cost for cost in _changed(connection, source, settings)}
+    return plan_of(costs.values(), settings)
+
+
+def _changed(connection: Connection, source: str, settings: Settings) -> Iterator[FileCost]:
+    for slab in slabs(sources.list_files(source)):
+        yield from _changed_in(connection, source, slab, settings)
+
+
+def _changed_in(
+    connection: Connection, source: str, slab: list[ListedFile], settings: Settings
+) -> Iterator[FileCost]:
+    known = ledger.known_files(connection, source, [file.path for file in slab])
+    for file in slab:
+        before = known.get(file.path)
+        same = before is not None and before.status != "deleted" and _facts(before) == _facts(file)
+        if same or file.refusal or file.size_bytes > settings.max_file_size:
+            continue
+        with sources.open_file(source, file.path) as stream:
+            media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
+        if media_type in detect.SUPPORTED:
+            yield planning.predict_cost(
+                file_id=0, name=f"{source}/{file.path}", version="", media_type=media_type, size_bytes=file.size_bytes
+            )
+
+
+def _facts(file: ListedFile | ledger.KnownFile) -> tuple[int, int]:
+    return file.size_bytes, file.modified_ns
