@@ -47,6 +47,9 @@ FLIP = """
 UPDATE files SET generation_id = %(generation)s, status = 'indexed', recipe = %(recipe)s, error = NULL,
        message = NULL, retryable = NULL, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
+  AND NOT EXISTS (SELECT FROM chunks c JOIN generations g USING (generation_id)
+                  WHERE g.generation_id = %(generation)s AND NOT EXISTS (
+      SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
 """
 # Nobody shows it and nobody is on the way to it.
 DROP_UNUSED = """
@@ -143,7 +146,7 @@ def flip_file(connection: Connection, file: RawFile, generation: Generation, *, 
     """Show readers the new generation instead of the old, in one transaction; drop the old if nobody else shows it.
 
     Returns:
-        False when the file has moved on meanwhile (changed, deleted); nothing was done then.
+        False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.
     """
     facts = {
         "file_id": file.file_id, "version": file.version, "recipe": recipe, "generation": generation.generation_id,

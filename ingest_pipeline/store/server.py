@@ -98,7 +98,7 @@ class EmbeddedServer:
         self._run("initdb", "-D", str(self.data), "-U", USER, "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync")
 
     def _launch(self) -> None:
-        self._clear_stale_pid()
+        self._clear_stale_locks()
         options = " ".join(f"-c {name}={value or chr(39) * 2}" for name, value in LITE.items())
         sockets = str(self.sockets).replace("'", "''")
         self._run(
@@ -110,14 +110,13 @@ class EmbeddedServer:
         ):
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
-    def _clear_stale_pid(self) -> None:
-        # After a power cut the pid may belong to somebody else, or to a zombie that no init reaps: Postgres
-        # would refuse to start. Nothing answers, and we hold the lock: the file is stale.
-        pid_file = self.data / "postmaster.pid"
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            pid = int(pid_file.read_text().split()[0])
-            if not _is_postgres(pid):
-                pid_file.unlink()
+    def _clear_stale_locks(self) -> None:
+        # After a power cut the pid in them may be somebody else's, or a zombie's that no init reaps: Postgres
+        # would refuse to start. Nothing answers, and we hold the lock: then they are stale.
+        for path in (self.data / "postmaster.pid", self.sockets / ".s.PGSQL.5432.lock"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if not _is_postgres(int(path.read_text().split()[0])):
+                    path.unlink()
 
     def _wait_until_up(self) -> bool:
         deadline = time.monotonic() + START_SECONDS

@@ -1,0 +1,341 @@
+"""Does the pipeline find what the model alone would find? nDCG@10 on SciFact, both ways.
+
+    ndcg@10 pipeline=0.xxxx exact=0.xxxx
+
+`pipeline` is production's own code: each abstract is a text file in a source, catalogued, parsed in the
+sandbox, chunked, embedded, stored, and found again through the HNSW index; a document stands where its best
+chunk stands. `exact` is sentence-transformers on the first 256 tokens of each abstract and a full matrix
+product: what MTEB reports as 0.645 for all-MiniLM-L6-v2. More than 0.01 between the two is exit code 1.
+
+The settings are the defaults, whatever `INGEST_*` says: a figure is of what we ship. Only `INGEST_CORPUS` is read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from ndcg import mean_ndcg
+
+from ingest_pipeline.chunking import load_encoder
+from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
+from ingest_pipeline.errors import IngestError
+from ingest_pipeline.memory import PeakMeter, embed_headroom_bytes, parse_budget_bytes
+from ingest_pipeline.models import ModelCard, SearchHit
+from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
+from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
+from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.index import refresh_index
+from ingest_pipeline.stages.recipe import recipe_of
+from ingest_pipeline.store import batches, ledger, vectors
+from ingest_pipeline.store.connection import Connection, store
+from ingest_pipeline.store.migrate import migrate
+from ingest_pipeline.store.search import search
+from ingest_pipeline.store.server import EmbeddedServer
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = Path("retrieval", "scifact")
+DOCUMENTS = "scifact-documents"
+
+RANKS = 10
+CHUNKS_PER_QUERY = 50
+"""Ten documents hide in the best 50 chunks unless each had more than five, and an abstract has two."""
+ENCODED_AT_ONCE = 32
+TOLERANCE = 0.01
+OK, TOO_FAR_APART, UNUSABLE = 0, 1, 2
+
+Rankings = dict[str, list[str]]
+
+
+class CannotRun(Exception):
+    """There is no figure to print; the message is one line that says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One abstract."""
+
+    key: str
+    title: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What to search, what to ask, and what the judges said."""
+
+    documents: list[Document]
+    queries: dict[str, str]
+    """Only those that were judged."""
+    judgements: dict[str, dict[str, int]]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the line; return the exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
+    try:
+        task = read_task(corpus_folder() / DATA, limit=options.limit)
+        found = mean_ndcg(pipeline_rankings(task, keep=options.keep), task.judgements, k=RANKS)
+        expected = mean_ndcg(exact_rankings(task), task.judgements, k=RANKS)
+    except (CannotRun, IngestError) as error:
+        say(str(error))
+        return UNUSABLE
+    print(f"ndcg@{RANKS} pipeline={found:.4f} exact={expected:.4f}")
+    if abs(found - expected) > TOLERANCE:
+        say(f"pipeline and exact are {found - expected:+.4f} apart; {TOLERANCE} is allowed")
+        return TOO_FAR_APART
+    return OK
+
+
+def say(text: str) -> None:
+    """Report to whoever waits; stdout is for the one line."""
+    print(f"scifact: {text}", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="scifact", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument(
+        "--keep", type=Path, metavar="HOME", help="ingest into this folder and leave it; a second run only searches"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N",
+        help="every judged document, filled up to N with others: the two figures can be compared with each\n"
+        "other, not with those of a full run, which has more to confuse",
+    )  # fmt: skip
+    return parser
+
+
+# The data
+
+
+def corpus_folder() -> Path:
+    """Return where the corpus is: INGEST_CORPUS, or beside the repository."""
+    return Path(os.environ.get("INGEST_CORPUS") or REPOSITORY.parent / "shared" / "corpus")
+
+
+def read_task(folder: Path, *, limit: int | None = None) -> Task:
+    """Return the documents and the judged queries.
+
+    Raises:
+        CannotRun: a file is not there.
+    """
+    files = folder / "corpus.jsonl.gz", folder / "queries.jsonl", folder / "qrels" / "test.tsv"
+    for path in files:
+        if not path.is_file():
+            raise CannotRun(f"no {path}; set INGEST_CORPUS to the folder that holds {DATA}")
+    judgements = _judgements(files[2])
+    with gzip.open(files[0], "rt", encoding="utf-8") as lines:
+        documents = [_document(json.loads(line)) for line in lines]
+    with files[1].open(encoding="utf-8") as lines:
+        queries = {row["_id"]: row["text"] for row in map(json.loads, lines) if row["_id"] in judgements}
+    if missing := judgements.keys() - queries.keys():
+        raise CannotRun(f"{files[1]} lacks {len(missing)} of the judged queries")
+    return Task(_limited(documents, judgements, limit), queries, judgements)
+
+
+def _document(row: dict[str, str]) -> Document:
+    return Document(row["_id"], row["title"], row["text"])
+
+
+def _judgements(path: Path) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines()[1:]:
+        query, document, score = line.split("\t")
+        found.setdefault(query, {})[document] = int(score)
+    return found
+
+
+def _limited(
+    documents: list[Document], judgements: dict[str, dict[str, int]], limit: int | None
+) -> list[Document]:
+    if limit is None:
+        return documents
+    judged = {document for gains in judgements.values() for document in gains}
+    first = sorted(documents, key=lambda document: document.key not in judged)  # stable: else as they come
+    return first[: max(limit, len(judged))]
+
+
+# The pipeline's way
+
+
+def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
+    """Return each query's documents as production finds them, in a database of its own."""
+    with workspace(keep) as home:
+        source = home / DOCUMENTS
+        write_documents(task.documents, source)
+        settings = replace(Settings(), sources=(str(source),), home=home)
+        card = model_card(settings.model)
+        embedder = Embedder(settings.model, card)
+        with running_store(settings) as connection:
+            ingest(connection, settings, card, embedder, expected_files=len(task.documents))
+            return ask_all(connection, card, embedder, task.queries)
+
+
+@contextmanager
+def workspace(keep: Path | None) -> Iterator[Path]:
+    """Yield the folder to work in: a temporary one, or the one to keep."""
+    if keep is None:
+        # pg_ctl returns before the last file of a stopped server is closed on some systems.
+        with tempfile.TemporaryDirectory(prefix="scifact-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+        return
+    home = keep.expanduser().absolute()
+    if home.is_dir() and any(home.iterdir()) and not (home / DOCUMENTS).is_dir():
+        raise CannotRun(f"{home} holds something else; --keep wants a folder of its own")
+    yield home
+
+
+def write_documents(documents: Iterable[Document], folder: Path) -> None:
+    """Make a folder hold these documents as text files, title first, and nothing else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.txt"):  # of an earlier run with another --limit
+        stale.unlink()
+    for document in documents:
+        (folder / f"{document.key}.txt").write_text(f"{document.title}\n{document.text}", encoding="utf-8")
+
+
+@contextmanager
+def running_store(settings: Settings) -> Iterator[Connection]:
+    """Yield a connection to an embedded server that stops however this ends."""
+    server = EmbeddedServer(settings.home)
+    try:
+        url = server.start()
+        migrate(url)
+        with store(url) as connection:
+            yield connection
+    finally:
+        server.stop()
+
+
+def ingest(
+    connection: Connection, settings: Settings, card: ModelCard, embedder: Embedder, *, expected_files: int
+) -> None:
+    """Bring the source into the store by the functions that the assets call, batch by batch.
+
+    Raises:
+        CannotRun: a file did not arrive; a figure without it would be of other documents.
+    """
+    began, recipe = time.monotonic(), recipe_of(card)
+    scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
+    seal_waiting(connection, settings=settings, recipe=recipe)
+    chunks = run_batches(connection, settings, card, embedder)
+    work = refresh_index(connection, settings.model)
+    seconds = time.monotonic() - began
+    say(f"{work.counts['chunks']} chunks in the store; {chunks} embedded in {seconds:.0f} s, {chunks / seconds:.1f} a second")
+    indexed = work.counts["files"]["indexed"]
+    if indexed != expected_files or any(work.inconsistencies.values()):
+        raise CannotRun(f"{indexed} of {expected_files} documents are searchable; {work.inconsistencies}")
+
+
+def run_batches(connection: Connection, settings: Settings, card: ModelCard, embedder: Embedder) -> int:
+    """Run every batch that is not done (a kept one may have been interrupted); return how many chunks were embedded."""
+    began, chunks = time.monotonic(), 0
+    keys = [batch.key for batch in batches.list_batches(connection) if batch.status != "done"]
+    model, recipe = vectors.model_id(connection, card), recipe_of(card)
+    with _sandbox(settings) as sandbox:
+        for number, key in enumerate(keys, start=1):
+            run = BatchRun(key, f"scifact-{uuid.uuid4()}", settings, card, model, recipe)
+            chunks += run_batch(connection, run, sandbox, embedder)
+            say(f"batch {number} of {len(keys)}: {chunks} chunks after {time.monotonic() - began:.0f} s")
+    return chunks
+
+
+def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder: Embedder) -> int:
+    """Do what a Dagster run of one partition does, without Dagster; return how many chunks were embedded."""
+    batches.begin_batch(connection, run.batch, run.run_id)
+    _drain(check_files(connection, ledger.batch_files(connection, run.batch), run))
+    encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
+    files = ledger.batch_files(connection, run.batch)
+    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox))
+    tokens = batch_tokens(headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension)
+    files = ledger.batch_files(connection, run.batch)
+    outcomes = embed_files(
+        connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, meter=PeakMeter()
+    )
+    embedded = sum(outcome.chunks for outcome in _drain(outcomes))
+    batches.finish_batch(connection, run.batch)
+    return embedded
+
+
+def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
+    """Do a stage's work, which is done as its outcomes are asked for.
+
+    Raises:
+        CannotRun: a file failed.
+    """
+    found = list(outcomes)
+    for outcome in found:
+        if not outcome.done:
+            raise CannotRun(f"{outcome.file.path}: {outcome.reason}")
+    return found
+
+
+def _sandbox(settings: Settings) -> Sandbox:
+    return Sandbox(
+        memory_limit_bytes=parse_budget_bytes(settings.run_memory),
+        page_seconds=settings.page_seconds,
+        file_seconds=settings.file_seconds,
+    )
+
+
+def ask_all(connection: Connection, card: ModelCard, embedder: Embedder, queries: dict[str, str]) -> Rankings:
+    """Return each query's documents, best first."""
+    began, rankings = time.monotonic(), {}
+    for keys in _groups(list(queries), ENCODED_AT_ONCE):
+        for key, vector in zip(keys, embedder.embed([queries[key] for key in keys]), strict=True):
+            hits = search(connection, card, vector, query=queries[key], top=CHUNKS_PER_QUERY)
+            rankings[key] = documents_of(hits)
+    seconds = time.monotonic() - began
+    say(f"{len(queries)} questions in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")
+    return rankings
+
+
+def documents_of(hits: Iterable[SearchHit]) -> list[str]:
+    """Return the documents of some chunks, each where its best chunk stands."""
+    return list(dict.fromkeys(Path(hit.path).stem for hit in hits))[:RANKS]
+
+
+def _groups(items: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+# The model's way
+
+
+def exact_rankings(task: Task) -> Rankings:
+    """Return each query's documents by the model alone: one vector each, every pair compared."""
+    from sentence_transformers import SentenceTransformer
+
+    began = time.monotonic()
+    model = SentenceTransformer(str(model_folder(Settings().model)), local_files_only=True)
+    texts = [f"{document.title} {document.text}".strip() for document in task.documents]
+    documents, queries = _encoded(model, texts), _encoded(model, list(task.queries.values()))
+    best = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :RANKS]
+    say(f"exact: {len(texts)} documents in {time.monotonic() - began:.0f} s")
+    return {
+        key: [task.documents[column].key for column in row] for key, row in zip(task.queries, best, strict=True)
+    }
+
+
+def _encoded(model, texts: list[str]) -> np.ndarray:  # type: ignore[no-untyped-def]
+    return model.encode(texts, batch_size=ENCODED_AT_ONCE, normalize_embeddings=True, show_progress_bar=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

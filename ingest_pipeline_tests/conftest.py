@@ -1,0 +1,139 @@
+"""What every test may use: the corpus, a real Postgres, a fresh database, plain fakes."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.connection import Connection, store
+from ingest_pipeline.store.migrate import migrate
+from ingest_pipeline.store.server import EmbeddedServer
+
+REPOSITORY = Path(__file__).parents[1]
+CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Path:
+    """The real files; a machine without them has not tested anything."""
+    folder = Path(os.environ.get("INGEST_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+    if not (folder / "MANIFEST.tsv").is_file():
+        pytest.fail(f"the corpus is not at {folder}: set INGEST_CORPUS")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No INGEST_* variable of the developer's shell reaches a test."""
+    for name in list(os.environ):
+        if name.startswith("INGEST_") and name != "INGEST_CORPUS":
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    """One embedded Postgres for the whole session."""
+    embedded = EmbeddedServer(tmp_path_factory.mktemp("home"))
+    embedded.start()
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture(scope="session")
+def template(server: EmbeddedServer) -> str:
+    """A migrated database that others are copied from."""
+    name = "template_migrated"
+    _admin(server, f"CREATE DATABASE {name}")
+    migrate(_url(server, name))
+    return name
+
+
+@pytest.fixture
+def url(server: EmbeddedServer, template: str) -> Iterator[str]:
+    """The URL of a fresh migrated database."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    _admin(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url(server, name)
+    _admin(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def empty_url(server: EmbeddedServer) -> Iterator[str]:
+    """The URL of a database in which nothing was ever made."""
+    name = f"empty_{uuid.uuid4().hex[:12]}"
+    _admin(server, f"CREATE DATABASE {name}")
+    yield _url(server, name)
+    _admin(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def connection(url: str) -> Iterator[Connection]:
+    """A connection to a fresh migrated database."""
+    with store(url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def settings(url: str, tmp_path: Path) -> Settings:
+    """Settings that point at the fresh database and at an empty folder of documents."""
+    source = tmp_path / "documents"
+    source.mkdir(exist_ok=True)
+    return replace(Settings(), sources=(str(source),), home=tmp_path / "home", database_url=url)
+
+
+@pytest.fixture
+def source(settings: Settings) -> Path:
+    """The folder of documents that `settings` points at."""
+    return Path(settings.sources[0])
+
+
+class WordEncoder:
+    """A tokenizer that anybody can check by hand: one token for each word."""
+
+    def __call__(self, text: str) -> list[tuple[int, int]]:
+        offsets, start = [], None
+        for position, letter in enumerate(text + " "):
+            if letter.isspace():
+                if start is not None:
+                    offsets.append((start, position))
+                start = None
+            elif start is None:
+                start = position
+        return offsets
+
+
+class FakeEmbedder:
+    """Unit vectors that depend on the text alone; remembers what it was asked."""
+
+    def __init__(self, dimension: int = 8) -> None:
+        self.dimension = dimension
+        self.asked: list[str] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        self.asked += texts
+        rows = [np.random.default_rng(abs(hash(text)) % 2**32).normal(size=self.dimension) for text in texts]
+        return np.array([row / np.linalg.norm(row) for row in rows], dtype=np.float32)
+
+
+@pytest.fixture
+def embedder() -> FakeEmbedder:
+    """A fake model."""
+    return FakeEmbedder()
+
+
+def _admin(server: EmbeddedServer, statement: str) -> None:
+    with psycopg.connect(server.url, dbname="postgres", autocommit=True) as connection:
+        connection.execute(statement)  # type: ignore[arg-type]
+
+
+def _url(server: EmbeddedServer, name: str) -> str:
+    return server.url.replace("/ingest?", f"/{name}?")

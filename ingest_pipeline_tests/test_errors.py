@@ -1,0 +1,111 @@
+"""The error tree is the one that the docstring draws, and reasons find their types again."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from ingest_pipeline import errors
+from ingest_pipeline.errors import (
+    BadSetting,
+    IngestError,
+    ModelMismatch,
+    PermanentError,
+    TransientError,
+    error_named,
+)
+
+ENTRY = re.compile(r"^([│ ├└─]*)([A-Z]\w+)")
+
+
+def drawn_tree() -> dict[str, str | None]:
+    """Return each error type's name with the name of its parent, as `errors.py` draws them."""
+    tree: dict[str, str | None] = {}
+    path: list[str] = []
+    for line in (errors.__doc__ or "").splitlines():
+        match = ENTRY.match(line)
+        if not match or (match[2] != "IngestError" and not match[1]):
+            continue
+        depth = len(match[1]) // 4
+        path = [*path[:depth], match[2]]
+        tree[match[2]] = path[-2] if depth else None
+    return tree
+
+
+def real_tree() -> dict[str, str | None]:
+    """Return each error type's name with the name of its parent, as Python knows them."""
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, IngestError)
+    ]
+    return {
+        kind.__name__: None if kind is IngestError else next(iter(kind.__bases__)).__name__ for kind in kinds
+    }
+
+
+ALL = sorted(real_tree())
+
+
+def test_the_drawn_tree_is_the_real_tree() -> None:
+    """Every drawn type exists below the parent that is drawn, and every type is drawn."""
+    assert drawn_tree() == real_tree()
+    assert len(drawn_tree()) >= 20
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_reason_is_the_name_of_its_type_and_leads_back_to_it(name: str) -> None:
+    """The ledger keeps the reason; the type is found again from it."""
+    kind = error_named(name)
+    assert kind is getattr(errors, name)
+    assert kind.__new__(kind).reason == name
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_only_what_lies_outside_the_file_is_retryable(name: str) -> None:
+    """A permanent error is never retried; a transient one may be."""
+    kind = error_named(name)
+    assert kind.retryable is issubclass(kind, TransientError)
+
+
+def test_no_type_is_both_permanent_and_transient() -> None:
+    """A file is failed for good, or it is not."""
+    both = [
+        name for name in ALL if issubclass(error_named(name), PermanentError) and error_named(name).retryable
+    ]
+    assert both == []
+
+
+@pytest.mark.parametrize("name", ["", "ValueError", "NoSuchError", "ingesterror", "Exception"])
+def test_a_name_that_is_no_error_of_ours_is_a_key_error(name: str) -> None:
+    """A child cannot name a type that is not in the tree."""
+    with pytest.raises(KeyError):
+        error_named(name)
+
+
+def test_every_type_says_in_one_line_what_it_means() -> None:
+    """The docstring is what a reader of the reason finds."""
+    for name in ALL:
+        first = (error_named(name).__doc__ or "").splitlines()
+        assert first, name
+        assert first[0].endswith("."), name
+
+
+def test_a_bad_setting_carries_its_facts_as_attributes() -> None:
+    """The message is for people, the attributes for code."""
+    error = BadSetting("INGEST_MAX_PAGES", "many", "a whole number above 0")
+    assert (error.variable, error.value, error.expected) == (
+        "INGEST_MAX_PAGES",
+        "many",
+        "a whole number above 0",
+    )
+    assert str(error) == "INGEST_MAX_PAGES='many': expected a whole number above 0"
+
+
+def test_a_model_mismatch_names_the_model_and_both_sums() -> None:
+    """Enough to see which copy is wrong, short enough for a line."""
+    error = ModelMismatch("some-model", "a" * 64, "b" * 64)
+    assert (error.model, error.found, error.expected) == ("some-model", "a" * 64, "b" * 64)
+    assert "some-model" in str(error)
+    assert "aaaaaaaaaaaa…" in str(error)
+    assert "bbbbbbbbbbbb…" in str(error)
+    assert "\n" not in str(error)

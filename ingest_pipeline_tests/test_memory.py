@@ -1,0 +1,340 @@
+"""Limits and peaks: cgroups in fake folders, slots by arithmetic, the kernel's refusal in a real child."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline import memory
+from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.memory import (
+    MACHINE_SHARE,
+    RESERVE_BYTES,
+    RESERVE_SHARE,
+    PeakMeter,
+    cgroup_limits_bytes,
+    embed_headroom_bytes,
+    machine_budget_bytes,
+    machine_memory_bytes,
+    parse_budget_bytes,
+    peak_memory_bytes,
+    run_slots,
+    usable_cores,
+)
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+class FakeMachine:
+    """A `/proc/self` and a `/sys/fs/cgroup` in a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.proc, self.root = folder / "proc", folder / "sys"
+        self.proc.mkdir()
+        self.root.mkdir()
+
+    def member_of(self, *lines: str) -> None:
+        """Write `/proc/self/cgroup`."""
+        (self.proc / "cgroup").write_text("".join(f"{line}\n" for line in lines))
+
+    def limit(self, group: str, text: str, *, filename: str = "memory.max") -> None:
+        """Write one group's limit."""
+        folder = self.root / group
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / filename).write_text(f"{text}\n")
+
+    def limits(self) -> list[int]:
+        """Every limit that is found."""
+        return cgroup_limits_bytes(self.proc, self.root)
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> FakeMachine:
+    """A machine without any group."""
+    return FakeMachine(tmp_path)
+
+
+def run_python(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh interpreter that knows the package."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=Path(memory.__file__).parents[1],
+        check=False,
+    )
+
+
+def test_a_limit_of_cgroup_v2_is_found(machine: FakeMachine) -> None:
+    """One group, one limit."""
+    machine.member_of("0::/app")
+    machine.limit("app", str(512 * MIB))
+    assert machine.limits() == [512 * MIB]
+
+
+def test_the_limits_of_all_ancestors_are_found_in_v2(machine: FakeMachine) -> None:
+    """A parent's smaller limit binds the child: the smallest wins."""
+    machine.member_of("0::/kubepods/pod7/box")
+    machine.limit("kubepods/pod7/box", str(3 * GIB))
+    machine.limit("kubepods/pod7", str(1 * GIB))
+    machine.limit("kubepods", str(2 * GIB))
+    assert sorted(machine.limits()) == [1 * GIB, 2 * GIB, 3 * GIB]
+    assert min(machine.limits()) == 1 * GIB
+
+
+def test_the_limits_of_all_ancestors_are_found_in_v1(machine: FakeMachine) -> None:
+    """The memory controller has its own tree under `memory`."""
+    machine.member_of("12:cpu,cpuacct:/docker/a", "5:memory:/docker/a", "1:name=systemd:/docker/a")
+    machine.limit("memory/docker/a", str(2 * GIB), filename="memory.limit_in_bytes")
+    machine.limit("memory/docker", str(1 * GIB), filename="memory.limit_in_bytes")
+    machine.limit("memory", "9223372036854771712", filename="memory.limit_in_bytes")
+    assert sorted(machine.limits()) == [1 * GIB, 2 * GIB]
+
+
+def test_both_versions_side_by_side_are_read(machine: FakeMachine) -> None:
+    """A hybrid machine has v1 memory and a v2 tree."""
+    machine.member_of("4:memory:/a", "0::/b")
+    machine.limit("memory/a", str(2 * GIB), filename="memory.limit_in_bytes")
+    machine.limit("b", str(3 * GIB))
+    assert sorted(machine.limits()) == [2 * GIB, 3 * GIB]
+
+
+def test_memory_beside_another_controller_is_found(machine: FakeMachine) -> None:
+    """Controllers may be mounted together."""
+    machine.member_of("4:cpuset,memory:/a")
+    machine.limit("memory/a", str(GIB), filename="memory.limit_in_bytes")
+    assert machine.limits() == [GIB]
+
+
+def test_max_means_no_limit(machine: FakeMachine) -> None:
+    """`max` is a word of v2, not a number."""
+    machine.member_of("0::/a/b")
+    machine.limit("a/b", "max")
+    machine.limit("a", "max")
+    assert machine.limits() == []
+
+
+def test_max_in_a_group_does_not_hide_the_limit_of_its_parent(machine: FakeMachine) -> None:
+    """The walk goes on above a group without a limit, also above one without a file."""
+    machine.member_of("0::/a/b/c")
+    machine.limit("a/b/c", "max")
+    (machine.root / "a" / "b").mkdir(exist_ok=True)
+    machine.limit("a", str(GIB))
+    assert machine.limits() == [GIB]
+
+
+def test_a_group_that_does_not_exist_here_is_the_root_of_the_mount(machine: FakeMachine) -> None:
+    """In a container the path is the host's; the mount's root is our own group."""
+    machine.member_of("0::/system.slice/docker-3f2a.scope")
+    machine.limit("", str(700 * MIB))
+    assert machine.limits() == [700 * MIB]
+
+
+def test_a_v1_group_that_does_not_exist_here_is_the_root_of_its_controller(machine: FakeMachine) -> None:
+    """The same for v1."""
+    machine.member_of("5:memory:/docker/on-the-host")
+    machine.limit("memory", str(700 * MIB), filename="memory.limit_in_bytes")
+    assert machine.limits() == [700 * MIB]
+
+
+def test_a_group_above_the_mount_is_read_at_the_mount(machine: FakeMachine) -> None:
+    """A cgroup namespace shows `/../..`; nothing outside the mount is read."""
+    machine.member_of("0::/../other")
+    machine.limit("", str(600 * MIB))
+    (machine.root.parent / "other").mkdir()
+    (machine.root.parent / "other" / "memory.max").write_text("1\n")
+    assert 600 * MIB in machine.limits()
+    assert 1 not in machine.limits()
+
+
+def test_without_cgroups_there_is_no_limit(machine: FakeMachine) -> None:
+    """No file, no line about memory, a limit that is no number: none of it is an error."""
+    assert machine.limits() == []
+    machine.member_of("3:cpu:/a")
+    assert machine.limits() == []
+    machine.member_of("0::/a")
+    machine.limit("a", "not a number")
+    assert machine.limits() == []
+
+
+def test_the_machine_has_no_more_memory_than_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest limit counts, and the machine's size where there is none."""
+    total = machine_memory_bytes()
+    assert total > 64 * MIB
+    monkeypatch.setattr(memory, "cgroup_limits_bytes", lambda: [48 * MIB, 96 * MIB])
+    assert machine_memory_bytes() == 48 * MIB
+
+
+def test_the_machine_budget_is_the_setting_or_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """0 means 80 %."""
+    monkeypatch.setattr(memory, "machine_memory_bytes", lambda: 10 * GIB)
+    assert machine_budget_bytes(3 * GIB) == 3 * GIB
+    assert machine_budget_bytes(0) == int(10 * GIB * MACHINE_SHARE)
+
+
+@given(
+    st.integers(min_value=16 * MIB, max_value=512 * GIB),
+    st.integers(min_value=16 * MIB, max_value=64 * GIB),
+    st.integers(min_value=1, max_value=500),
+)
+def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, most: int) -> None:
+    """At least one run; and never so many that they and the services pass the budget."""
+    if run > budget:
+        with pytest.raises(BadSetting):
+            run_slots(machine_budget_bytes=budget, run_budget_bytes=run, max_runs=most)
+        return
+    slots = run_slots(machine_budget_bytes=budget, run_budget_bytes=run, max_runs=most)
+    reserve = min(RESERVE_BYTES, int(budget * RESERVE_SHARE))
+    assert 1 <= slots <= most
+    assert slots * run + reserve <= budget or slots == 1
+    assert slots * run <= budget
+    assert slots == most or (slots + 1) * run + reserve > budget  # and no memory lies idle
+
+
+def test_slots_follow_the_example_in_the_design() -> None:
+    """8 GiB, of which one is the reserve, hold seven runs of 1 GiB."""
+    assert run_slots(machine_budget_bytes=8 * GIB, run_budget_bytes=GIB, max_runs=100) == 7
+    assert run_slots(machine_budget_bytes=8 * GIB, run_budget_bytes=GIB, max_runs=2) == 2
+    assert run_slots(machine_budget_bytes=GIB, run_budget_bytes=GIB, max_runs=100) == 1
+
+
+def test_without_a_limit_of_runs_the_cores_are_the_limit() -> None:
+    """A run computes all the time that it is awake."""
+    assert run_slots(machine_budget_bytes=4096 * GIB, run_budget_bytes=GIB) == usable_cores()
+    assert usable_cores() >= 1
+
+
+def test_a_run_that_does_not_fit_the_machine_is_a_bad_setting() -> None:
+    """The message names the variable and what the machine has."""
+    with pytest.raises(BadSetting) as caught:
+        run_slots(machine_budget_bytes=GIB, run_budget_bytes=GIB + 1)
+    assert "INGEST_RUN_MEMORY" in str(caught.value)
+    assert str(GIB) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@given(st.integers(min_value=0, max_value=64 * GIB))
+def test_what_a_run_may_use_leaves_room_for_its_own_process(run: int) -> None:
+    """The child's share and the headroom are inside the run's budget, and headroom is never negative."""
+    assert parse_budget_bytes(run) < run
+    assert 0 <= embed_headroom_bytes(run) <= run
+    assert embed_headroom_bytes(GIB) > 0
+
+
+def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:
+    """A limited child meets MemoryError, catches it, and can still say so."""
+    done = run_python(
+        "from ingest_pipeline.memory import limit_data_bytes\n"
+        "limit_data_bytes(128 * 1024**2)\n"
+        "small = bytearray(32 * 1024**2)\n"
+        "try:\n"
+        "    large = bytearray(256 * 1024**2)\n"
+        "except MemoryError:\n"
+        "    print('refused')\n"
+    )
+    assert done.stdout.strip() == "refused", done.stderr
+
+
+def test_many_small_objects_reach_the_limit_too() -> None:
+    """The limit is on all private memory, not on one allocation."""
+    done = run_python(
+        "from ingest_pipeline.memory import limit_data_bytes, peak_memory_bytes\n"
+        "limit_data_bytes(96 * 1024**2)\n"
+        "kept = []\n"
+        "try:\n"
+        "    while True:\n"
+        "        kept.append(bytearray(10_000))\n"
+        "except MemoryError:\n"
+        "    kept.clear()\n"
+        "    print(peak_memory_bytes() < 160 * 1024**2)\n"
+    )
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_limit_cannot_be_raised_again() -> None:
+    """Hostile code in the child cannot undo it without privileges: the hard limit is set as well."""
+    done = run_python(
+        "import resource\n"
+        "from ingest_pipeline.memory import limit_data_bytes\n"
+        "limit_data_bytes(200 * 1024**2)\n"
+        "print(resource.getrlimit(resource.RLIMIT_DATA) == (200 * 1024**2, 200 * 1024**2))\n"
+    )
+    assert done.stdout.strip() == "True", done.stderr
+
+
+def test_a_spike_of_100_mb_is_seen_and_forgotten_after_a_reset() -> None:
+    """The peak rises with the spike, stays after it, and falls with `reset_peak`."""
+    done = run_python(
+        "import json\n"
+        "from ingest_pipeline.memory import peak_memory_bytes, reset_peak, return_free_memory\n"
+        "reset_peak(); before = peak_memory_bytes()\n"
+        "spike = bytearray(b'x') * (100 * 1000**2); during = peak_memory_bytes()\n"
+        "del spike; return_free_memory(); after = peak_memory_bytes()\n"
+        "reset_peak(); fresh = peak_memory_bytes()\n"
+        "print(json.dumps([before, during, after, fresh]))\n"
+    )
+    before, during, after, fresh = json.loads(done.stdout)
+    assert 95e6 < during - before < 120e6
+    assert after == during
+    assert fresh < before + 10e6
+
+
+def test_the_peak_of_another_process_can_be_read() -> None:
+    """The run looks at its child; a process that is gone has no peak."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", "x = bytearray(b'x') * 60_000_000; print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert child.stdout is not None
+    child.stdout.readline()
+    assert peak_memory_bytes(child.pid) > 60_000_000
+    child.communicate(b"\n", timeout=20)
+    assert peak_memory_bytes(child.pid) == 0
+
+
+def test_this_process_has_a_peak() -> None:
+    """Never 0, and not less than an interpreter needs."""
+    assert peak_memory_bytes() > 5 * MIB
+
+
+def test_a_meter_of_spans_loses_no_peak() -> None:
+    """Each span has its own peak; the highest of all is kept, also from before and between the spans."""
+    done = run_python(
+        "import json\n"
+        "from ingest_pipeline.memory import PeakMeter, return_free_memory\n"
+        "def spike(mb):\n"
+        "    x = bytearray(b'x') * (mb * 1000**2); del x; return_free_memory()\n"
+        "meter = PeakMeter(); found = [meter.highest_bytes]\n"
+        "spike(120); meter.begin(); spike(20); found.append(meter.end())\n"
+        "found.append(meter.highest_bytes)\n"
+        "meter.begin(); spike(60); found.append(meter.end())\n"
+        "found.append(meter.highest_bytes)\n"
+        "spike(200); meter.begin(); found.append(meter.end()); found.append(meter.highest_bytes)\n"
+        "print(json.dumps(found))\n"
+    )
+    start, small, highest, middle, still, last, between = (value / 1e6 for value in json.loads(done.stdout))
+    assert small == pytest.approx(start + 20, abs=12)
+    assert highest == pytest.approx(start + 120, abs=12)
+    assert middle == pytest.approx(start + 60, abs=12)
+    assert still == highest
+    assert last < start + 15
+    assert between == pytest.approx(start + 200, abs=12)
+
+
+def test_the_highest_peak_of_a_meter_never_falls() -> None:
+    """Reading it twice, or around a span, gives no smaller number."""
+    meter = PeakMeter()
+    first = meter.highest_bytes
+    meter.begin()
+    second = meter.highest_bytes
+    meter.end()
+    assert first <= second <= meter.highest_bytes

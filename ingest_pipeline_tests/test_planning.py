@@ -1,0 +1,252 @@
+"""Predicted costs and a budget become batches: properties that hold for every input."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest_pipeline.models import FileCost, Plan
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.planning import MIB, RATES, SECONDS_PER_FILE, UNKNOWN, plan_batches, predict_cost
+
+names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)
+seconds = st.one_of(
+    st.just(0.0), st.floats(min_value=0.001, max_value=1000.0, allow_nan=False, allow_infinity=False)
+)
+
+
+@st.composite
+def cost_lists(draw: st.DrawFn) -> list[FileCost]:
+    """Draw waiting files with unique ids; names and versions may be equal."""
+    size = draw(st.integers(min_value=0, max_value=25))
+    return [
+        FileCost(
+            file_id=number,
+            name=draw(names),
+            version=draw(st.sampled_from(["aa", "bb", "cc"])),
+            predicted_peak_bytes=draw(st.integers(min_value=0, max_value=2000)),
+            predicted_seconds=draw(seconds),
+            alone=draw(st.booleans()) and draw(st.booleans()),
+        )
+        for number in range(size)
+    ]
+
+
+budgets = st.integers(min_value=0, max_value=2000)
+limits = st.integers(min_value=1, max_value=8)
+targets = st.floats(min_value=0.5, max_value=2000.0, allow_nan=False)
+overheads = st.integers(min_value=0, max_value=500)
+floors = st.integers(min_value=0, max_value=2500)
+
+
+def plan(costs: list[FileCost], budget: int, limit: int, target: float, overhead: int = 0, floor: int = 0) -> Plan:
+    """Plan with the arguments in a short order."""
+    return plan_batches(
+        costs,
+        file_budget_bytes=budget,
+        max_files=limit,
+        target_seconds=target,
+        overhead_bytes=overhead,
+        floor_bytes=floor,
+    )
+
+
+def cost(name: str, *, peak: int = 10, length: float = 1.0, alone: bool = False, file_id: int = 0) -> FileCost:
+    """A waiting file, by hand."""
+    return FileCost(
+        file_id=file_id or sum(name.encode()),
+        name=name,
+        version="v",
+        predicted_peak_bytes=peak,
+        predicted_seconds=length,
+        alone=alone,
+    )
+
+
+def grouped(found: Plan) -> list[list[str]]:
+    """The names in each batch."""
+    return [[member.name for member in batch.costs] for batch in found.batches]
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_every_file_is_in_exactly_one_place(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """Nothing is lost, nothing is done twice."""
+    found = plan(costs, budget, limit, target)
+    placed = [member.file_id for batch in found.batches for member in batch.costs]
+    placed += [member.file_id for member in found.refused]
+    assert sorted(placed) == sorted(member.file_id for member in costs)
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_a_file_is_refused_exactly_when_it_alone_is_over_the_budget(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """The only reason to refuse is memory."""
+    found = plan(costs, budget, limit, target)
+    over = {member.file_id for member in costs if member.predicted_peak_bytes > budget}
+    assert {member.file_id for member in found.refused} == over
+
+
+@given(cost_lists(), budgets, limits, targets, overheads, floors)
+def test_no_batch_is_over_the_budget_of_a_run(
+    costs: list[FileCost], budget: int, limit: int, target: float, overhead: int, floor: int
+) -> None:
+    """A batch peaks where its largest file peaks, and never below the floor."""
+    found = plan(costs, budget, limit, target, overhead, floor)
+    for batch in found.batches:
+        largest = max(member.predicted_peak_bytes for member in batch.costs)
+        assert largest <= budget
+        assert batch.predicted_peak_bytes == max(floor, overhead + largest)
+        assert batch.predicted_peak_bytes <= max(floor, overhead + budget)
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_no_batch_is_empty_or_over_the_file_limit(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """At least one file, at most `max_files`."""
+    found = plan(costs, budget, limit, target)
+    assert all(1 <= len(batch.costs) <= limit for batch in found.batches)
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_a_batch_is_longer_than_the_target_only_with_a_single_file(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """A file longer than the target has its own batch; all others keep to it."""
+    found = plan(costs, budget, limit, target)
+    for batch in found.batches:
+        if len(batch.costs) > 1:
+            assert sum(member.predicted_seconds for member in batch.costs) <= target
+            assert all(member.predicted_seconds <= target for member in batch.costs)
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_the_seconds_of_a_batch_add_up(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """Files are processed one after another."""
+    found = plan(costs, budget, limit, target)
+    for batch in found.batches:
+        assert batch.predicted_seconds == pytest.approx(sum(member.predicted_seconds for member in batch.costs))
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_a_file_marked_alone_is_alone(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
+    """A file that was open when a run was killed endangers no neighbour."""
+    found = plan(costs, budget, limit, target)
+    for batch in found.batches:
+        if any(member.alone for member in batch.costs):
+            assert len(batch.costs) == 1
+
+
+@given(cost_lists(), budgets, limits, targets, st.integers())
+def test_the_plan_does_not_depend_on_the_order_of_the_files(
+    costs: list[FileCost], budget: int, limit: int, target: float, seed: int
+) -> None:
+    """Two scans that list in another order seal the same batches."""
+    shuffled = list(costs)
+    random.Random(seed).shuffle(shuffled)
+    assert plan(shuffled, budget, limit, target) == plan(costs, budget, limit, target)
+
+
+@given(cost_lists(), budgets, limits, targets)
+def test_neighbouring_batches_could_not_have_been_one(
+    costs: list[FileCost], budget: int, limit: int, target: float
+) -> None:
+    """A batch closes only when the next file would take it over a limit: start-up is paid as rarely as may be."""
+    found = plan(costs, budget, limit, target)
+    shared = [batch for batch in found.batches if not any(member.alone for member in batch.costs)]
+    for first, second in zip(shared, shared[1:], strict=False):
+        full = len(first.costs) >= limit
+        long = sum(member.predicted_seconds for member in (*first.costs, second.costs[0])) > target * (1 - 1e-9)
+        assert full or long
+
+
+@given(cost_lists(), limits, targets)
+@settings(max_examples=30)
+def test_an_iterator_is_as_good_as_a_list(costs: list[FileCost], limit: int, target: float) -> None:
+    """The ledger streams its rows."""
+    assert plan_batches(
+        iter(costs), file_budget_bytes=1000, max_files=limit, target_seconds=target
+    ) == plan(costs, 1000, limit, target)
+
+
+def test_no_files_make_no_batches() -> None:
+    """An empty source is no work, and no error."""
+    assert plan([], 100, 10, 60.0) == Plan(batches=())
+
+
+def test_files_are_packed_in_the_order_of_their_names() -> None:
+    """Names that sort together are searched together, and lie in one batch."""
+    found = plan([cost("b"), cost("a"), cost("c")], 100, 2, 60.0)
+    assert grouped(found) == [["a", "b"], ["c"]]
+
+
+def test_a_long_file_has_a_batch_between_its_neighbours() -> None:
+    """Neither what comes before it nor what comes after it waits for it."""
+    found = plan([cost("a"), cost("b", length=500.0), cost("c"), cost("d")], 100, 10, 60.0)
+    assert grouped(found) == [["a"], ["b"], ["c", "d"]]
+
+
+def test_a_long_file_among_files_of_no_length_has_its_own_batch() -> None:
+    """Zero seconds on either side do not slip in."""
+    found = plan([cost("a", length=0.0), cost("b", length=61.0), cost("c", length=0.0)], 100, 10, 60.0)
+    assert grouped(found) == [["a"], ["b"], ["c"]]
+
+
+def test_a_file_exactly_at_the_budget_fits() -> None:
+    """The budget is what may be used, not what must stay free."""
+    found = plan([cost("fits", peak=100), cost("not", peak=101)], 100, 10, 60.0)
+    assert grouped(found) == [["fits"]]
+    assert [member.name for member in found.refused] == ["not"]
+
+
+def test_a_file_over_the_budget_is_refused_even_when_it_is_marked_alone() -> None:
+    """A batch of its own makes it no smaller."""
+    found = plan([cost("large", peak=101, alone=True)], 100, 10, 60.0)
+    assert found.batches == ()
+    assert [member.name for member in found.refused] == ["large"]
+
+
+def test_marking_a_file_alone_leaves_its_neighbours_together() -> None:
+    """After a kill the others go on as they were."""
+    costs = [cost("a"), cost("b"), cost("c")]
+    found = plan([costs[0], replace(costs[1], alone=True), costs[2]], 100, 10, 60.0)
+    assert grouped(found) == [["b"], ["a", "c"]]
+
+
+@pytest.mark.parametrize("media_type", detect.SUPPORTED)
+def test_every_supported_type_has_a_rate_of_its_own(media_type: str) -> None:
+    """A type that is parsed is a type that was measured."""
+    assert media_type in RATES
+
+
+@pytest.mark.parametrize("media_type", [*detect.SUPPORTED, "application/x-new"])
+def test_a_larger_file_is_predicted_to_cost_more(media_type: str) -> None:
+    """Peak and seconds grow with the bytes, from a base that an empty file has too."""
+
+    def predict(size: int) -> FileCost:
+        return predict_cost(file_id=1, name="n", version="v", media_type=media_type, size_bytes=size)
+
+    rate = RATES.get(media_type, UNKNOWN)
+    assert predict(0).predicted_peak_bytes == rate.base_bytes
+    assert predict(0).predicted_seconds == SECONDS_PER_FILE
+    assert predict(10 * MIB).predicted_peak_bytes > predict(MIB).predicted_peak_bytes > rate.base_bytes
+    assert predict(10 * MIB).predicted_seconds > predict(MIB).predicted_seconds > 0
+
+
+def test_a_predicted_cost_is_for_the_file_that_was_asked_about() -> None:
+    """Identity goes through unchanged, the mark of a kill too."""
+    found = predict_cost(
+        file_id=7, name="n", version="v", media_type="text/plain", size_bytes=2 * MIB, alone=True
+    )
+    assert (found.file_id, found.name, found.version, found.alone) == (7, "n", "v", True)
+    assert found.predicted_peak_bytes == 37 * MIB
+    assert found.predicted_seconds == pytest.approx(SECONDS_PER_FILE + 260.0)

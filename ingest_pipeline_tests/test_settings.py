@@ -1,0 +1,245 @@
+"""The `INGEST_*` environment: defaults, every kind of bad value, one clear line for each."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline.errors import BadSetting, ConfigurationError
+from ingest_pipeline.settings import (
+    READERS,
+    SAMPLES,
+    Settings,
+    format_size,
+    parse_size,
+    read_settings,
+    variable,
+)
+
+BAD = [
+    ("sources", ","),
+    ("sources", " , ,"),
+    ("home", "~no-such-user-at-all/ingest"),
+    ("database_url", "mysql://user:hunter2@host/db"),
+    ("database_url", "host=localhost password=hunter2"),
+    ("run_memory", "a lot"),
+    ("run_memory", "-1GiB"),
+    ("run_memory", "0"),
+    ("run_memory", "1 GB extra"),
+    ("run_memory", "1EiB"),
+    ("run_memory", "inf"),
+    ("run_memory", "nan"),
+    ("run_memory", "9" * 400),
+    ("run_memory", "0.1"),
+    ("machine_memory", "most of it"),
+    ("max_runs", "-1"),
+    ("max_runs", "2.5"),
+    ("max_runs", "two"),
+    ("max_file_size", "0MiB"),
+    ("max_file_size", "MiB"),
+    ("max_pages", "0"),
+    ("max_pages", "1e3"),
+    ("batch_files", "-5"),
+    ("batch_files", "many"),
+    ("batch_minutes", "0"),
+    ("batch_minutes", "nan"),
+    ("batch_minutes", "inf"),
+    ("page_seconds", "-1"),
+    ("page_seconds", "soon"),
+    ("file_seconds", "1h"),
+    ("schedule", "hourly"),
+    ("schedule", "0 * * *"),
+    ("ui_port", "0"),
+    ("ui_port", "65536"),
+    ("ui_port", "http"),
+]
+
+
+def test_without_any_variable_every_setting_has_its_default() -> None:
+    """An empty environment is a working configuration."""
+    settings = read_settings({})
+    expected = Settings()
+    for field in fields(Settings):
+        if field.name != "home":
+            assert getattr(settings, field.name) == getattr(expected, field.name), field.name
+    assert settings.sources == (str(SAMPLES),)
+    assert settings.database_url == ""
+    assert settings.run_memory == 1024**3
+    assert settings.model == "all-MiniLM-L6-v2"
+
+
+def test_the_samples_that_the_default_source_names_are_there() -> None:
+    """The first start finds documents."""
+    assert any(path.is_file() for path in SAMPLES.rglob("*"))
+
+
+def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A process that changes its folder later keeps its home."""
+    monkeypatch.chdir(tmp_path)
+    assert read_settings({}).home == tmp_path / ".ingest"
+    assert read_settings({"INGEST_HOME": "data/here"}).home == tmp_path / "data" / "here"
+
+
+def test_a_tilde_in_home_is_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`~/ingest` is not a folder called `~`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_settings({"INGEST_HOME": "~/ingest"}).home == tmp_path / "ingest"
+
+
+def test_an_explicit_mapping_is_read_instead_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests and launchers hand over their own environment."""
+    monkeypatch.setenv("INGEST_MAX_PAGES", "7")
+    assert read_settings({"INGEST_MAX_PAGES": "9"}).max_pages == 9
+    assert read_settings({}).max_pages == Settings().max_pages
+    assert read_settings().max_pages == 7
+
+
+def test_every_setting_has_a_reader_and_a_variable_of_its_own() -> None:
+    """A setting that nobody can set would be a constant."""
+    names = [field.name for field in fields(Settings)]
+    assert sorted(READERS) == sorted(names)
+    assert variable("run_memory") == "INGEST_RUN_MEMORY"
+    assert len({variable(name) for name in names}) == len(names)
+
+
+def test_every_setting_can_be_set() -> None:
+    """Good values arrive as the type that the setting has."""
+    environ = {
+        "INGEST_SOURCES": " ./a , /b ,, ",
+        "INGEST_HOME": "/data",
+        "INGEST_DATABASE_URL": "postgresql://u:p@h:5432/d",
+        "INGEST_RUN_MEMORY": "1.5GiB",
+        "INGEST_MACHINE_MEMORY": "4 gb",
+        "INGEST_MAX_RUNS": "0",
+        "INGEST_MAX_FILE_SIZE": "10MB",
+        "INGEST_MAX_PAGES": "5",
+        "INGEST_BATCH_FILES": "3",
+        "INGEST_BATCH_MINUTES": "0.5",
+        "INGEST_PAGE_SECONDS": "1",
+        "INGEST_FILE_SECONDS": "2.5",
+        "INGEST_MODEL": " some/model ",
+        "INGEST_SCHEDULE": "*/5 * * * 1-5",
+        "INGEST_UI_PORT": "8080",
+    }
+    assert read_settings(environ) == Settings(
+        sources=("./a", "/b"),
+        home=Path("/data"),
+        database_url="postgresql://u:p@h:5432/d",
+        run_memory=1536 * 1024**2,
+        machine_memory=4 * 1000**3,
+        max_runs=0,
+        max_file_size=10_000_000,
+        max_pages=5,
+        batch_files=3,
+        batch_minutes=0.5,
+        page_seconds=1.0,
+        file_seconds=2.5,
+        model="some/model",
+        schedule="*/5 * * * 1-5",
+        ui_port=8080,
+    )
+
+
+def test_an_empty_value_means_the_default() -> None:
+    """`INGEST_MAX_PAGES=` in an env file is not an error."""
+    assert read_settings({"INGEST_MAX_PAGES": "  ", "INGEST_SOURCES": ""}).max_pages == Settings().max_pages
+
+
+def test_machine_memory_zero_means_its_share_of_the_machine() -> None:
+    """The documented value of the default may be written down."""
+    assert read_settings({"INGEST_MACHINE_MEMORY": "0"}).machine_memory == 0
+
+
+@pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}-{value[:12]}" for name, value in BAD])
+def test_a_bad_value_is_one_clear_line_that_names_the_variable(name: str, value: str) -> None:
+    """Whoever reads the message knows which variable to change, and to what."""
+    with pytest.raises(BadSetting) as caught:
+        read_settings({variable(name): value})
+    message = str(caught.value)
+    assert message.startswith(f"{variable(name)}=")
+    assert "\n" not in message
+    assert "expected" in message
+    assert isinstance(caught.value, ConfigurationError)
+
+
+def test_every_kind_of_setting_that_can_be_bad_is_in_the_list() -> None:
+    """Only a model's name cannot be judged before it is looked up."""
+    assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - {"model"}
+
+
+def test_a_bad_value_with_a_newline_stays_on_one_line() -> None:
+    """A pasted value does not break the line."""
+    with pytest.raises(BadSetting) as caught:
+        read_settings({"INGEST_MAX_PAGES": "5\n6"})
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://user:hunter2@host/db", "user:hunter2@host", "hunter2", "POSTGRES//user:hunter2@host:5432/db"],
+)
+def test_a_bad_database_url_never_shows_its_password(url: str) -> None:
+    """Neither the message, nor the representation, nor the attributes hold it."""
+    with pytest.raises(BadSetting) as caught:
+        read_settings({"INGEST_DATABASE_URL": url})
+    assert "hunter2" not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
+    assert "INGEST_DATABASE_URL" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1073741824", 1024**3),
+        ("512MiB", 512 * 1024**2),
+        ("1.5 GiB", 1536 * 1024**2),
+        ("50MB", 50_000_000),
+        ("50 mb", 50_000_000),
+        ("2g", 2 * 1024**3),
+        ("1TiB", 1024**4),
+        (" 3 k ", 3072),
+        ("7B", 7),
+    ],
+)
+def test_a_size_is_read_in_every_common_spelling(text: str, size: int) -> None:
+    """Binary units with an i or one letter, decimal units with a B."""
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "MiB", "-1", "0", "0GiB", "1,5GiB", "1 Gi B", "0x10", "1e9", "10 apples"])
+def test_what_is_no_size_is_a_value_error(text: str) -> None:
+    """Nothing is guessed."""
+    with pytest.raises(ValueError):
+        parse_size(text)
+
+
+@given(st.integers(min_value=1, max_value=2**52))
+def test_a_number_of_bytes_is_read_exactly(size: int) -> None:
+    """Bytes without a unit go through unchanged."""
+    assert parse_size(str(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (512 * 1024**2, "512.0 MiB"),
+        (1536 * 1024**2, "1.5 GiB"),
+        (3 * 1024**4, "3072.0 GiB"),
+        (-2048, "-2 KiB"),
+    ],
+)
+def test_a_size_is_shown_in_the_unit_that_suits(size: int, text: str) -> None:
+    """Short enough for a table, and never larger than GiB."""
+    assert format_size(size) == text
+
+
+@given(st.integers(min_value=1, max_value=2**50))
+def test_a_shown_size_can_be_read_again_within_its_rounding(size: int) -> None:
+    """What the UI shows can be pasted into a setting."""
+    assert parse_size(format_size(size)) == pytest.approx(size, rel=0.51)

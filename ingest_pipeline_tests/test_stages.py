@@ -1,0 +1,358 @@
+"""Scan, seal, parse, embed, without Dagster: the main job on real bytes, with a fake model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingest_pipeline import memory
+from ingest_pipeline.errors import SourceUnavailable
+from ingest_pipeline.models import RawFile, ScanCounts
+from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import Sealed, scan_sources, seal_waiting
+from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
+from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.index import refresh_index
+from ingest_pipeline.stages.preview import preview
+from ingest_pipeline.store import batches, ledger, vectors
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder
+from ingest_pipeline_tests.documents import RECIPE, count, status_of
+
+TEXT = "The quick brown fox jumps over the lazy dog. " * 20
+
+
+class Pipeline:
+    """The stages one after another, as a run would call them."""
+
+    def __init__(self, connection: Connection, settings: Settings, sandbox: Sandbox) -> None:
+        self.connection, self.settings, self.sandbox = connection, settings, sandbox
+        self.embedder = FakeEmbedder()
+        self.model = vectors.model_id(connection, CARD)
+        self.runs = 0
+
+    def scan(self) -> ScanCounts:
+        return scan_sources(self.connection, self.settings.sources, settings=self.settings, recipe=RECIPE)
+
+    def seal(self) -> Sealed:
+        return seal_waiting(self.connection, settings=self.settings, recipe=RECIPE)
+
+    def run(self, key: str) -> BatchRun:
+        self.runs += 1
+        return BatchRun(key, f"run{self.runs}", self.settings, CARD, self.model, RECIPE)
+
+    def chunk(self, run: BatchRun) -> list[FileOutcome]:
+        batches.begin_batch(self.connection, run.batch, run.run_id)
+        checked = list(check_files(self.connection, self.files(run), run))
+        assert len(checked) == len(self.files(run))
+        return list(chunk_files(self.connection, self.files(run), run, encode=WordEncoder(), sandbox=self.sandbox))
+
+    def embed(self, run: BatchRun) -> list[FileOutcome]:
+        return list(
+            embed_files(
+                self.connection, self.files(run), run, load_embedder=lambda: self.embedder,  # type: ignore[arg-type,return-value]
+                max_batch_tokens=512, meter=memory.PeakMeter(),
+            )
+        )  # fmt: skip
+
+    def files(self, run: BatchRun) -> list[RawFile]:
+        return ledger.batch_files(self.connection, run.batch)
+
+    def ingest(self) -> tuple[int, int]:
+        """Everything; returns files parsed and chunks embedded."""
+        self.scan()
+        parsed = embedded = 0
+        for key in self.seal().batches:
+            run = self.run(key)
+            parsed += sum(outcome.chunks > 0 for outcome in self.chunk(run))
+            embedded += sum(outcome.chunks for outcome in self.embed(run))
+            batches.finish_batch(self.connection, key)
+        return parsed, embedded
+
+
+@pytest.fixture
+def pipeline(connection: Connection, settings: Settings) -> Iterator[Pipeline]:
+    with Sandbox(memory_limit_bytes=512 * 1024**2) as sandbox:
+        yield Pipeline(connection, settings, sandbox)
+
+
+def texts(connection: Connection, path: str) -> str:
+    rows = connection.execute("SELECT text FROM searchable_chunks WHERE path = %s ORDER BY ordinal", (path,))
+    return " ".join(text for (text,) in rows)
+
+
+def test_a_folder_becomes_searchable_chunks(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """New files are parsed, embedded, shown; a second time there is nothing to do."""
+    (source / "a.txt").write_text(TEXT)
+    (source / "sub").mkdir()
+    (source / "sub" / "пісня 歌.md").write_text(f"# Title\n\n{TEXT}")
+    parsed, embedded = pipeline.ingest()
+    assert parsed == 2
+    assert embedded == count(connection, "embeddings") > 0
+    assert status_of(connection, "sub/пісня 歌.md") == ("indexed", None)
+    assert texts(connection, "a.txt").split() == TEXT.split()
+    assert pipeline.ingest() == (0, 0)
+
+
+def test_a_touched_file_is_hashed_and_not_parsed(pipeline: Pipeline, source: Path) -> None:
+    """Another time stamp, the same bytes: 0 parsed, and the next scan does not even hash."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.ingest()
+    os.utime(source / "a.txt", ns=(1, 1))
+    counts = pipeline.scan()
+    assert (counts.changed, counts.hashed_bytes) == (0, len(TEXT))
+    assert pipeline.scan().hashed_bytes == 0
+    assert pipeline.ingest() == (0, 0)
+
+
+def test_only_the_changed_file_is_parsed_and_only_its_new_text_embedded(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """One of three changes at its end: one parsed; chunks of equal text keep their vectors."""
+    for name in "abc":
+        (source / f"{name}.txt").write_text(f"{name} {TEXT}")
+    pipeline.ingest()
+    before = len(pipeline.embedder.asked)
+    (source / "b.txt").write_text(f"b {TEXT} And one more sentence.")
+    assert pipeline.ingest()[0] == 1
+    assert len(pipeline.embedder.asked) - before <= 2
+    assert texts(connection, "b.txt").endswith("one more sentence.")
+
+
+def test_a_renamed_file_is_neither_parsed_nor_embedded(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """The bytes are known: the new name is searchable at once, the old one is gone."""
+    (source / "old.txt").write_text(TEXT)
+    pipeline.ingest()
+    (source / "old.txt").rename(source / "new.txt")
+    assert pipeline.ingest() == (0, 0)
+    assert status_of(connection, "new.txt") == ("indexed", None)
+    assert status_of(connection, "old.txt") == ("deleted", None)
+    assert texts(connection, "old.txt") == ""
+    assert texts(connection, "new.txt").split() == TEXT.split()
+
+
+def test_equal_bytes_at_two_paths_are_parsed_and_embedded_once(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """Both paths are searchable; the work was done for one."""
+    for name in ("a.txt", "b.txt"):
+        (source / name).write_text(TEXT)
+    parsed, _ = pipeline.ingest()
+    assert parsed == 1
+    assert len(pipeline.embedder.asked) == count(connection, "embeddings")
+    assert texts(connection, "a.txt") == texts(connection, "b.txt") != ""
+
+
+def test_a_deleted_file_leaves_with_chunks_and_vectors(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Its chunks go with the scan, its vectors with the index."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.ingest()
+    (source / "a.txt").unlink()
+    assert pipeline.scan().deleted == 1
+    assert count(connection, "chunks") == 0
+    refresh = refresh_index(connection, "all-MiniLM-L6-v2")
+    assert refresh.vectors_dropped > 0
+    assert refresh.inconsistencies == {}
+    assert count(connection, "embeddings") == 0
+
+
+def test_a_deleted_file_that_comes_back_is_new(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Deleted is not for ever."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.ingest()
+    shutil.move(source / "a.txt", source.parent / "kept.txt")
+    pipeline.ingest()
+    shutil.move(source.parent / "kept.txt", source / "a.txt")
+    pipeline.ingest()
+    assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_a_source_that_cannot_be_read_deletes_nothing(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing that breaks off is no proof of absence."""
+    (source / "a.txt").write_text(TEXT)
+    (source / "sub").mkdir()
+    pipeline.ingest()
+    real = os.scandir
+
+    def broken(path: object) -> object:
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", broken)
+    with pytest.raises(SourceUnavailable):
+        pipeline.scan()
+    assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_bad_files_are_rows_and_their_neighbours_go_on(
+    pipeline: Pipeline, source: Path, connection: Connection, corpus: Path
+) -> None:
+    """One good file among damaged, empty, encrypted and unknown ones is indexed; each of the others has its reason."""
+    (source / "good.txt").write_text(TEXT)
+    (source / "empty.txt").write_text("")
+    (source / "blank.html").write_text("<html><script>var x = 1</script></html>")
+    (source / "torn.pdf").write_bytes(b"%PDF-1.7\nnothing else")
+    (source / "no.epub").write_bytes(b"PK\x03\x04 no archive")
+    (source / "data.bin").write_bytes(bytes(range(256)))
+    (source / "away.txt").symlink_to(corpus / "MANIFEST.tsv")
+    pipeline.ingest()
+    assert {path: status_of(connection, path) for path in os.listdir(source)} == {
+        "good.txt": ("indexed", None),
+        "empty.txt": ("failed", "NoText"),
+        "blank.html": ("failed", "NoText"),
+        "torn.pdf": ("failed", "UnreadableDocument"),
+        "no.epub": ("failed", "UnreadableDocument"),
+        "data.bin": ("failed", "UnsupportedFormat"),
+        "away.txt": ("failed", "LinkLeavesSource"),
+    }
+
+
+def test_a_failed_file_is_not_tried_again_until_it_changes(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Permanent means permanent: the next runs leave it alone; new bytes are a new beginning."""
+    (source / "a.txt").write_text("")
+    pipeline.ingest()
+    assert pipeline.seal().batches == ()
+    (source / "a.txt").write_text(TEXT)
+    assert pipeline.ingest()[0] == 1
+    assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_a_file_over_the_size_limit_is_refused_and_taken_when_the_limit_is_raised(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """FileTooLarge before a byte is read; a larger limit brings it back."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.settings = replace(pipeline.settings, max_file_size=100)
+    counts = pipeline.scan()
+    assert (counts.refused, counts.hashed_bytes) == (1, 0)
+    assert status_of(connection, "a.txt") == ("failed", "FileTooLarge")
+    pipeline.settings = replace(pipeline.settings, max_file_size=10**6)
+    pipeline.ingest()
+    assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_a_file_that_no_budget_holds_is_refused_before_parsing(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """FileNeedsMoreMemory says what it needs, what there is and what to raise; a larger budget brings it back."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.settings = replace(pipeline.settings, run_memory=memory.PARSE_PARENT_BYTES + 1024)
+    pipeline.scan()
+    assert pipeline.seal().refused == 1
+    row = connection.execute("SELECT error, message, attempts FROM files").fetchone()
+    assert row is not None
+    assert row[0] == "FileNeedsMoreMemory"
+    assert "raise INGEST_RUN_MEMORY" in row[1]
+    assert row[2] == 0
+    pipeline.settings = replace(pipeline.settings, run_memory=2**30)
+    assert pipeline.seal().files == 1
+
+
+def test_a_file_that_changes_after_it_was_sealed_fails_retryably_and_is_taken_up_by_the_next_scan(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """Never index bytes under another version's name, not even with the old time and size."""
+    path = source / "a.txt"
+    path.write_text(TEXT)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    facts = path.stat()
+    path.write_text(TEXT.upper())
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    pipeline.chunk(pipeline.run(key))
+    assert status_of(connection, "a.txt") == ("failed", "FileChanged")
+    pipeline.ingest()
+    assert texts(connection, "a.txt").startswith("THE QUICK")
+
+
+def test_a_file_that_vanishes_after_it_was_sealed_is_settled_by_the_next_scan(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """FileVanished first, deleted then."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    (source / "a.txt").unlink()
+    pipeline.chunk(pipeline.run(key))
+    assert status_of(connection, "a.txt") == ("failed", "FileVanished")
+    pipeline.scan()
+    assert status_of(connection, "a.txt") == ("deleted", None)
+
+
+def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
+    pipeline: Pipeline, connection: Connection, settings: Settings, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after 100 pages of a PDF, the next run asks the parser for the rest, and the text is whole."""
+    source = Path(settings.sources[0])
+    shutil.copy(corpus / "pdf" / "bashref.pdf", source / "bashref.pdf")
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+
+    class Killed(BaseException):
+        """As if the process ended here."""
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.sandbox, "pages", _dying_after(pipeline.sandbox, 100, Killed))
+        with pytest.raises(Killed):
+            pipeline.chunk(pipeline.run(key))
+    asked: list[int] = []
+    real = pipeline.sandbox.pages
+    monkeypatch.setattr(
+        pipeline.sandbox, "pages", lambda stream, request, parsed: asked.append(request.first_page) or real(stream, request, parsed)
+    )
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    pipeline.embed(run)
+    assert asked[0] > 60
+    resumed = connection.execute("SELECT page_from, char_from, text FROM searchable_chunks ORDER BY ordinal").fetchall()
+    (source / "copy.md").write_text("other")
+    connection.execute("TRUNCATE generations, files, batches, batch_files, attempts, chunks, embeddings CASCADE")
+    pipeline.ingest()
+    whole = connection.execute(
+        "SELECT page_from, char_from, text FROM searchable_chunks WHERE path = 'bashref.pdf' ORDER BY ordinal"
+    ).fetchall()
+    assert resumed == whole
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_changes_nothing(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """`preview` before the first scan knows the files; the ledger stays empty; afterwards nothing waits."""
+    (source / "a.txt").write_text(TEXT)
+    (source / "b.bin").write_bytes(b"\x00\x01")
+    plan = preview(connection, settings=pipeline.settings)
+    assert [cost.name for batch in plan.batches for cost in batch.costs] == [f"{source}/a.txt"]
+    assert count(connection, "files") == 0
+    pipeline.ingest()
+    assert preview(connection, settings=pipeline.settings).batches == ()
+
+
+def test_batches_keep_to_the_file_limit(pipeline: Pipeline, source: Path) -> None:
+    """Seven files at three a batch are three batches, and every file is in one."""
+    for number in range(7):
+        (source / f"{number}.txt").write_text(f"{number} {TEXT}")
+    pipeline.settings = replace(pipeline.settings, batch_files=3)
+    pipeline.scan()
+    sealed = pipeline.seal()
+    assert (len(sealed.batches), sealed.files) == (3, 7)
+
+
+def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # type: ignore[no-untyped-def]
+    real = sandbox.pages
+
+    def dying(stream, request, parsed):  # type: ignore[no-untyped-def]
+        for page in real(stream, request, parsed):
+            if page.number > pages:
+                raise death
+            yield page
+
+    return dying
