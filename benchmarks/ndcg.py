@@ -27,7 +27,8 @@ def mean_ndcg(
     rankings: Mapping[str, Sequence[str]], judgements: Mapping[str, Mapping[str, int]], *, k: int = 10
 ) -> float:
     """Return the mean over all judged queries; a query without a ranking counts as 0, not as absent."""
-    return sum(ndcg(rankings.get(query, ()), gains, k=k) for query, gains in judgements.items()) / len(judgements)
+    total = sum(ndcg(rankings.get(query, ()), gains, k=k) for query, gains in judgements.items())
+    return total / len(judgements)
 
 
 def _positive(gains: Iterable[int]) -> list[int]:

@@ -7,7 +7,8 @@ sandbox, chunked, embedded, stored, and found again through the HNSW index; a do
 chunk stands. `exact` is sentence-transformers on the first 256 tokens of each abstract and a full matrix
 product: what MTEB reports as 0.645 for all-MiniLM-L6-v2. More than 0.01 between the two is exit code 1.
 
-The settings are the defaults, whatever `INGEST_*` says: a figure is of what we ship. Only `INGEST_CORPUS` is read.
+The settings are the defaults, whatever `INGEST_*` says: a figure is of what we ship. Only `INGEST_CORPUS`
+is read.
 """
 
 from __future__ import annotations
@@ -109,14 +110,13 @@ def say(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="scifact", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument(
-        "--keep", type=Path, metavar="HOME", help="ingest into this folder and leave it; a second run only searches"
+    keep = "ingest into this folder and leave it; a second run only searches"
+    limit = (
+        "every judged document, filled up to N with others: the two figures can be compared with each\n"
+        "other, not with those of a full run, which has more to confuse"
     )
-    parser.add_argument(
-        "--limit", type=int, metavar="N",
-        help="every judged document, filled up to N with others: the two figures can be compared with each\n"
-        "other, not with those of a full run, which has more to confuse",
-    )  # fmt: skip
+    parser.add_argument("--keep", type=Path, metavar="HOME", help=keep)
+    parser.add_argument("--limit", type=int, metavar="N", help=limit)
     return parser
 
 
@@ -160,9 +160,7 @@ def _judgements(path: Path) -> dict[str, dict[str, int]]:
     return found
 
 
-def _limited(
-    documents: list[Document], judgements: dict[str, dict[str, int]], limit: int | None
-) -> list[Document]:
+def _limited(documents: list[Document], judgements: dict[str, dict[str, int]], limit: int | None) -> list[Document]:
     if limit is None:
         return documents
     judged = {document for gains in judgements.values() for document in gains}
@@ -236,15 +234,16 @@ def ingest(
     chunks = run_batches(connection, settings, card, embedder)
     work = refresh_index(connection, settings.model)
     seconds = time.monotonic() - began
-    say(f"{work.counts['chunks']} chunks in the store; {chunks} embedded in {seconds:.0f} s, {chunks / seconds:.1f} a second")
+    stored, pace = work.counts["chunks"], chunks / seconds
+    say(f"{stored} chunks in the store; {chunks} embedded in {seconds:.0f} s, {pace:.1f} a second")
     indexed = work.counts["files"]["indexed"]
     if indexed != expected_files or any(work.inconsistencies.values()):
         raise CannotRun(f"{indexed} of {expected_files} documents are searchable; {work.inconsistencies}")
 
 
 def run_batches(connection: Connection, settings: Settings, card: ModelCard, embedder: Embedder) -> int:
-    """Run every batch that is not done (a kept one may have been interrupted); return how many chunks were embedded."""
-    began, chunks = time.monotonic(), 0
+    """Run every batch that is not done; return how many chunks were embedded."""
+    began, chunks = time.monotonic(), 0  # not only the new ones: a kept folder may have been interrupted
     keys = [batch.key for batch in batches.list_batches(connection) if batch.status != "done"]
     model, recipe = vectors.model_id(connection, card), recipe_of(card)
     with _sandbox(settings) as sandbox:
@@ -262,7 +261,8 @@ def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder:
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     files = ledger.batch_files(connection, run.batch)
     _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox))
-    tokens = batch_tokens(headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension)
+    headroom = embed_headroom_bytes(run.settings.run_memory)
+    tokens = batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension)
     files = ledger.batch_files(connection, run.batch)
     outcomes = embed_files(
         connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, meter=PeakMeter()
@@ -328,9 +328,7 @@ def exact_rankings(task: Task) -> Rankings:
     documents, queries = _encoded(model, texts), _encoded(model, list(task.queries.values()))
     best = np.argsort(-(queries @ documents.T), axis=1, kind="stable")[:, :RANKS]
     say(f"exact: {len(texts)} documents in {time.monotonic() - began:.0f} s")
-    return {
-        key: [task.documents[column].key for column in row] for key, row in zip(task.queries, best, strict=True)
-    }
+    return {key: [task.documents[column].key for column in row] for key, row in zip(task.queries, best, strict=True)}
 
 
 def _encoded(model, texts: list[str]) -> np.ndarray:  # type: ignore[no-untyped-def]

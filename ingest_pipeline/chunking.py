@@ -17,7 +17,12 @@ from ingest_pipeline.models import START, Checkpoint, Chunk, Page
 
 WINDOW_CHARACTERS = 20_000  # encoded at once: 7 MB of offsets; a whole 2.2 MB document costs 427 MB
 MAX_CHUNK_CHARACTERS = 4_000  # WordPiece makes one [UNK] of a long run: "169 tokens" once held 5 kB
-CUTS = (re.compile(r"\n\s*\n"), re.compile(r"\n"), re.compile(r"[.!?]['\")\]]?\s|[。！？]"), re.compile(r"\s"))
+CUTS = (
+    re.compile(r"\n\s*\n"),
+    re.compile(r"\n"),
+    re.compile(r"[.!?]['\")\]]?\s|[。！？]"),
+    re.compile(r"\s"),
+)
 VERSION = 1
 """Raise it when the same pages would give other chunks: every file is then chunked anew."""
 

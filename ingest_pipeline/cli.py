@@ -43,12 +43,24 @@ def _fail(error: object, code: int) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="ingest", description="Documents become searchable vectors in Postgres, inside the memory you give it."
+        prog="ingest",
+        description="Documents become searchable vectors in Postgres, inside the memory you give it.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    run = _command(commands, "run", _run, "bring every file of the sources to its end: searchable, or failed with a reason")
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "bring every file of the sources to its end: searchable, or failed with a reason",
+    )
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="folders; default INGEST_SOURCES")
-    _command(commands, "ui", _ui, "webserver, daemon and code location on 127.0.0.1 until Ctrl-C", json_output=False)
+    _command(
+        commands,
+        "ui",
+        _ui,
+        "webserver, daemon and code location on 127.0.0.1 until Ctrl-C",
+        json_output=False,
+    )
     _command(commands, "status", _status, "counts of files, chunks, embeddings and batches")
     files = _command(commands, "files", _files, "what happened to every file")
     files.add_argument("--status", choices=FILE_STATUSES)

@@ -28,6 +28,7 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
         ConfigurationError, StoreUnavailable: it cannot start.
     """
     from ingest_pipeline import sources
+    from ingest_pipeline.definitions import defs
     from ingest_pipeline.defs.headless import Headless
     from ingest_pipeline.defs.instance import open_instance
     from ingest_pipeline.embedding import model_card
@@ -37,7 +38,7 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
     recipe, began, line = recipe_of(model_card(settings.model)), time.monotonic(), ProgressLine()
     with open_instance(settings) as instance, store(database_url(settings)) as connection:
-        headless = Headless(instance, connection, settings, recipe=recipe)
+        headless = Headless(instance, connection, settings, definitions=defs, recipe=recipe)
         try:
             line.say("looking through the sources")
             result = headless.run(line.show)
@@ -91,7 +92,10 @@ class ProgressLine:
 
 def print_files(rows: Iterable[dict[str, Any]]) -> None:
     """Print a line for each file."""
-    print(f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}{'parser peak':>14}{'seconds':>9}  reason")
+    print(
+        f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}"
+        f"{'parser peak':>14}{'seconds':>9}  reason"
+    )
     for row in rows:
         print(_file_line(row))
 
@@ -145,7 +149,12 @@ def print_plan(plan: Plan, settings: Settings, *, as_json: bool) -> None:
             }
             for batch in plan.batches
         ]
-        print(json.dumps({"batches": batches, "refused": [_cost_row(cost) for cost in plan.refused]}, ensure_ascii=False))
+        print(
+            json.dumps(
+                {"batches": batches, "refused": [_cost_row(cost) for cost in plan.refused]},
+                ensure_ascii=False,
+            )
+        )
         return
     if not plan.batches and not plan.refused:
         print("nothing waits: every file of the sources is accounted for")
@@ -207,10 +216,14 @@ def _print_costs(connection: Connection, result: HeadlessResult, work: dict[str,
     from ingest_pipeline.store import reports
 
     print("Where time and memory went:")
-    print(f"  {'format':<24}{'files':>6}{'pages':>8}{'chunks':>8}{'parsing':>10}{'its peak':>12}{'embedding':>11}{'its peak':>12}")
+    print(
+        f"  {'format':<24}{'files':>6}{'pages':>8}{'chunks':>8}"
+        f"{'parsing':>10}{'its peak':>12}{'embedding':>11}{'its peak':>12}"
+    )
     for row in reports.work_by_type(connection, result.since):
         print(
-            f"  {row['media_type']:<24}{row['files']:>6}{row['pages']:>8}{row['chunks']:>8}{row['parse_seconds']:>9.1f}s"
+            f"  {row['media_type']:<24}{row['files']:>6}{row['pages']:>8}{row['chunks']:>8}"
+            f"{row['parse_seconds']:>9.1f}s"
             f"{_peak(row['parse_peak_bytes']):>12}{row['embed_seconds']:>10.1f}s{_peak(row['embed_peak_bytes']):>12}"
         )
     peak = reports.peak_of_batches(connection, result.batches)

@@ -55,7 +55,9 @@ def _downloaded(name: str) -> Path:
         return Path(snapshot_download(name))
     except Exception as error:  # no network, no such model, no rights: all the same to the user
         raise BadSetting(
-            "INGEST_MODEL", name, f"{PACKAGED}, a folder, or a model that the hub serves ({type(error).__name__})"
+            "INGEST_MODEL",
+            name,
+            f"{PACKAGED}, a folder, or a model that the hub serves ({type(error).__name__})",
         ) from None
 
 
@@ -118,7 +120,9 @@ def batch_tokens(*, headroom_bytes: int, dimension: int) -> int:
     return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS, affordable))
 
 
-def micro_batches(chunks: Sequence[StoredChunk], *, max_batch_tokens: int, special_tokens: int = 2) -> Iterator[list[StoredChunk]]:
+def micro_batches(
+    chunks: Sequence[StoredChunk], *, max_batch_tokens: int, special_tokens: int = 2
+) -> Iterator[list[StoredChunk]]:
     """Yield groups of chunks of like length, each at most `max_batch_tokens` when padded to its longest.
 
     A chunk that alone is longer is a group of its own.

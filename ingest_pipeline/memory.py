@@ -89,7 +89,9 @@ def run_slots(*, machine_budget_bytes: int, run_budget_bytes: int, max_runs: int
     """
     if run_budget_bytes > machine_budget_bytes:
         raise BadSetting(
-            "INGEST_RUN_MEMORY", str(run_budget_bytes), f"at most the machine's budget of {machine_budget_bytes}"
+            "INGEST_RUN_MEMORY",
+            str(run_budget_bytes),
+            f"at most the machine's budget of {machine_budget_bytes}",
         )
     reserve = min(RESERVE_BYTES, int(machine_budget_bytes * RESERVE_SHARE))
     by_memory = max(1, (machine_budget_bytes - reserve) // run_budget_bytes)

@@ -13,9 +13,7 @@ RECIPE = "recipe0"
 
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
     """A file that waits."""
-    ledger.record_version(
-        connection, source, ListedFile(path, 100, 1), scan, version=version, media_type="text/plain"
-    )
+    ledger.record_version(connection, source, ListedFile(path, 100, 1), scan, version=version, media_type="text/plain")
 
 
 def seal(connection: Connection, *, alone: bool = False) -> str:
@@ -44,7 +42,9 @@ def write(connection: Connection, file: RawFile, texts: list[str], card: ModelCa
     with generations.claimed_generation(connection, file, recipe=recipe, model_id=model) as generation:
         rows = [(chunk(number, text), text_hash(text)) for number, text in enumerate(texts)]
         generations.write_chunks(connection, generation, rows, checkpoint=START, gaps=[])
-        connection.execute("UPDATE generations SET complete = true WHERE generation_id = %s", (generation.generation_id,))
+        connection.execute(
+            "UPDATE generations SET complete = true WHERE generation_id = %s", (generation.generation_id,)
+        )
     ledger.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
     return generations.find_generation(connection, file, recipe)
 

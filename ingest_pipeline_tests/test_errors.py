@@ -35,12 +35,8 @@ def drawn_tree() -> dict[str, str | None]:
 
 def real_tree() -> dict[str, str | None]:
     """Return each error type's name with the name of its parent, as Python knows them."""
-    kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, IngestError)
-    ]
-    return {
-        kind.__name__: None if kind is IngestError else next(iter(kind.__bases__)).__name__ for kind in kinds
-    }
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, IngestError)]
+    return {kind.__name__: None if kind is IngestError else next(iter(kind.__bases__)).__name__ for kind in kinds}
 
 
 ALL = sorted(real_tree())
@@ -69,9 +65,7 @@ def test_only_what_lies_outside_the_file_is_retryable(name: str) -> None:
 
 def test_no_type_is_both_permanent_and_transient() -> None:
     """A file is failed for good, or it is not."""
-    both = [
-        name for name in ALL if issubclass(error_named(name), PermanentError) and error_named(name).retryable
-    ]
+    both = [name for name in ALL if issubclass(error_named(name), PermanentError) and error_named(name).retryable]
     assert both == []
 
 

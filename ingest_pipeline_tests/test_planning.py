@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -13,10 +14,9 @@ from ingest_pipeline.models import FileCost, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.planning import MIB, RATES, SECONDS_PER_FILE, UNKNOWN, plan_batches, predict_cost
 
+quick = settings(max_examples=50, deadline=None)
 names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)
-seconds = st.one_of(
-    st.just(0.0), st.floats(min_value=0.001, max_value=1000.0, allow_nan=False, allow_infinity=False)
-)
+seconds = st.one_of(st.just(0.0), st.floats(min_value=0.001, max_value=1000.0, allow_nan=False, allow_infinity=False))
 
 
 @st.composite
@@ -73,9 +73,8 @@ def grouped(found: Plan) -> list[list[str]]:
 
 
 @given(cost_lists(), budgets, limits, targets)
-def test_every_file_is_in_exactly_one_place(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
+@quick
+def test_every_file_is_in_exactly_one_place(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
     """Nothing is lost, nothing is done twice."""
     found = plan(costs, budget, limit, target)
     placed = [member.file_id for batch in found.batches for member in batch.costs]
@@ -84,6 +83,7 @@ def test_every_file_is_in_exactly_one_place(
 
 
 @given(cost_lists(), budgets, limits, targets)
+@quick
 def test_a_file_is_refused_exactly_when_it_alone_is_over_the_budget(
     costs: list[FileCost], budget: int, limit: int, target: float
 ) -> None:
@@ -94,6 +94,7 @@ def test_a_file_is_refused_exactly_when_it_alone_is_over_the_budget(
 
 
 @given(cost_lists(), budgets, limits, targets, overheads, floors)
+@quick
 def test_no_batch_is_over_the_budget_of_a_run(
     costs: list[FileCost], budget: int, limit: int, target: float, overhead: int, floor: int
 ) -> None:
@@ -107,6 +108,7 @@ def test_no_batch_is_over_the_budget_of_a_run(
 
 
 @given(cost_lists(), budgets, limits, targets)
+@quick
 def test_no_batch_is_empty_or_over_the_file_limit(
     costs: list[FileCost], budget: int, limit: int, target: float
 ) -> None:
@@ -116,6 +118,7 @@ def test_no_batch_is_empty_or_over_the_file_limit(
 
 
 @given(cost_lists(), budgets, limits, targets)
+@quick
 def test_a_batch_is_longer_than_the_target_only_with_a_single_file(
     costs: list[FileCost], budget: int, limit: int, target: float
 ) -> None:
@@ -128,9 +131,8 @@ def test_a_batch_is_longer_than_the_target_only_with_a_single_file(
 
 
 @given(cost_lists(), budgets, limits, targets)
-def test_the_seconds_of_a_batch_add_up(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
+@quick
+def test_the_seconds_of_a_batch_add_up(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
     """Files are processed one after another."""
     found = plan(costs, budget, limit, target)
     for batch in found.batches:
@@ -138,6 +140,7 @@ def test_the_seconds_of_a_batch_add_up(
 
 
 @given(cost_lists(), budgets, limits, targets)
+@quick
 def test_a_file_marked_alone_is_alone(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
     """A file that was open when a run was killed endangers no neighbour."""
     found = plan(costs, budget, limit, target)
@@ -147,6 +150,7 @@ def test_a_file_marked_alone_is_alone(costs: list[FileCost], budget: int, limit:
 
 
 @given(cost_lists(), budgets, limits, targets, st.integers())
+@quick
 def test_the_plan_does_not_depend_on_the_order_of_the_files(
     costs: list[FileCost], budget: int, limit: int, target: float, seed: int
 ) -> None:
@@ -157,25 +161,26 @@ def test_the_plan_does_not_depend_on_the_order_of_the_files(
 
 
 @given(cost_lists(), budgets, limits, targets)
+@quick
 def test_neighbouring_batches_could_not_have_been_one(
     costs: list[FileCost], budget: int, limit: int, target: float
 ) -> None:
     """A batch closes only when the next file would take it over a limit: start-up is paid as rarely as may be."""
     found = plan(costs, budget, limit, target)
     shared = [batch for batch in found.batches if not any(member.alone for member in batch.costs)]
-    for first, second in zip(shared, shared[1:], strict=False):
+    for first, second in pairwise(shared):
         full = len(first.costs) >= limit
         long = sum(member.predicted_seconds for member in (*first.costs, second.costs[0])) > target * (1 - 1e-9)
         assert full or long
 
 
 @given(cost_lists(), limits, targets)
-@settings(max_examples=30)
+@quick
 def test_an_iterator_is_as_good_as_a_list(costs: list[FileCost], limit: int, target: float) -> None:
     """The ledger streams its rows."""
-    assert plan_batches(
-        iter(costs), file_budget_bytes=1000, max_files=limit, target_seconds=target
-    ) == plan(costs, 1000, limit, target)
+    assert plan_batches(iter(costs), file_budget_bytes=1000, max_files=limit, target_seconds=target) == plan(
+        costs, 1000, limit, target
+    )
 
 
 def test_no_files_make_no_batches() -> None:
@@ -244,9 +249,7 @@ def test_a_larger_file_is_predicted_to_cost_more(media_type: str) -> None:
 
 def test_a_predicted_cost_is_for_the_file_that_was_asked_about() -> None:
     """Identity goes through unchanged, the mark of a kill too."""
-    found = predict_cost(
-        file_id=7, name="n", version="v", media_type="text/plain", size_bytes=2 * MIB, alone=True
-    )
+    found = predict_cost(file_id=7, name="n", version="v", media_type="text/plain", size_bytes=2 * MIB, alone=True)
     assert (found.file_id, found.name, found.version, found.alone) == (7, "n", "v", True)
     assert found.predicted_peak_bytes == 37 * MIB
     assert found.predicted_seconds == pytest.approx(SECONDS_PER_FILE + 260.0)

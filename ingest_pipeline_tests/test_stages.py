@@ -125,7 +125,9 @@ def test_only_the_changed_file_is_parsed_and_only_its_new_text_embedded(
     assert texts(connection, "b.txt").endswith("one more sentence.")
 
 
-def test_a_renamed_file_is_neither_parsed_nor_embedded(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_a_renamed_file_is_neither_parsed_nor_embedded(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
     """The bytes are known: the new name is searchable at once, the old one is gone."""
     (source / "old.txt").write_text(TEXT)
     pipeline.ingest()
@@ -149,7 +151,9 @@ def test_equal_bytes_at_two_paths_are_parsed_and_embedded_once(
     assert texts(connection, "a.txt") == texts(connection, "b.txt") != ""
 
 
-def test_a_deleted_file_leaves_with_chunks_and_vectors(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_a_deleted_file_leaves_with_chunks_and_vectors(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
     """Its chunks go with the scan, its vectors with the index."""
     (source / "a.txt").write_text(TEXT)
     pipeline.ingest()
@@ -205,7 +209,7 @@ def test_bad_files_are_rows_and_their_neighbours_go_on(
     (source / "data.bin").write_bytes(bytes(range(256)))
     (source / "away.txt").symlink_to(corpus / "MANIFEST.tsv")
     pipeline.ingest()
-    assert {path: status_of(connection, path) for path in os.listdir(source)} == {
+    assert {path: status_of(connection, path) for path in (entry.name for entry in source.iterdir())} == {
         "good.txt": ("indexed", None),
         "empty.txt": ("failed", "NoText"),
         "blank.html": ("failed", "NoText"),
@@ -216,7 +220,9 @@ def test_bad_files_are_rows_and_their_neighbours_go_on(
     }
 
 
-def test_a_failed_file_is_not_tried_again_until_it_changes(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_a_failed_file_is_not_tried_again_until_it_changes(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
     """Permanent means permanent: the next runs leave it alone; new bytes are a new beginning."""
     (source / "a.txt").write_text("")
     pipeline.ingest()
@@ -289,7 +295,11 @@ def test_a_file_that_vanishes_after_it_was_sealed_is_settled_by_the_next_scan(
 
 
 def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
-    pipeline: Pipeline, connection: Connection, settings: Settings, corpus: Path, monkeypatch: pytest.MonkeyPatch
+    pipeline: Pipeline,
+    connection: Connection,
+    settings: Settings,
+    corpus: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed after 100 pages of a PDF, the next run asks the parser for the rest, and the text is whole."""
     source = Path(settings.sources[0])
@@ -307,7 +317,9 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
     asked: list[int] = []
     real = pipeline.sandbox.pages
     monkeypatch.setattr(
-        pipeline.sandbox, "pages", lambda stream, request, parsed: asked.append(request.first_page) or real(stream, request, parsed)
+        pipeline.sandbox,
+        "pages",
+        lambda stream, request, parsed: asked.append(request.first_page) or real(stream, request, parsed),
     )
     run = pipeline.run(key)
     pipeline.chunk(run)

@@ -115,7 +115,10 @@ def test_who_wants_the_same_bytes_waits_and_finds_them_done(url: str, connection
     model, seen = vectors.model_id(connection, CARD), []
 
     def second() -> None:
-        with store(url) as other, generations.claimed_generation(other, file, recipe=RECIPE, model_id=model) as found:
+        with (
+            store(url) as other,
+            generations.claimed_generation(other, file, recipe=RECIPE, model_id=model) as found,
+        ):
             seen.append(found.complete)
 
     with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as generation:
@@ -166,16 +169,20 @@ def test_search_gives_full_pages_of_results_when_most_of_the_index_is_dead(
     """Three whole replaces without VACUUM: `top=20` still is 20 (FINDINGS B saw 10)."""
     vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
     for version in range(4):
-        publish(connection, embedder, "a.txt", f"v{version}", [f"{version} text {number}" for number in range(200)])
+        publish(
+            connection,
+            embedder,
+            "a.txt",
+            f"v{version}",
+            [f"{version} text {number}" for number in range(200)],
+        )
     vector = embedder.embed(["0 text 5"])[0]
     hits = search(connection, CARD, vector, query="", top=20)
     assert len(hits) == 20
     assert {hit.text[0] for hit in hits} == {"3"}
 
 
-def test_a_text_that_holds_the_query_word_for_word_comes_first(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
+def test_a_text_that_holds_the_query_word_for_word_comes_first(connection: Connection, embedder: FakeEmbedder) -> None:
     """Who pastes a sentence wants the place it is from, line breaks or not."""
     publish(connection, embedder, "a.txt", "v1", ["Nothing of\nthe kind was ever\nsaid here.", *"abcdefgh"])
     hits = search(connection, CARD, embedder.embed(["x"])[0], query="of the kind was ever said", top=3)

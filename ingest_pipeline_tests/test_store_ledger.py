@@ -60,7 +60,7 @@ def test_costs_of_an_attempt_add_up_and_the_highest_peak_stays(connection: Conne
     ledger.open_attempt(connection, file, batch=batch, run_id="run1", stage="chunks")
     for cost in (
         ledger.AttemptCost(pages=3, parse_seconds=1.0, parse_peak_bytes=900),
-        ledger.AttemptCost(chunks_embedded=5, embed_seconds=2.0, embed_peak_bytes=70),
+        ledger.AttemptCost(embed_seconds=2.0, embed_peak_bytes=70),
         ledger.AttemptCost(parse_peak_bytes=100),
     ):
         ledger.close_attempt(connection, file, run_id="run1", cost=cost)

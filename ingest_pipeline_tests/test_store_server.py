@@ -36,7 +36,7 @@ def test_starting_twice_is_one_server_and_stopping_ends_it(fresh: EmbeddedServer
 
 
 def test_committed_rows_survive_a_kill_of_the_server(fresh: EmbeddedServer) -> None:
-    """kill -9 of the postmaster: the next start recovers what was committed."""
+    """Kill -9 of the postmaster: the next start recovers what was committed."""
     with psycopg.connect(fresh.start(), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
     postmaster = int((fresh.data / "postmaster.pid").read_text().split()[0])
@@ -80,14 +80,21 @@ def test_a_very_long_home_gets_a_short_socket(tmp_path: Path) -> None:
 
 def test_the_server_outlives_the_process_that_started_it(fresh: EmbeddedServer) -> None:
     """Started by a process that ends at once, the server still answers."""
-    code = f"from pathlib import Path; from ingest_pipeline.store.server import EmbeddedServer as S; S(Path({str(fresh.home)!r})).start()"
+    code = f"""
+from pathlib import Path
+from ingest_pipeline.store.server import EmbeddedServer
+EmbeddedServer(Path({str(fresh.home)!r})).start()
+"""
     subprocess.run([sys.executable, "-c", code], check=True)
     assert fresh.answers()
 
 
 def test_no_server_is_one_named_error() -> None:
     """A URL where nobody listens is StoreUnavailable, in one line that says what to do."""
-    with pytest.raises(StoreUnavailable, match="ingest db start") as caught, connected("postgresql://127.0.0.1:1/none"):
+    with (
+        pytest.raises(StoreUnavailable, match="ingest db start") as caught,
+        connected("postgresql://127.0.0.1:1/none"),
+    ):
         pass
     assert "\n" not in str(caught.value)
 

@@ -31,7 +31,7 @@ index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index
 
 
 @dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
-def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
     settings, recipe = ingest.settings(), ingest.recipe()
     with ingest.store() as connection:
@@ -46,10 +46,10 @@ def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mat
     partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[catalog], group_name="ingest",
     kinds={"file"},
 )  # fmt: skip
-def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The batch's files, read once in 256 KiB pieces: still the bytes that were catalogued, within the limits."""
     with ingest.store() as connection:
-        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         if store_batches.begin_batch(connection, run.batch, run.run_id) in ("done", "failed"):
             ledger.reopen_failed(connection, run.batch)  # somebody asked for this partition by hand
         outcomes = list(check_files(connection, ledger.batch_files(connection, run.batch), run))
@@ -60,10 +60,10 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
     partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[raw_files], group_name="ingest",
     kinds={"python"},
 )  # fmt: skip
-def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
     with ingest.store() as connection, ingest.sandbox() as sandbox:
-        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
         files = ledger.batch_files(connection, run.batch)
         outcomes = list(chunk_files(connection, files, run, encode=ingest.encoder(), sandbox=sandbox))
@@ -77,16 +77,18 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
     partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
     kinds={"torch", "postgres"}, check_specs=embedding_checks,
 )  # fmt: skip
-def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
     with ingest.store() as connection:
-        run = ingest.batch_run(connection, context.partition_key, context.run_id)
+        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
-        files, tokens, meter = ledger.batch_files(connection, run.batch), ingest.max_batch_tokens(run), PeakMeter()
+        files, tokens, meter = (
+            ledger.batch_files(connection, run.batch),
+            ingest.max_batch_tokens(run),
+            PeakMeter(),
+        )
         outcomes = list(
-            embed_files(
-                connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, meter=meter
-            )
+            embed_files(connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, meter=meter)
         )
         store_batches.record_peak(connection, run.batch, meter.highest_bytes)
         unfinished = store_batches.unfinished_files(connection, run.batch)
@@ -99,7 +101,7 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
 
 
 @dg.asset(deps=[embeddings], group_name="ingest", kinds={"postgres"}, check_specs=index_checks, pool="vector_index")
-def vector_index(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
+def vector_index(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The HNSW index of the model, in order: made if missing, what nobody uses deleted, dead rows taken out."""
     with ingest.store() as connection:
         work: IndexWork = refresh_index(connection, ingest.settings().model)

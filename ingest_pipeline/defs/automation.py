@@ -4,7 +4,14 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from ingest_pipeline.defs.assets import BATCHES, batches_partitions, catalog, chunks, embeddings, raw_files, vector_index
+from ingest_pipeline.defs.assets import (
+    BATCHES,
+    catalog,
+    chunks,
+    embeddings,
+    raw_files,
+    vector_index,
+)
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
 from ingest_pipeline.models import Batch
@@ -22,7 +29,6 @@ catalog_job = dg.define_asset_job("ingest_catalog", selection=[catalog], descrip
 batch_job = dg.define_asset_job(
     BATCH_JOB,
     selection=[raw_files, chunks, embeddings],
-    partitions_def=batches_partitions,
     description="One batch through all three stages, in one process.",
 )
 index_job = dg.define_asset_job("ingest_index", selection=[vector_index], description="The vector index in order.")
@@ -42,7 +48,7 @@ catalog_schedule = dg.ScheduleDefinition(
     minimum_interval_seconds=TICK_SECONDS,
     # On from the start: a sealed batch is work that somebody asked for by materializing the catalog.
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Requests a run for each sealed batch, while the queue is short; then the index. The ledger is its memory.",
+    description="Requests a run for each sealed batch while the queue is short, then for the index.",
 )
 def waiting_batches(
     context: dg.SensorEvaluationContext, ingest: IngestResource
@@ -73,13 +79,13 @@ def _requests(
         if run is not None and settle_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
-        yield dg.RunRequest(
-            run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key
-        )
+        yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)
 
 
 def _queued(instance: dg.DagsterInstance) -> int:
-    return instance.get_runs_count(dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED]))
+    return instance.get_runs_count(
+        dg.RunsFilter(statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED])
+    )
 
 
 def _index_request(instance: dg.DagsterInstance, connection: Connection) -> dg.RunRequest | None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, JobDefinition, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 from dagster._core.code_pointer import CodePointer
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
@@ -74,11 +74,22 @@ Report = Callable[[Progress], None]
 class Headless:
     """Launches runs and waits for them, within the machine's memory."""
 
-    def __init__(self, instance: DagsterInstance, connection: Connection, settings: Settings, *, recipe: str) -> None:
-        from ingest_pipeline.definitions import defs
-
-        self._instance, self._connection, self._settings, self._recipe = instance, connection, settings, recipe
-        self._defs = defs
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        connection: Connection,
+        settings: Settings,
+        *,
+        definitions: Definitions,
+        recipe: str,
+    ) -> None:
+        self._instance, self._connection, self._settings, self._recipe = (
+            instance,
+            connection,
+            settings,
+            recipe,
+        )
+        self._definitions = definitions
         self._slots = slots_of(settings)
         self._result = HeadlessResult(since=reports.now(connection))
         self._began = time.monotonic()
@@ -125,7 +136,9 @@ class Headless:
             for key in [key for key, (_, run) in mine.items() if self._reload(run).is_finished or self._died(run)]:
                 self._after(*mine.pop(key))
             settle_running(self._instance, self._connection)
-            waiting = [batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in mine]
+            waiting = [
+                batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in mine
+            ]
             room = self._room() if waiting else 0
             share = str(max(1, usable_cores() // max(1, min(self._slots, len(mine) + len(waiting)))))
             for batch in waiting[: max(0, room)]:
@@ -149,7 +162,9 @@ class Headless:
             batches.begin_batch(self._connection, batch.key, run.run_id)
         status = settle(self._instance, self._connection, now, run)
         if status == "failed":
-            self._result.stopped = f"batch {batch.key} failed {batches.MAX_FAILURES} times: {batches.message(self._connection, batch.key)}"
+            self._result.stopped = (
+                f"batch {batch.key} failed {batches.MAX_FAILURES} times: {batches.message(self._connection, batch.key)}"
+            )
         seal_waiting(self._connection, settings=self._settings, recipe=self._recipe)
         self._add_partitions()
 
@@ -165,7 +180,7 @@ class Headless:
         return list(self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
 
     def _launch(self, job: str, tags: dict[str, str]) -> DagsterRun:
-        definition: JobDefinition = self._defs.resolve_job_def(job)
+        definition: JobDefinition = self._definitions.resolve_job_def(job)
         run = self._instance.create_run_for_job(
             definition,
             tags={"ingest/launched_by": "ingest run", **tags},
@@ -227,4 +242,3 @@ def _remote_origin(job: str) -> RemoteJobOrigin:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
     location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)
-

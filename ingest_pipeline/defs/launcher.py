@@ -58,7 +58,9 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         return {}
 
     @classmethod
-    def from_config_value(cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]) -> BudgetedRunLauncher:
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
+    ) -> BudgetedRunLauncher:
         """Return the launcher."""
         return cls(inst_data=inst_data)
 
@@ -82,7 +84,8 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
             )
         facts = _await_record(record, process)
         self._instance.report_engine_event(
-            f"Started process {facts.get('pid')} with {format_size(limit_bytes)} of memory and {threads} threads.", run
+            f"Started process {facts.get('pid')} with {format_size(limit_bytes)} of memory and {threads} threads.",
+            run,
         )
 
     def terminate(self, run_id: str) -> bool:

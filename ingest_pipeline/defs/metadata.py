@@ -113,7 +113,9 @@ def embedding_checks(connection: Connection, run: BatchRun, unfinished: int) -> 
 
 def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
     """Return the checks of the whole store."""
-    problems = work.inconsistencies | ({"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {})
+    problems = work.inconsistencies | (
+        {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
+    )
     return [
         dg.AssetCheckResult(
             check_name="ledger_and_tables_agree",
@@ -135,9 +137,12 @@ def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
     return {"failed_by_reason": dict(reasons)} if reasons else {}
 
 
-def _table(connection: Connection, run: BatchRun) -> dg.MetadataValue:  # type: ignore[type-arg]
+def _table(connection: Connection, run: BatchRun) -> dg.MetadataValue:
     """Return a Markdown table of the batch's files; names are made harmless, contents never appear."""
-    lines = ["| file | status | bytes | pages | chunks | predicted | measured | seconds | reason |", "|---|---|--:|--:|--:|--:|--:|--:|---|"]
+    lines = [
+        "| file | status | bytes | pages | chunks | predicted | measured | seconds | reason |",
+        "|---|---|--:|--:|--:|--:|--:|--:|---|",
+    ]
     rows = list(reports.files(connection, batch=run.batch))
     lines += [_row(row) for row in rows[:TABLE_ROWS]]
     if len(rows) > TABLE_ROWS:

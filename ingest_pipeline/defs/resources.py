@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import Field
 
-from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
 from ingest_pipeline.chunking import Encode, load_encoder
+from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
 from ingest_pipeline.memory import embed_headroom_bytes, parse_budget_bytes
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
@@ -21,10 +21,10 @@ from ingest_pipeline.store.connection import Connection, database_url, store
 
 
 def _setting(description: str) -> str:
-    return Field(default="", description=f"{description} Empty: from the environment.")  # type: ignore[no-any-return]
+    return Field(default="", description=f"{description} Empty: from the environment.")
 
 
-class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+class IngestResource(dg.ConfigurableResource):
     """Every `INGEST_*` setting as a field; a field that is empty is read from its variable."""
 
     sources: str = _setting("INGEST_SOURCES: folders, with commas between them.")
@@ -95,6 +95,4 @@ class IngestResource(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def max_batch_tokens(self, run: BatchRun) -> int:
         """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        return batch_tokens(
-            headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension
-        )
+        return batch_tokens(headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension)

@@ -43,7 +43,9 @@ def cause_of_death(code: int, limit_bytes: int) -> str:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
     if -code == signal.SIGKILL:
-        return f"{name}: killed from outside, most likely by the kernel for memory (its limit was {limit_bytes:,} bytes)"
+        return (
+            f"{name}: killed from outside, most likely by the kernel for memory (its limit was {limit_bytes:,} bytes)"
+        )
     return name
 
 
@@ -61,7 +63,10 @@ class Supervisor:
         signal.signal(signal.SIGINT, self._ask_to_stop)
         parent = os.getpid()
         self.child = subprocess.Popen(
-            command, env=self._environment(), stdin=subprocess.DEVNULL, preexec_fn=lambda: self._confine(parent)
+            command,
+            env=self._environment(),
+            stdin=subprocess.DEVNULL,
+            preexec_fn=lambda: self._confine(parent),
         )  # preexec_fn is safe here: this process has one thread
         self._write(pid=self.child.pid, started=process_started(self.child.pid))
         code = self._wait()

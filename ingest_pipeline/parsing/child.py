@@ -12,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 from ingest_pipeline.errors import (
@@ -142,8 +143,7 @@ def _confine(limit_bytes: int, parent_pid: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent_pid:
             sys.exit(1)  # the parent died before the signal was asked for
-        with open("/proc/self/oom_score_adj", "w") as score:
-            score.write(str(OOM_SCORE_ADJ))
+        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
     limit_data_bytes(limit_bytes)
 
 

@@ -19,9 +19,7 @@ BOMS = (
 )
 
 
-def detect_encoding(
-    open_stream: Callable[[], BinaryIO], *, declared: str | None = None
-) -> tuple[str, str | None]:
+def detect_encoding(open_stream: Callable[[], BinaryIO], *, declared: str | None = None) -> tuple[str, str | None]:
     """Return the encoding of a text, and a warning when it had to be guessed.
 
     A byte-order mark decides; then NULs tell UTF-16 without one; then UTF-8 if every byte of the text is;

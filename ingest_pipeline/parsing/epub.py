@@ -125,7 +125,15 @@ def epub_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
                 raise UnreadableDocument(f"{request.name}: over {MAX_ENTRIES:,} entries in the archive")
             book = Book(archive, request)
             yield from _chapters(book, book.chapters(facts), request, facts)
-    except (zipfile.BadZipFile, StopIteration, KeyError, ValueError, TypeError, OSError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        StopIteration,
+        KeyError,
+        ValueError,
+        TypeError,
+        OSError,
+        NotImplementedError,
+    ) as error:
         raise UnreadableDocument(f"{request.name}: not a readable EPUB: {error}") from error
     except RuntimeError as error:
         if "encrypted" in str(error) or "password" in str(error):

@@ -13,13 +13,14 @@ from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
 from ingest_pipeline.parsing.text import rewinding
 
 FEED_CHARACTERS = 64 * 1024
-SCRIPTS = frozenset("script style template svg math iframe object noscript".split())
-BOILERPLATE = frozenset("nav button select textarea".split())
-HEADINGS = frozenset("h1 h2 h3 h4 h5 h6".split())
-BLOCKS = HEADINGS | frozenset(
-    "address article aside blockquote body br caption center dd details div dl dt fieldset figcaption figure footer "
-    "form header hr li main ol p pre section summary table tbody thead title tr ul".split()
-)
+SCRIPTS = frozenset(("script", "style", "template", "svg", "math", "iframe", "object", "noscript"))
+BOILERPLATE = frozenset(("nav", "button", "select", "textarea"))
+HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+BLOCKS = HEADINGS | frozenset((
+    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "div", "dl",
+    "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "li", "main", "ol", "p", "pre",
+    "section", "summary", "table", "tbody", "thead", "title", "tr", "ul",
+))  # fmt: skip
 CELLS = frozenset(("td", "th"))
 SPACES = re.compile(r"[ \t\n\r\f\v]+")
 DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)

@@ -183,5 +183,12 @@ def opened(stream: BinaryIO) -> Iterator[WalkedPdf]:
             raise PasswordNeeded from None
         except (Damaged, PasswordNeeded, GeneratorExit):
             raise
-        except (pypdf.errors.PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            pypdf.errors.PyPdfError,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             raise Damaged(f"{type(error).__name__}: {error}") from error

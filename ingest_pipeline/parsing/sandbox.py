@@ -40,7 +40,16 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # 0.1 s on an idle machine
 FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
-KEPT_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "TZ")
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "TZ",
+)
 
 
 class Sandbox:
@@ -63,7 +72,9 @@ class Sandbox:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def pages(self, stream: BinaryIO, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
@@ -220,5 +231,3 @@ def _wait(child: subprocess.Popen[Any]) -> int:
     except subprocess.TimeoutExpired:  # it closed its socket and lives on
         _kill_group(child)
         return child.wait()
-
-

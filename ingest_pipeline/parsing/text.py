@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ingest_pipeline.models import Gap, Page
 from ingest_pipeline.parsing.encoding import decoded, detect_encoding
@@ -65,7 +65,7 @@ def rewinding(stream: BinaryIO) -> Callable[[], BinaryIO]:
 
     def open_stream() -> BinaryIO:
         stream.seek(0)
-        return _Borrowed(stream)
+        return cast(BinaryIO, _Borrowed(stream))
 
     return open_stream
 

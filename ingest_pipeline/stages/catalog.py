@@ -61,7 +61,14 @@ def _scan(connection: Connection, source: str, settings: Settings, recipe: str) 
     deleted = ledger.delete_unseen(connection, source, scan)
     if deleted:
         generations.drop_unused_generations(connection)
-    logger.info("%s: %d files listed, %d new, %d changed, %d deleted", source, counts.listed, counts.new, counts.changed, deleted)
+    logger.info(
+        "%s: %d files listed, %d new, %d changed, %d deleted",
+        source,
+        counts.listed,
+        counts.new,
+        counts.changed,
+        deleted,
+    )
     return counts + ScanCounts(renamed=renamed, deleted=deleted)
 
 
@@ -72,9 +79,7 @@ def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
         yield slab
 
 
-def _compare(
-    connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings
-) -> ScanCounts:
+def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings) -> ScanCounts:
     known = ledger.known_files(connection, source, [file.path for file in slab])
     unchanged = [file.path for file in slab if _looks_unchanged(file, known.get(file.path), settings)]
     ledger.mark_seen(connection, source, unchanged, scan)
@@ -115,8 +120,10 @@ def _look_closer(
         ledger.record_touch(connection, source, file, scan)
         return hashed
     if media_type not in detect.SUPPORTED:
-        error = UnsupportedFormat(f"{source}/{file.path}: neither its first bytes nor its name tell a format we read")
-        ledger.record_refusal(connection, source, file, scan, error, media_type=media_type, version=version)
+        unsupported = UnsupportedFormat(
+            f"{source}/{file.path}: neither its first bytes nor its name tell a format we read"
+        )
+        ledger.record_refusal(connection, source, file, scan, unsupported, media_type=media_type, version=version)
         return hashed + ScanCounts(refused=1)
     ledger.record_version(connection, source, file, scan, version=version, media_type=media_type)
     is_new = known is None or known.status == "deleted"

@@ -82,9 +82,7 @@ def chunk_files(
             yield _chunk_file(connection, file, run, encode, sandbox)
 
 
-def _chunk_file(
-    connection: Connection, file: RawFile, run: BatchRun, encode: Encode, sandbox: Sandbox
-) -> FileOutcome:
+def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: Encode, sandbox: Sandbox) -> FileOutcome:
     recipe = generation_recipe(run.recipe, file.media_type)
     with generations.claimed_generation(connection, file, recipe=recipe, model_id=run.model_id) as generation:
         if generation.complete:  # equal bytes at another path, or this run's second try
@@ -147,9 +145,7 @@ def _write(
 
 
 def _mark_processed(connection: Connection, file: RawFile, generation: Generation) -> None:
-    ledger.mark_processed(
-        connection, file, pages=generation.pages, gaps=generation.gaps, warnings=generation.warnings
-    )
+    ledger.mark_processed(connection, file, pages=generation.pages, gaps=generation.gaps, warnings=generation.warnings)
 
 
 def _failed(

@@ -56,11 +56,11 @@ def _embed_file(
     if embedder is not None and vectors.pending_chunks(connection, generation.generation_id, run.model_id, limit=1):
         meter.begin()
         ledger.open_attempt(connection, file, batch=run.batch, run_id=run.run_id, stage="embeddings")
-        embedded = _embed_generation(connection, generation, run, embedder, max_batch_tokens)
+        for chunks in _embed_generation(connection, generation, run, embedder, max_batch_tokens):
+            ledger.add_embedded(connection, file, run_id=run.run_id, chunks=chunks)
+            embedded += chunks
         peak = meter.end()
-        cost = ledger.AttemptCost(
-            chunks_embedded=embedded, embed_seconds=time.monotonic() - began, embed_peak_bytes=peak
-        )
+        cost = ledger.AttemptCost(embed_seconds=time.monotonic() - began, embed_peak_bytes=peak)
         ledger.close_attempt(connection, file, run_id=run.run_id, cost=cost)
     shown = generations.flip_file(connection, file, generation, recipe=run.recipe)
     if not shown:
@@ -73,16 +73,16 @@ def _embed_file(
 
 def _embed_generation(
     connection: Connection, generation: Generation, run: BatchRun, embedder: Embedder, max_batch_tokens: int
-) -> int:
-    """Embed every text of a generation that has no vector; return how many. Each micro-batch is committed."""
-    embedded, after = 0, -1
+) -> Iterator[int]:
+    """Embed every text of a generation that has no vector; yield how many so far. Each micro-batch is committed."""
+    after = -1
     while True:
         chunks = vectors.pending_chunks(
             connection, generation.generation_id, run.model_id, after=after, limit=READ_CHUNKS
         )
         if not chunks:
-            return embedded
+            return
         for group in micro_batches(chunks, max_batch_tokens=max_batch_tokens):
             vectors.write_vectors(connection, run.model_id, group, embedder.embed([chunk.text for chunk in group]))
-        embedded += len(chunks)
+        yield len(chunks)
         after = max(chunk.ordinal for chunk in chunks)

@@ -35,9 +35,7 @@ def _changed(connection: Connection, source: str, settings: Settings) -> Iterato
         yield from _changed_in(connection, source, slab, settings)
 
 
-def _changed_in(
-    connection: Connection, source: str, slab: list[ListedFile], settings: Settings
-) -> Iterator[FileCost]:
+def _changed_in(connection: Connection, source: str, slab: list[ListedFile], settings: Settings) -> Iterator[FileCost]:
     known = ledger.known_files(connection, source, [file.path for file in slab])
     for file in slab:
         before = known.get(file.path)
@@ -48,7 +46,11 @@ def _changed_in(
             media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
         if media_type in detect.SUPPORTED:
             yield planning.predict_cost(
-                file_id=0, name=f"{source}/{file.path}", version="", media_type=media_type, size_bytes=file.size_bytes
+                file_id=0,
+                name=f"{source}/{file.path}",
+                version="",
+                media_type=media_type,
+                size_bytes=file.size_bytes,
             )
 
 

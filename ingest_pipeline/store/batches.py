@@ -16,7 +16,9 @@ from ingest_pipeline.store.ledger import MAX_DEATHS
 MAX_FAILURES = 3
 """Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
 
-NEXT_KEY = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')"
+NEXT_KEY = """
+SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
+"""
 INSERT_BATCH = """
 INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds)
 VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s)
@@ -28,7 +30,8 @@ WHERE file_id = %s AND version = %s AND status = 'synced' AND batch IS NULL
 """
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
-       b.measured_peak_bytes, (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files, b.runs, b.run_id
+       b.measured_peak_bytes, b.runs, b.run_id,
+       (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files
 FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
   AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
 """
@@ -88,7 +91,8 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
         with connection.cursor() as cursor:
             cursor.executemany(INSERT_FILE, [(key, cost.file_id, cost.version) for cost in planned.costs])
             cursor.executemany(
-                ASSIGN, [(key, cost.predicted_peak_bytes, cost.file_id, cost.version) for cost in planned.costs]
+                ASSIGN,
+                [(key, cost.predicted_peak_bytes, cost.file_id, cost.version) for cost in planned.costs],
             )
     return key
 
@@ -164,7 +168,9 @@ def _charge_open_attempts(connection: Connection, batch: str, run_id: str) -> li
     charged = connection.execute(CHARGE, (open_files, batch)).fetchall()
     for file_id, deaths, name in charged:
         if deaths >= MAX_DEATHS:
-            error = KilledRepeatedly(f"{name}: {deaths} runs were killed while it was open; it needs more memory or is a bomb")
+            error = KilledRepeatedly(
+                f"{name}: {deaths} runs were killed while it was open; it needs more memory or is a bomb"
+            )
             connection.execute(FAIL_KILLED, (error.reason, str(error), file_id))
     return [file_id for file_id, _, _ in charged]
 

@@ -117,7 +117,13 @@ def write_chunks(
             cursor.executemany(INSERT_CHUNK, rows)
         cursor.execute(
             SAVE_CHECKPOINT,
-            (checkpoint.pages, checkpoint.characters, checkpoint.chunks, _gaps_json(gaps), generation.generation_id),
+            (
+                checkpoint.pages,
+                checkpoint.characters,
+                checkpoint.chunks,
+                _gaps_json(gaps),
+                generation.generation_id,
+            ),
         )
 
 

@@ -100,11 +100,14 @@ COUNT_ATTEMPT = "UPDATE files SET attempts = attempts + 1 WHERE file_id = %s"
 MARK_PROCESSING = "UPDATE files SET status = 'processing', updated_at = now() WHERE file_id = %s AND status = 'synced'"
 CLOSE_ATTEMPT = """
 UPDATE attempts SET open = false, outcome = %(outcome)s, error = %(error)s, ended_at = now(),
-       pages = pages + %(pages)s, chunks_embedded = chunks_embedded + %(chunks_embedded)s,
+       pages = pages + %(pages)s,
        parse_seconds = parse_seconds + %(parse_seconds)s, embed_seconds = embed_seconds + %(embed_seconds)s,
        parse_peak_bytes = greatest(parse_peak_bytes, %(parse_peak_bytes)s),
        embed_peak_bytes = greatest(embed_peak_bytes, %(embed_peak_bytes)s)
 WHERE file_id = %(file_id)s AND run_id = %(run_id)s
+"""
+ADD_EMBEDDED = """
+UPDATE attempts SET chunks_embedded = chunks_embedded + %s WHERE file_id = %s AND run_id = %s
 """
 ADD_COST = """
 UPDATE files SET measured_peak_bytes = greatest(measured_peak_bytes, %(parse_peak_bytes)s),
@@ -149,7 +152,6 @@ class AttemptCost:
     """What one stage of an attempt did and cost."""
 
     pages: int = 0
-    chunks_embedded: int = 0
     parse_seconds: float = 0.0
     embed_seconds: float = 0.0
     parse_peak_bytes: int | None = None
@@ -188,10 +190,24 @@ def record_version(
 
 
 def record_refusal(
-    connection: Connection, source: str, file: ListedFile, scan: int, error: IngestError, *, media_type: str, version: str = ""
+    connection: Connection,
+    source: str,
+    file: ListedFile,
+    scan: int,
+    error: IngestError,
+    *,
+    media_type: str,
+    version: str = "",
 ) -> None:
     """Note a file that will not be parsed, and why."""
-    facts = {"source": source, "scan": scan, "version": version, "media_type": media_type, "recipe": None, **_facts(file)}
+    facts = {
+        "source": source,
+        "scan": scan,
+        "version": version,
+        "media_type": media_type,
+        "recipe": None,
+        **_facts(file),
+    }
     connection.execute(UPSERT_REFUSED, facts | _error(error))
 
 
@@ -222,7 +238,12 @@ def waiting_files(connection: Connection) -> list[WaitingFile]:
 
 
 def refuse_file(
-    connection: Connection, file_id: int, error: IngestError, *, recipe: str, predicted_peak_bytes: int | None = None
+    connection: Connection,
+    file_id: int,
+    error: IngestError,
+    *,
+    recipe: str,
+    predicted_peak_bytes: int | None = None,
 ) -> None:
     """Fail a file, with a typed reason."""
     facts = {"file_id": file_id, "recipe": recipe, "predicted": predicted_peak_bytes}
@@ -242,12 +263,23 @@ def reopen_failed(connection: Connection, batch: str) -> int:
 
 def open_attempt(connection: Connection, file: RawFile, *, batch: str, run_id: str, stage: str) -> None:
     """Write down, before it begins, that this run works on this file: if it dies, the file is charged."""
-    facts = {"file_id": file.file_id, "batch": batch, "run_id": run_id, "version": file.version, "stage": stage}
+    facts = {
+        "file_id": file.file_id,
+        "batch": batch,
+        "run_id": run_id,
+        "version": file.version,
+        "stage": stage,
+    }
     with connection.transaction():
         row = connection.execute(OPEN_ATTEMPT, facts).fetchone()
         if row and row[0]:
             connection.execute(COUNT_ATTEMPT, (file.file_id,))
         connection.execute(MARK_PROCESSING, (file.file_id,))
+
+
+def add_embedded(connection: Connection, file: RawFile, *, run_id: str, chunks: int) -> None:
+    """Note that some more chunks of an open attempt have their vectors: progress that can be watched."""
+    connection.execute(ADD_EMBEDDED, (chunks, file.file_id, run_id))
 
 
 def close_attempt(
@@ -290,4 +322,8 @@ def _facts(file: ListedFile) -> dict[str, object]:
 
 
 def _error(error: IngestError) -> dict[str, object]:
-    return {"error": error.reason, "message": str(error)[:2000].replace("\x00", ""), "retryable": error.retryable}
+    return {
+        "error": error.reason,
+        "message": str(error)[:2000].replace("\x00", ""),
+        "retryable": error.retryable,
+    }

@@ -38,11 +38,19 @@ SELECT f.media_type, count(*) AS files, sum(a.pages) AS pages, sum(a.chunks_embe
 FROM attempts a JOIN files f USING (file_id) WHERE a.started_at >= %s GROUP BY 1 ORDER BY embed_seconds DESC
 """
 LAST_CHANGE = "SELECT max(updated_at) FROM files WHERE status IN ('indexed', 'deleted')"
+# A file that is being embedded counts by the share of its chunks that have vectors: large files move the line too.
 PROGRESS = """
-SELECT count(*) FILTER (WHERE status IN ('indexed', 'failed')) AS done, count(*) AS files,
-       coalesce(sum(bytes) FILTER (WHERE status IN ('indexed', 'failed')), 0)::bigint AS done_bytes,
-       coalesce(sum(bytes), 0)::bigint AS bytes
-FROM (SELECT f.status, f.size_bytes AS bytes FROM files f WHERE f.batch = ANY(%s)) f
+SELECT count(*) FILTER (WHERE f.status IN ('indexed', 'failed')) AS done, count(*) AS files,
+       coalesce(sum(f.size_bytes * CASE WHEN f.status IN ('indexed', 'failed') THEN 1 ELSE coalesce(a.share, 0) END), 0)
+           ::bigint AS done_bytes,
+       coalesce(sum(f.size_bytes), 0)::bigint AS bytes
+FROM files f LEFT JOIN LATERAL (
+    SELECT least(1.0, a.chunks_embedded / greatest(1.0, (
+        SELECT count(*) FROM chunks c JOIN generations g USING (generation_id) WHERE g.version = f.version
+    ))) AS share
+    FROM attempts a WHERE a.file_id = f.file_id AND a.open AND a.stage = 'embeddings'
+) a ON true
+WHERE f.batch = ANY(%s)
 """
 FAILED_BY_REASON = """
 SELECT error, count(*) FROM files WHERE status = 'failed' AND (%(batch)s::text IS NULL OR batch = %(batch)s)
@@ -152,5 +160,5 @@ def chunks_without_vector(connection: Connection, batch: str) -> int:
 
 
 def _number(connection: Connection, query: str) -> int:
-    row = connection.execute(query).fetchone()  # type: ignore[arg-type]  # constants of this module
+    row = connection.execute(query).fetchone()
     return int(row[0]) if row else 0

@@ -59,7 +59,12 @@ def search(connection: Connection, card: ModelCard, vector: np.ndarray, *, query
 
     candidates = min(MAX_BEAM, max(MIN_CANDIDATES, top * CANDIDATES_PER_HIT))
     names = {"dimension": sql.Literal(card.dimension), "model": sql.Literal(model)}
-    facts = {"vector": HalfVector(vector), "candidates": max(candidates, top), "top": top, "phrase": _phrase(query)}
+    facts = {
+        "vector": HalfVector(vector),
+        "candidates": max(candidates, top),
+        "top": top,
+        "phrase": _phrase(query),
+    }
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
         cursor.execute(sql.SQL(BEAM).format(candidates=sql.Literal(candidates)))
         return cursor.execute(sql.SQL(SEARCH).format(**names), facts).fetchall()

@@ -95,7 +95,17 @@ class EmbeddedServer:
             return
         logger.info("making a Postgres data directory in %s", self.data)
         shutil.rmtree(self.data, ignore_errors=True)  # what a killed initdb left
-        self._run("initdb", "-D", str(self.data), "-U", USER, "--auth=trust", "--locale=C", "--encoding=UTF8", "--no-sync")
+        self._run(
+            "initdb",
+            "-D",
+            str(self.data),
+            "-U",
+            USER,
+            "--auth=trust",
+            "--locale=C",
+            "--encoding=UTF8",
+            "--no-sync",
+        )
 
     def _launch(self) -> None:
         self._clear_stale_locks()
@@ -105,8 +115,9 @@ class EmbeddedServer:
             "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS),
             "-o", f"{options} -c unix_socket_directories='{sockets}'",
         )  # fmt: skip
-        with psycopg.connect(self.url, dbname="postgres", autocommit=True) as connection, contextlib.suppress(
-            psycopg.errors.DuplicateDatabase
+        with (
+            psycopg.connect(self.url, dbname="postgres", autocommit=True) as connection,
+            contextlib.suppress(psycopg.errors.DuplicateDatabase),
         ):
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
@@ -146,7 +157,9 @@ class EmbeddedServer:
             output.seek(0)
             said = output.read()
         if check and result.returncode:
-            raise StoreUnavailable(f"embedded Postgres: {program} failed: {said.strip()[-500:]}{self._last_log_lines()}")
+            raise StoreUnavailable(
+                f"embedded Postgres: {program} failed: {said.strip()[-500:]}{self._last_log_lines()}"
+            )
         return result
 
     def _last_log_lines(self) -> str:

@@ -102,4 +102,3 @@ def not_unit_norm(connection: Connection, model: int, *, batch: str | None = Non
     """Return how many vectors have a length that is not 1 (half precision: within 0.01)."""
     row = connection.execute(NOT_UNIT, {"model": model, "batch": batch}).fetchone()
     return int(row[0]) if row else 0
-

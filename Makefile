@@ -1,0 +1,44 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+.DEFAULT_GOAL := help
+.PHONY: help install run ui test check proof bench-scifact clean
+
+help:              ## what there is
+	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## */  make \1\t/' | expand -t24
+
+install: $(VENV)/.installed ## .venv with everything in it
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+run: install       ## ingest the sample documents (or INGEST_SOURCES), then answer one question
+	$(BIN)/ingest run
+	@echo
+	$(BIN)/ingest search "How often do the steam boxes have to be descaled, and with what?" --top 1
+
+ui: install        ## Postgres, webserver, daemon and code location on 127.0.0.1:3000 until Ctrl-C
+	@exec $(BIN)/ingest ui
+
+test: install      ## the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+
+check: install     ## ruff, mypy, import contract, Dagster definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/dg check defs
+
+proof: install     ## the slow proofs, whole
+	INGEST_PROOF=whole $(BIN)/python -m pytest -m proof
+
+bench-scifact: install ## nDCG@10 on SciFact, through the pipeline and by exact search
+	$(BIN)/python benchmarks/scifact.py
+
+clean:             ## stop the embedded Postgres, remove .ingest and .venv
+	-test -x $(BIN)/ingest && $(BIN)/ingest db stop
+	rm -rf .ingest $(VENV)

@@ -1,0 +1,171 @@
+"""The assets as Dagster runs them: metadata, checks, partitions, and materializing again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from ingest_pipeline.definitions import defs
+from ingest_pipeline.defs import assets
+from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, waiting_batches
+from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.models import ListedFile
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.store import batches, ledger
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline_tests.documents import RECIPE, count, status_of
+
+BATCH_ASSETS = [assets.raw_files, assets.chunks, assets.embeddings]
+EVERYTHING = [assets.catalog, *BATCH_ASSETS, assets.vector_index]
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture
+def ingest(settings: Settings) -> IngestResource:
+    return IngestResource(
+        sources=",".join(settings.sources), home=str(settings.home), database_url=settings.database_url, batch_files="2"
+    )
+
+
+def materialize(
+    selection: list[dg.AssetsDefinition], instance: dg.DagsterInstance, ingest: IngestResource, key: str | None = None
+) -> dg.ExecuteInProcessResult:
+    return dg.materialize(
+        EVERYTHING, selection=selection, instance=instance, resources={"ingest": ingest}, partition_key=key
+    )
+
+
+def test_the_definitions_load_and_every_asset_belongs_to_one_process_runs() -> None:
+    """What `dagster definitions validate` checks; and no executor but the in-process one."""
+    dg.Definitions.validate_loadable(defs)
+    assert defs.executor is dg.in_process_executor
+    names = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
+    assert names == {"catalog", "raw_files", "chunks", "embeddings", "vector_index"}
+
+
+def test_a_backfill_never_puts_two_batches_into_one_run() -> None:
+    """A run's budget is for one batch."""
+    for asset in BATCH_ASSETS:
+        assert asset.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+        assert asset.partitions_def.name == "batches"  # type: ignore[union-attr]
+
+
+def test_from_catalog_to_index_with_the_real_model(
+    instance: dg.DagsterInstance, ingest: IngestResource, source: Path, connection: Connection
+) -> None:
+    """Three files, two batches: partitions appear, every number and check is there, a second time does nothing."""
+    for name in ("one", "two", "three"):
+        (source / f"{name}.md").write_text(f"# {name}\n\nThe {name} paragraph says something about {name}.\n")
+    result = materialize([assets.catalog], instance, ingest)
+    found = result.asset_materializations_for_node("catalog")[0].metadata
+    assert (found["new"].value, found["batches_sealed"].value) == (3, 2)
+    keys = instance.get_dynamic_partitions("batches")
+    assert len(keys) == 2
+    for key in keys:
+        result = materialize(BATCH_ASSETS, instance, ingest, key)
+        assert {check.check_name: check.passed for check in result.get_asset_check_evaluations()} == {
+            "every_file_accounted_for": True,
+            "every_chunk_has_its_vector": True,
+            "vectors_are_unit_norm": True,
+        }
+        facts = result.asset_materializations_for_node("embeddings")[0].metadata
+        assert 200 < facts["measured_peak_mib"].value < facts["memory_limit_mib"].value == 1024
+        assert "one.md" in str(facts["batch_files"].value) or "two.md" in str(facts["batch_files"].value)
+        chunks = result.asset_materializations_for_node("chunks")[0].metadata
+        assert chunks["chunks"].value == chunks["files"].value
+    result = materialize([assets.vector_index], instance, ingest)
+    assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
+    again = materialize(BATCH_ASSETS, instance, ingest, keys[0])
+    assert again.asset_materializations_for_node("embeddings")[0].metadata["chunks_embedded"].value == 0
+    assert count(connection, "searchable_chunks") == 3
+
+
+def test_a_partition_materialized_by_hand_gives_failed_files_another_chance(
+    instance: dg.DagsterInstance, ingest: IngestResource, source: Path, connection: Connection
+) -> None:
+    """The catalog leaves a failed file alone; the button in the UI does not."""
+    (source / "empty.txt").write_text(" ")
+    materialize([assets.catalog], instance, ingest)
+    [key] = instance.get_dynamic_partitions("batches")
+    for attempts in (1, 2):
+        assert materialize(BATCH_ASSETS, instance, ingest, key).success
+        assert status_of(connection, "empty.txt") == ("failed", "NoText")
+        assert connection.execute("SELECT attempts FROM files").fetchone() == (attempts,)
+
+
+def test_a_partition_that_is_not_in_the_ledger_fails_with_a_clear_message(
+    instance: dg.DagsterInstance, ingest: IngestResource
+) -> None:
+    """Added by hand in the UI, a key has no files."""
+    instance.add_dynamic_partitions("batches", ["by-hand"])
+    with pytest.raises(LookupError, match="not in the ledger"):
+        materialize([assets.raw_files], instance, ingest, "by-hand")
+
+
+def test_the_sensor_requests_sealed_batches_a_few_at_a_time(
+    instance: dg.DagsterInstance, ingest: IngestResource, settings: Settings, connection: Connection
+) -> None:
+    """Back-pressure: at most 25 a tick; keys name the batch and the run's number, so nothing is asked twice."""
+    for number in range(2 * (REQUESTS_PER_TICK + 3)):
+        ledger.record_version(
+            connection, "/s", ListedFile(f"{number:03d}.txt", 10, 1), 1, version=str(number), media_type="text/plain"
+        )
+    seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE)
+    requests = tick(instance, ingest)
+    keys = [batch.key for batch in batches.list_batches(connection)]
+    assert [request.partition_key for request in requests] == keys[:REQUESTS_PER_TICK]
+    assert requests[0].run_key == f"{keys[0]}:0"
+    assert set(instance.get_dynamic_partitions("batches")) == set(keys)
+
+
+def test_the_sensor_requests_nothing_while_the_queue_is_full(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
+) -> None:
+    """A deep queue costs the coordinator time at each pass."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE)
+    job = defs.resolve_job_def("ingest_catalog")
+    for _ in range(MAX_QUEUED):
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
+    assert tick(instance, ingest) == []
+
+
+def test_the_sensor_asks_for_the_index_once_when_the_last_batch_is_done(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
+) -> None:
+    """Not before, and not again after it was materialized."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    assert [request.job_name for request in tick(instance, ingest)] == ["ingest_batch"]
+    batches.begin_batch(connection, key, "run1")
+    connection.execute("UPDATE files SET status = 'indexed'")
+    batches.finish_batch(connection, key)
+    assert [request.job_name for request in tick(instance, ingest)] == ["ingest_index"]
+    materialize([assets.vector_index], instance, ingest)
+    assert tick(instance, ingest) == []
+
+
+def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
+) -> None:
+    """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    batches.begin_batch(connection, key, "a-run-that-nobody-knows")
+    assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
+
+
+def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunRequest]:
+    """One evaluation of the sensor."""
+    context = dg.build_sensor_context(instance=instance, resources={"ingest": ingest}, definitions=defs)
+    found = list(waiting_batches(context))  # type: ignore[call-overload]
+    return [request for request in found if isinstance(request, dg.RunRequest)]

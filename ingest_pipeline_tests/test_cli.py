@@ -1,0 +1,234 @@
+"""The command line as its users and their programs meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_pipeline.settings import SAMPLES
+from ingest_pipeline_tests.conftest import REPOSITORY
+
+FILE_FIELDS = (
+    "source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks, "
+    "predicted_peak_bytes, measured_peak_bytes, seconds, batch"
+).split(", ")
+
+
+class Ingest:
+    """The installed command with a home of its own."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        self.environment = {**os.environ, "INGEST_HOME": str(home), **environment}
+
+    def __call__(self, *arguments: str, code: int = 0) -> str:
+        result = self.result(*arguments)
+        assert result.returncode == code, result.stderr[-3000:] + result.stdout[-1000:]
+        assert "Traceback" not in result.stderr
+        return result.stdout
+
+    def result(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments), env=self.environment, cwd=REPOSITORY, capture_output=True, text=True
+        )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "ingest_pipeline.cli", *arguments]
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            self.command(*arguments), env=self.environment, cwd=REPOSITORY, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def json(self, *arguments: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self(*arguments, "--json").splitlines()]
+
+
+@pytest.fixture(scope="module")
+def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+    """A home into which the samples were ingested."""
+    ingest = Ingest(tmp_path_factory.mktemp("cli") / "home")
+    ingest.first_run = ingest("run")  # type: ignore[attr-defined]
+    yield ingest
+    ingest("db", "stop")
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Ingest]:
+    """A home in which nothing happened, and a source folder."""
+    source = tmp_path / "documents"
+    source.mkdir()
+    ingest = Ingest(tmp_path / "home", INGEST_SOURCES=str(source))
+    yield ingest
+    ingest("db", "stop")
+
+
+def test_the_first_run_accounts_for_every_sample(ingested: Ingest) -> None:
+    """Every file with its status, where time and memory went, and the totals."""
+    text: str = ingested.first_run  # type: ignore[attr-defined]
+    for path in SAMPLES.rglob("*.*"):
+        assert path.name in text
+    assert "Where time and memory went" in text
+    assert "7 files parsed" in text
+    assert "7 indexed" in text
+
+
+def test_running_again_says_that_nothing_changed(ingested: Ingest) -> None:
+    """0 parsed, 0 embedded, and only the catalog ran."""
+    assert "Nothing changed" in ingested("run")
+    [account] = ingested.json("run")
+    assert (account["files_parsed"], account["chunks_embedded"], account["runs"]) == (0, 0, 1)
+    assert account["stopped"] is None
+
+
+def test_status_has_the_shape_that_programs_rely_on(ingested: Ingest) -> None:
+    """A contract: names and types."""
+    [status] = ingested.json("status")
+    assert list(status) == [
+        "files", "chunks", "embeddings", "batches", "model", "run_budget_bytes", "machine_budget_bytes",
+    ]  # fmt: skip
+    assert status["files"] == {
+        "synced": 0, "processing": 0, "processed": 0, "indexed": 7, "failed": 0, "deleted": 0,
+    }  # fmt: skip
+    assert status["batches"] == {"waiting": 0, "running": 0, "done": 1, "failed": 0}
+    assert status["chunks"] == status["embeddings"] > 50
+    assert status["run_budget_bytes"] == 2**30
+
+
+def test_files_have_the_fields_that_programs_rely_on(ingested: Ingest) -> None:
+    """A contract: one object a line, in this order."""
+    rows = ingested.json("files")
+    assert len(rows) == 7
+    assert all(list(row) == FILE_FIELDS for row in rows)
+    [manual] = [row for row in rows if row["path"] == "oven-manual.pdf"]
+    assert (manual["pages"], manual["status"], manual["attempts"], manual["gaps"]) == (11, "indexed", 1, [])
+    assert 10 * 2**20 < manual["measured_peak_bytes"] <= manual["predicted_peak_bytes"]
+    assert ingested.json("files", "--status", "failed") == []
+
+
+def test_search_finds_the_page(ingested: Ingest) -> None:
+    """The manual's page 6 answers; programs get score, source, path, pages, text."""
+    question = "How often do the steam boxes have to be descaled, and with what?"
+    hit, *_ = ingested.json("search", question, "--top", "3")
+    assert list(hit) == ["score", "source", "path", "pages", "text"]
+    assert (hit["path"], hit["pages"]) == ("oven-manual.pdf", [6, 6])
+    assert "oven-manual.pdf, page 6" in ingested("search", question)
+
+
+def test_the_database_url_opens_with_any_client_and_holds_the_views(ingested: Ingest) -> None:
+    """`ingest db url` is what an application connects to."""
+    import psycopg
+
+    with psycopg.connect(ingested("db", "url").strip()) as connection:
+        assert connection.execute("SELECT count(*) FROM file_status WHERE status = 'indexed'").fetchone() == (7,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "arguments"),
+    [
+        ("INGEST_RUN_MEMORY", "lots", ["status"]),
+        ("INGEST_SOURCES", "/no/such/folder", ["run"]),
+        ("INGEST_SOURCES", "/no/such/folder", ["plan"]),
+        ("INGEST_MODEL", "/no/such/model", ["run"]),
+        ("INGEST_RUN_MEMORY", "900GiB", ["run"]),
+        ("INGEST_UI_PORT", "99999", ["ui"]),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_the_variable(
+    ingested: Ingest, variable: str, value: str, arguments: list[str]
+) -> None:
+    """Exit 2, no traceback, whatever the command."""
+    result = Ingest(ingested.home, **{variable: value}).result(*arguments)
+    assert result.returncode == 2, result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+    assert variable in result.stderr
+
+
+def test_bad_usage_exits_with_2() -> None:
+    """An unknown command is argparse's business, and its code is the contract's."""
+    result = subprocess.run([sys.executable, "-m", "ingest_pipeline.cli", "nonsense"], capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "usage:" in result.stderr
+
+
+def test_a_run_with_failed_files_is_a_success_that_lists_them(fresh: Ingest) -> None:
+    """Exit 0: every file is accounted for, with reasons."""
+    source = Path(fresh.environment["INGEST_SOURCES"])
+    (source / "good.txt").write_text("A sentence that can be found.")
+    (source / "scan.pdf").write_bytes(b"%PDF-1.4 torn")
+    text = fresh("run")
+    assert "UnreadableDocument" in text
+    assert "1 indexed, 1 failed" in text
+
+
+def test_a_killed_run_is_noticed_charged_and_finished(fresh: Ingest) -> None:
+    """kill -9 in the middle of a large file: it goes alone into a new batch, and all files end searchable."""
+    source = Path(fresh.environment["INGEST_SOURCES"])
+    (source / "small.txt").write_text("A small file in the same batch.")
+    (source / "large.txt").write_text(
+        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(4000))
+    )
+    process = fresh.start("run", "--json")
+    worker = _embedding_worker(fresh)
+    os.kill(worker, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    account = json.loads(out)
+    assert account["files"]["indexed"] == 2
+    assert len(account["batches_run"]) == 2
+    rows = {row["path"]: row for row in fresh.json("files")}
+    assert rows["large.txt"]["attempts"] == 2
+    assert rows["small.txt"]["status"] == "indexed"
+
+
+def test_ctrl_c_stops_the_runs_and_loses_nothing(fresh: Ingest) -> None:
+    """Interrupted, it says so, leaves no run behind, charges nobody; the next run goes on from there."""
+    source = Path(fresh.environment["INGEST_SOURCES"])
+    (source / "large.txt").write_text(
+        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(4000))
+    )
+    process = fresh.start("run")
+    worker = _embedding_worker(fresh)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert not _alive(worker)
+    before = fresh.json("status")[0]["embeddings"]
+    assert before > 0
+    [account] = fresh.json("run")
+    assert account["files"]["indexed"] == 1
+    assert account["chunks_embedded"] < account["chunks"]
+
+
+def _embedding_worker(ingest: Ingest) -> int:
+    """Wait until some vectors are in; return the pid of the run's process."""
+    import psycopg
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        time.sleep(0.3)
+        try:
+            with psycopg.connect(ingest("db", "url").strip()) as connection:
+                row = connection.execute("SELECT count(*) FROM ingest.embeddings").fetchone()
+        except psycopg.Error:
+            continue
+        if row and row[0] > 20:
+            records = [json.loads(path.read_text()) for path in (ingest.home / "runs").glob("*.json")]
+            return next(int(record["pid"]) for record in records if "code" not in record)
+    pytest.fail("nothing was ever embedded")
+
+
+def _alive(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status")
+    return status.exists() and "State:\tZ" not in status.read_text()
