@@ -26,6 +26,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ndcg import mean_ndcg
@@ -47,6 +48,9 @@ from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.search import search
 from ingest_pipeline.store.server import EmbeddedServer
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = Path("retrieval", "scifact")
@@ -188,8 +192,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
 def workspace(keep: Path | None) -> Iterator[Path]:
     """Yield the folder to work in: a temporary one, or the one to keep."""
     if keep is None:
-        # pg_ctl returns before the last file of a stopped server is closed on some systems.
-        with tempfile.TemporaryDirectory(prefix="scifact-", ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(prefix="scifact-") as folder:
             yield Path(folder)
         return
     home = keep.expanduser().absolute()
@@ -331,7 +334,7 @@ def exact_rankings(task: Task) -> Rankings:
     return {key: [task.documents[column].key for column in row] for key, row in zip(task.queries, best, strict=True)}
 
 
-def _encoded(model, texts: list[str]) -> np.ndarray:  # type: ignore[no-untyped-def]
+def _encoded(model: SentenceTransformer, texts: list[str]) -> np.ndarray:
     return model.encode(texts, batch_size=ENCODED_AT_ONCE, normalize_embeddings=True, show_progress_bar=False)
 
 

@@ -120,6 +120,11 @@ def batch_tokens(*, headroom_bytes: int, dimension: int) -> int:
     return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS, affordable))
 
 
+def activation_bytes(tokens: int, *, dimension: int) -> int:
+    """Return what the activations of a micro-batch of that many padded tokens take at their peak."""
+    return tokens * BYTES_PER_TOKEN_AND_DIMENSION * dimension
+
+
 def micro_batches(
     chunks: Sequence[StoredChunk], *, max_batch_tokens: int, special_tokens: int = 2
 ) -> Iterator[list[StoredChunk]]:

@@ -18,8 +18,10 @@ RESERVE_SHARE = 0.25
 UNLIMITED = 1 << 60
 """cgroup v1 says `no limit` with a number near 2**63."""
 
-RUN_FLOOR_BYTES = 560 * 1024**2
-"""Peak of a run that embeds with all-MiniLM-L6-v2: see `benchmarks/`; measured 2026-11."""
+RUN_FLOOR_BYTES = 640 * 1024**2
+"""Peak of a run that has loaded all-MiniLM-L6-v2 and embedded a few chunks: 641-645 MiB measured (2026-11)."""
+MIN_RUN_BYTES = 704 * 1024**2
+"""Below it the model does not load beside Dagster; parsing alone would do with less."""
 PARSE_PARENT_BYTES = 190 * 1024**2
 """Peak of the run process while its parser's child works: Dagster, psycopg, tokenizer (2026-11)."""
 
@@ -87,6 +89,12 @@ def run_slots(*, machine_budget_bytes: int, run_budget_bytes: int, max_runs: int
     Raises:
         BadSetting: not even one run fits.
     """
+    if run_budget_bytes < MIN_RUN_BYTES:
+        raise BadSetting(
+            "INGEST_RUN_MEMORY",
+            str(run_budget_bytes),
+            f"at least {MIN_RUN_BYTES} (704MiB): torch and the model need it",
+        )
     if run_budget_bytes > machine_budget_bytes:
         raise BadSetting(
             "INGEST_RUN_MEMORY",

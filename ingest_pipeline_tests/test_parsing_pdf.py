@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pypdf
 import pytest
+from pypdf.generic import DecodedStreamObject, NameObject
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooManyPages, UnreadableDocument
 from ingest_pipeline.models import Gap, Page
@@ -22,7 +24,7 @@ from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
 
 @pytest.fixture(autouse=True)
 def quiet_pypdf() -> Iterator[None]:
-    """pypdf reports every oddity of a damaged file."""
+    """Pypdf reports every oddity of a damaged file."""
     logger = logging.getLogger("pypdf")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -30,9 +32,7 @@ def quiet_pypdf() -> Iterator[None]:
     logger.setLevel(before)
 
 
-def parsed(
-    path: Path | bytes, *, first_page: int = 1, max_pages: int = 20_000
-) -> tuple[list[Page | Gap], ParseFacts]:
+def parsed(path: Path | bytes, *, first_page: int = 1, max_pages: int = 20_000) -> tuple[list[Page | Gap], ParseFacts]:
     """Parse a PDF in this process."""
     facts = ParseFacts()
     request = ParseRequest("name", "application/pdf", first_page=first_page, max_pages=max_pages)
@@ -113,9 +113,7 @@ def test_a_real_pdf_has_its_pages_title_and_words(
 def test_the_page_counts_are_those_of_the_manifest(corpus: Path) -> None:
     """For every small PDF of the corpus."""
     rows = [line.split("\t") for line in (corpus / "MANIFEST.tsv").read_text(encoding="utf-8").splitlines()]
-    expected = {
-        row[0]: int(row[4]) for row in rows if row[0].startswith("pdf/") and row[4] and int(row[1]) < 120_000
-    }
+    expected = {row[0]: int(row[4]) for row in rows if row[0].startswith("pdf/") and row[4] and int(row[1]) < 120_000}
     assert len(expected) > 15
     assert {name: len(pages_of(corpus / name)) for name in expected} == expected
 
@@ -174,7 +172,6 @@ def test_headings_are_looked_up_by_page() -> None:
         "pdflatex-outline.pdf",
         "multicolumn.pdf",
         "google-doc-document.pdf",
-        "project-history.en.pdf",
         "Seige_of_Vicksburg_Sample_OCR.pdf",
         "minimal-document.pdf",
     ],
@@ -188,25 +185,22 @@ def test_the_walker_reads_what_pdfium_reads(corpus: Path, name: str) -> None:
     assert similarity(words(by_walker), words(by_pdfium)) > 0.85
 
 
-@pytest.mark.parametrize(
-    "name", ["pdflatex-outline.pdf", "multicolumn.pdf", "multilang.pdf", "packaging-tutorial-slides.es.pdf"]
-)
-def test_the_walker_gives_the_text_of_pypdf(corpus: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["pdflatex-outline.pdf", "multicolumn.pdf", "multilang.pdf", "audacity-manual.uk.pdf"])
+def test_the_walker_gives_the_text_of_pypdf(corpus: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """To the letter: only the way to the pages differs, also past the point where caches are emptied."""
+    monkeypatch.setattr(pypdf_walker, "CLEAR_EVERY_PAGES", 2)
     path = corpus / "pdf" / name
     reader = pypdf.PdfReader(path)
     assert walked(path) == [page.extract_text() for page in reader.pages]
 
 
-@pytest.mark.parametrize(("name", "entries"), [("pdflatex-outline.pdf", 9), ("zsh.pdf", 325), ("bashref.pdf", 141)])
+@pytest.mark.parametrize(("name", "entries"), [("pdflatex-outline.pdf", 9), ("zsh.pdf", 325)])
 def test_the_outline_of_the_walker_is_pypdfs(corpus: Path, name: str, entries: int) -> None:
     """Page and title of every entry, in order."""
     path = corpus / "pdf" / name
     reader = pypdf.PdfReader(path)
-    expected = [
-        ((reader.get_destination_page_number(entry) or 0) + 1, str(entry.title).strip())
-        for entry in flat(reader.outline)
-    ]
+    numbers = {page.indirect_reference.idnum: number for number, page in enumerate(reader.pages, start=1)}
+    expected = [(numbers[entry.page.idnum], str(entry.title).strip()) for entry in flat(reader.outline)]
     with path.open("rb") as stream, pypdf_walker.opened(stream) as document:
         found = document.outline()
     assert len(found) == entries
@@ -214,7 +208,7 @@ def test_the_outline_of_the_walker_is_pypdfs(corpus: Path, name: str, entries: i
 
 
 def test_both_ways_find_the_same_headings(corpus: Path) -> None:
-    """pdfium's outline and the walker's name the same pages."""
+    """Pdfium's outline and the walker's name the same pages."""
     path = corpus / "pdf" / "pdflatex-outline.pdf"
     with path.open("rb") as stream, pypdf_walker.opened(stream) as document:
         headings = Headings(document.outline())
@@ -230,8 +224,9 @@ def test_one_page_by_the_walker_is_that_page(corpus: Path) -> None:
             document.page_text(5)
 
 
-def test_an_outline_that_turns_in_a_circle_ends(corpus: Path) -> None:
+def test_an_outline_that_turns_in_a_circle_ends(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pages come all the same, by either way."""
+    monkeypatch.setattr(pypdf_walker, "MAX_OUTLINE_ENTRIES", 300)
     path = corpus / "bad" / "qpdf-outlines-with-loop.pdf"
     assert len(pages_of(path)) == 30
     with path.open("rb") as stream, pypdf_walker.opened(stream) as document:
@@ -293,7 +288,10 @@ def test_a_damaged_file_that_can_be_read_is_read(corpus: Path, name: str, phrase
 
 @pytest.mark.parametrize(
     ("name", "phrase"),
-    [("handbuilt-T01_006_header-invalid-syntax-no-pdf.pdf", "Hello PDF-world!"), ("pdfjs-bug1606566.pdf", "Bug 1606566")],
+    [
+        ("handbuilt-T01_006_header-invalid-syntax-no-pdf.pdf", "Hello PDF-world!"),
+        ("pdfjs-bug1606566.pdf", "Bug 1606566"),
+    ],
 )
 def test_what_pdfium_cannot_open_is_read_by_pypdf(corpus: Path, name: str, phrase: str) -> None:
     """With a warning that says so."""
@@ -304,9 +302,7 @@ def test_what_pdfium_cannot_open_is_read_by_pypdf(corpus: Path, name: str, phras
     assert "read with pypdf" in facts.warnings[0]
 
 
-def test_a_page_that_pdfium_cannot_read_is_read_by_pypdf(
-    corpus: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_page_that_pdfium_cannot_read_is_read_by_pypdf(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That page alone; its neighbours stay pdfium's."""
     really = pdf._page_text
 
@@ -380,10 +376,27 @@ def test_no_hostile_pdf_raises_an_error_without_a_type(corpus: Path) -> None:
     assert untyped == {}
 
 
-def test_a_bomb_stops_the_walker_early(corpus: Path) -> None:
-    """A small file that unpacks to a huge list of operators is that page's error, in moderate time."""
-    with (corpus / "bad" / "pdfjs-filled-background.pdf").open("rb") as stream:
-        with pypdf_walker.opened(stream) as document:
-            texts = [text for _, text in document.texts()]
-    assert len(texts) == 3
-    assert all(isinstance(text, (str, Exception)) for text in texts)
+def test_a_bomb_stops_the_walker_early() -> None:
+    """A small file that unpacks to a long list of operators is that page's error; its neighbour is read."""
+    writer = pypdf.PdfWriter()
+    for content in (b"0 0 m 1 1 l " * 2_000_000, b"BT (harmless) Tj ET"):
+        stream = DecodedStreamObject()
+        stream.set_data(content)
+        page = writer.add_blank_page(100, 100)
+        page[NameObject("/Contents")] = writer._add_object(stream.flate_encode())
+    packed = io.BytesIO()
+    writer.write(packed)
+    assert len(packed.getvalue()) < 200_000
+    began = time.monotonic()
+    with pypdf_walker.opened(packed) as document:
+        texts = [text for _, text in document.texts()]
+    assert isinstance(texts[0], Exception)
+    assert isinstance(texts[1], str)
+    assert time.monotonic() - began < 5
+
+
+def test_an_error_of_pypdf_itself_is_damage(corpus: Path) -> None:
+    """Whatever pypdf raises while it opens a file (here an AssertionError) means: it cannot make sense of it."""
+    with (corpus / "bad" / "qpdf-bad35.pdf").open("rb") as stream:
+        with pytest.raises(pypdf_walker.Damaged), pypdf_walker.opened(stream) as document:
+            list(document.texts())

@@ -71,9 +71,7 @@ RUSSIAN = "Съешь же ещё этих мягких французских �
         ("tika-win-1252.txt", "cp1252", "“windows” encoding"),
     ],
 )
-def test_a_real_text_is_read_in_the_encoding_that_it_is_in(
-    corpus: Path, name: str, truth: str, phrase: str
-) -> None:
+def test_a_real_text_is_read_in_the_encoding_that_it_is_in(corpus: Path, name: str, truth: str, phrase: str) -> None:
     """Every letter is the one that its author wrote."""
     path = corpus / "txt" / name
     pages, _ = parsed_file(text_pages, path)
@@ -331,7 +329,7 @@ def test_text_is_cleaned_of_what_postgres_or_a_search_cannot_take() -> None:
 
 
 def test_a_hyphenation_mark_joins_the_word() -> None:
-    """pdfium marks a hyphen at a line's end; the two halves are one word again."""
+    """Pdfium marks a hyphen at a line's end; the two halves are one word again."""
     assert clean_text("docu\ufffe\r\nment") == "document"
     assert clean_text("docu\x02\nment") == "document"
     assert clean_text("well-\nknown") == "well-\nknown"

@@ -22,7 +22,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
-from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, settle, settle_running
+from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, latest_run, settle, settle_running
 from ingest_pipeline.memory import usable_cores
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
@@ -92,6 +92,7 @@ class Headless:
         self._definitions = definitions
         self._slots = slots_of(settings)
         self._result = HeadlessResult(since=reports.now(connection))
+        self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._began = time.monotonic()
 
     def run(self, report: Report) -> HeadlessResult:
@@ -130,28 +131,54 @@ class Headless:
 
     def _drain(self, report: Report) -> bool:
         """Run every waiting batch, as many at once as fit; return whether there was any."""
-        mine: dict[str, tuple[Batch, DagsterRun]] = {}
         last_report = 0.0
         while True:
-            for key in [key for key, (_, run) in mine.items() if self._reload(run).is_finished or self._died(run)]:
-                self._after(*mine.pop(key))
-            settle_running(self._instance, self._connection)
-            waiting = [
-                batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in mine
-            ]
-            room = self._room() if waiting else 0
-            share = str(max(1, usable_cores() // max(1, min(self._slots, len(mine) + len(waiting)))))
-            for batch in waiting[: max(0, room)]:
-                tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: share}
-                mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
-                if batch.key not in self._result.batches:
-                    self._result.batches.append(batch.key)
-            if not mine and not waiting:
+            self._reap()
+            waiting = self._waiting()
+            self._launch_waiting(waiting)
+            if not self._mine and not waiting:
                 return bool(self._result.batches)
             if time.monotonic() - last_report > REPORT_SECONDS:
                 last_report = time.monotonic()
-                report(self._progress(len(mine), max(0, len(waiting) - len(mine))))
+                report(self._progress())
             time.sleep(POLL_SECONDS)
+
+    def _reap(self) -> None:
+        """Settle every batch whose run has ended: ours, and those of a launcher that is gone."""
+        for key, (batch, run) in list(self._mine.items()):
+            if self._reload(run).is_finished or self._died(run):
+                del self._mine[key]
+                self._after(batch, run)
+        settle_running(self._instance, self._connection)
+
+    def _waiting(self) -> list[Batch]:
+        return [
+            batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in self._mine
+        ]
+
+    def _launch_waiting(self, waiting: list[Batch]) -> None:
+        """Launch as many of these as there is room for, each with its share of the cores."""
+        room = self._room() if waiting else 0
+        threads = max(1, usable_cores() // max(1, min(self._slots, len(self._mine) + len(waiting))))
+        for batch in waiting:
+            if room <= 0:
+                return
+            if self._is_somebody_elses(batch):
+                continue
+            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)}
+            self._mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
+            self._result.batches += [batch.key] if batch.key not in self._result.batches else []
+            room -= 1
+
+    def _is_somebody_elses(self, batch: Batch) -> bool:
+        """Return whether a daemon's run is at this batch; one that merely stands in the queue is taken over."""
+        run = latest_run(self._instance, batch.key)
+        if run is None or run.is_finished or has_ended(self._instance, run):
+            return False
+        if run.status not in (DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED):
+            return True
+        self._instance.report_run_canceled(run, "taken over by `ingest run`")
+        return False
 
     def _after(self, batch: Batch, run: DagsterRun) -> None:
         """Settle a batch whose run has ended, and plan again what was charged."""
@@ -208,22 +235,20 @@ class Headless:
         changed = reports.last_change(self._connection)
         return changed is not None and (event is None or event.timestamp < changed.timestamp())
 
-    def _progress(self, running: int, waiting: int) -> Progress:
-        counts = reports.progress(self._connection, self._result.batches + self._waiting_keys())
+    def _progress(self) -> Progress:
+        waiting = [batch.key for batch in self._waiting()]
+        counts = reports.progress(self._connection, self._result.batches + waiting)
         work = reports.work_since(self._connection, self._result.since)
         return Progress(
             files_done=counts["done"],
             files=counts["files"],
             bytes_done=counts["done_bytes"],
             bytes=counts["bytes"],
-            running=running,
-            waiting=waiting,
+            running=len(self._mine),
+            waiting=len(waiting),
             embedded=work["embedded"],
             seconds=time.monotonic() - self._began,
         )
-
-    def _waiting_keys(self) -> list[str]:
-        return [batch.key for batch in batches.list_batches(self._connection, status="waiting")]
 
 
 def _code_origin(job: str) -> JobPythonOrigin:

@@ -70,16 +70,21 @@ def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutc
 
 
 def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
-    """Return what embedding did and cost, and the prediction beside the measurement."""
+    """Return what embedding did and cost, what the batch holds now, and the prediction beside the measurement."""
     batch = batches.list_batches(connection, batch=run.batch)[0]
+    totals = reports.batch_totals(connection, run.batch)
     seconds = sum(outcome.seconds for outcome in outcomes)
     embedded = sum(outcome.chunks for outcome in outcomes)
     return {
-        "files_indexed": sum(outcome.done for outcome in outcomes),
+        "files": totals["files"],
+        "files_indexed": totals["indexed"],
+        "bytes": totals["bytes"],
+        "pages": totals["pages"],
+        "chunks": totals["chunks"],
         "chunks_embedded": embedded,
         "failed_by_reason": reports.failures_by_reason(connection, batch=run.batch),
         "embed_seconds": round(seconds, 2),
-        "chunks_per_second": round(embedded / seconds, 1) if seconds else 0.0,
+        "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
         "measured_peak_mib": round((batch.measured_peak_bytes or 0) / MIB, 1),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ingest_pipeline.defs.coordinator import slots_of
-from ingest_pipeline.defs.instance import prepare_dagster_home
+from ingest_pipeline.defs.instance import find_config, prepare_dagster_home
 from ingest_pipeline.defs.launcher import is_alive, read_record, runs_folder, stop_worker
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.errors import ConfigurationError
@@ -42,9 +42,10 @@ def serve(settings: Settings) -> int:
     _require_free_port(settings.ui_port)
     prepare_dagster_home(settings)
     migrate(database_url(settings))
-    dagster = _start_dagster(settings)
+    dagster: subprocess.Popen[bytes] | None = None
     try:
         with _stop_signals():
+            dagster = _start_dagster(settings)
             if _await_port(dagster, settings.ui_port):
                 print(f"http://{HOST}:{settings.ui_port}  ({slots} runs at once)  Ctrl-C ends it", flush=True)
             code = dagster.wait()
@@ -55,29 +56,35 @@ def serve(settings: Settings) -> int:
         return 0
     finally:
         with _ignored_signals():
-            _end(dagster)
+            if dagster:
+                _end(dagster)
             _end_orphaned_runs()
             if not settings.database_url and not _live_records():
                 EmbeddedServer(settings.home).stop()
 
 
 def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-h",
-        HOST,
-        "-p",
-        str(settings.ui_port),
-        "-m",
-        "ingest_pipeline.definitions",
-    ]
+    workspace = find_config().parent / "workspace.yaml"
+    address = ["-h", HOST, "-p", str(settings.ui_port)]
+    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
     # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once. `dagster dev` greets
     # with a warning that a newer command exists, which needs a package that we do not require.
-    environment = {"PYTHONWARNINGS": "ignore", **os.environ}
-    return subprocess.Popen(command, start_new_session=True, stdin=subprocess.DEVNULL, env=environment)
+    environment = {"PYTHONWARNINGS": "ignore", **os.environ, **_absolute_paths(settings)}
+    # Not from the project's folder: Dagster would warn there that the dagster.yaml beside it is not the one in use.
+    return subprocess.Popen(
+        command, start_new_session=True, stdin=subprocess.DEVNULL, env=environment, cwd=settings.home
+    )
+
+
+def _absolute_paths(settings: Settings) -> dict[str, str]:
+    """Return the settings that name folders, for a process that works in another folder."""
+    paths = {
+        "INGEST_HOME": str(settings.home),
+        "INGEST_SOURCES": ",".join(
+            source if "://" in source else os.path.abspath(source) for source in settings.sources
+        ),
+    }
+    return paths | ({"INGEST_MODEL": os.path.abspath(settings.model)} if Path(settings.model).is_dir() else {})
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:
@@ -103,7 +110,8 @@ def _stop_signals() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
-    # Set, not inherited: started with `&` by a script, a process ignores SIGINT, and its children too.
+    # Set before anything is started: a process that a script starts with `&` ignores SIGINT, and so would its
+    # children; a signal with a handler is back to its default in them.
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.launcher.base import WorkerStatus
@@ -14,6 +15,7 @@ from ingest_pipeline.store.connection import Connection
 
 logger = logging.getLogger(__name__)
 BATCH_JOB = "ingest_batch"
+START_SECONDS = 60.0  # between STARTING and a process that can be asked; 0.3 s on an idle machine
 
 
 def settle_running(instance: DagsterInstance, connection: Connection) -> list[str]:
@@ -62,12 +64,20 @@ def has_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     if run.status not in (DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING):
         return False
     health = instance.run_launcher.check_run_worker_health(run)
-    if health.status == WorkerStatus.RUNNING:
+    if health.status == WorkerStatus.RUNNING or _is_just_starting(instance, run):
         return False
     again = instance.get_run_by_id(run.run_id)
     if again is not None and not again.is_finished:
         instance.report_run_failed(again, f"Run worker is gone: {health.msg}")
     return True
+
+
+def _is_just_starting(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether somebody may be about to start the run's process: STARTING is written before it exists."""
+    record = instance.get_run_record_by_id(run.run_id)
+    if run.status != DagsterRunStatus.STARTING or record is None:
+        return False
+    return time.time() - record.update_timestamp.timestamp() < START_SECONDS
 
 
 def _could_speak(instance: DagsterInstance, run: DagsterRun) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ingest_pipeline import memory, planning, sources
+from ingest_pipeline.embedding import activation_bytes, batch_tokens, model_card
 from ingest_pipeline.errors import (
     FileNeedsMoreMemory,
     FileTooLarge,
@@ -150,8 +151,16 @@ def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
         overhead_bytes=memory.PARSE_PARENT_BYTES,
-        floor_bytes=memory.RUN_FLOOR_BYTES,
+        floor_bytes=embedding_peak_bytes(settings),
     )
+
+
+def embedding_peak_bytes(settings: Settings) -> int:
+    """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
+    dimension = model_card(settings.model).dimension
+    headroom = memory.embed_headroom_bytes(settings.run_memory)
+    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
+    return memory.RUN_FLOOR_BYTES + activation_bytes(tokens, dimension=dimension)
 
 
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:

@@ -30,6 +30,10 @@ SELECT count(*) FILTER (WHERE pages > 0 OR parse_seconds > 0) AS parsed, coalesc
        max(embed_peak_bytes) AS embed_peak_bytes
 FROM attempts WHERE started_at >= %(since)s AND (%(batch)s::text IS NULL OR batch = %(batch)s)
 """
+BATCH_TOTALS = """
+SELECT count(*) AS files, count(*) FILTER (WHERE status = 'indexed') AS indexed, coalesce(sum(bytes), 0)::bigint AS bytes,
+       coalesce(sum(pages), 0) AS pages, coalesce(sum(chunks), 0)::bigint AS chunks FROM file_status WHERE batch = %s
+"""
 PEAK_OF_BATCHES = "SELECT max(measured_peak_bytes) FROM batches WHERE batch = ANY(%s)"
 WORK_BY_TYPE = """
 SELECT f.media_type, count(*) AS files, sum(a.pages) AS pages, sum(a.chunks_embedded) AS chunks,
@@ -123,6 +127,12 @@ def work_since(connection: Connection, since: Any, *, batch: str | None = None) 
     """Return what the attempts since a moment did and cost: files parsed, pages, chunks embedded, seconds, peaks."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(WORK_SINCE, {"since": since, "batch": batch}).fetchone() or {}
+
+
+def batch_totals(connection: Connection, batch: str) -> dict[str, int]:
+    """Return files, indexed files, bytes, pages and chunks of a batch as they are now."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(BATCH_TOTALS, (batch,)).fetchone() or {}
 
 
 def peak_of_batches(connection: Connection, batches: list[str]) -> int | None:

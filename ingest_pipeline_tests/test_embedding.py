@@ -1,0 +1,247 @@
+"""Texts become vectors: which model, in which groups, and what comes out of the real one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest_pipeline.embedding import (
+    ACTIVATION_SHARE,
+    BYTES_PER_TOKEN_AND_DIMENSION,
+    MAX_BATCH_TOKENS,
+    MIN_BATCH_TOKENS,
+    PACKAGED,
+    PACKAGED_SHA256,
+    Embedder,
+    batch_tokens,
+    micro_batches,
+    model_card,
+    model_folder,
+    weights_sha256,
+)
+from ingest_pipeline.errors import BadSetting, ModelMismatch
+from ingest_pipeline.models import StoredChunk
+
+GIB = 1024**3
+quick = settings(max_examples=80, deadline=None)
+
+
+def stored(lengths: list[int]) -> list[StoredChunk]:
+    """Chunks of these many tokens, in the order of their file."""
+    return [
+        StoredChunk(ordinal=ordinal, text=f"text {ordinal}", text_hash=bytes([ordinal % 256]), tokens=length)
+        for ordinal, length in enumerate(lengths)
+    ]
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[Embedder]:
+    """The packaged model, loaded once."""
+    yield Embedder(PACKAGED, model_card(PACKAGED))
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the packaged model's folder."""
+    folder = tmp_path / "copied-model"
+    shutil.copytree(model_folder(PACKAGED), folder)
+    return folder
+
+
+def test_the_packaged_model_is_known() -> None:
+    """Without loading it: its name, its weights, the shape of its work."""
+    card = model_card(PACKAGED)
+    assert card.name == "all-MiniLM-L6-v2"
+    assert card.identity == PACKAGED_SHA256 == "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+    assert card.dimension == 384
+    assert card.max_tokens == 254
+
+
+def test_the_packaged_weights_are_those_that_the_card_names() -> None:
+    """The constant in the source and the file on disk."""
+    assert weights_sha256(model_folder(PACKAGED)) == PACKAGED_SHA256
+
+
+def test_a_model_in_a_folder_is_the_same_model(copied: Path) -> None:
+    """Named after its folder, identified by its weights."""
+    card = model_card(str(copied))
+    assert card == replace(model_card(PACKAGED), name="copied-model")
+    assert model_card(f"{copied}/").name == "copied-model"
+
+
+def test_tampered_weights_are_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One flipped bit in 90 MB, and the model is never loaded."""
+    card = model_card(str(copied))
+    weights = copied / "model.safetensors"
+    with weights.open("r+b") as stream:
+        stream.seek(weights.stat().st_size // 2)
+        byte = stream.read(1)
+        stream.seek(-1, 1)
+        stream.write(bytes([byte[0] ^ 1]))
+    monkeypatch.setattr("ingest_pipeline.embedding._load", lambda folder: pytest.fail("it was loaded"))
+    with pytest.raises(ModelMismatch) as caught:
+        Embedder(str(copied), card)
+    assert caught.value.expected == PACKAGED_SHA256
+    assert caught.value.found == weights_sha256(copied) != PACKAGED_SHA256
+
+
+def test_a_changed_model_has_another_identity(copied: Path) -> None:
+    """So that its vectors are not mixed with those of the other."""
+    with (copied / "model.safetensors").open("ab") as stream:
+        stream.write(b"\0")
+    assert model_card(str(copied)).identity != PACKAGED_SHA256
+
+
+def test_a_folder_without_a_tokenizer_is_a_bad_setting(tmp_path: Path) -> None:
+    """The message names the variable and says what is expected."""
+    with pytest.raises(BadSetting, match=r"INGEST_MODEL.*tokenizer\.json"):
+        model_folder(str(tmp_path))
+    with pytest.raises(BadSetting, match="INGEST_MODEL"):
+        model_card(str(tmp_path))
+
+
+def test_a_folder_without_weights_is_a_bad_setting(copied: Path) -> None:
+    """As the docstring promises."""
+    (copied / "model.safetensors").unlink()
+    with pytest.raises(BadSetting, match="INGEST_MODEL"):
+        model_card(str(copied))
+
+
+def test_a_folder_without_a_configuration_is_a_bad_setting(copied: Path) -> None:
+    """Nobody can tell its dimension: one clear line, no traceback."""
+    (copied / "config.json").unlink()
+    shutil.rmtree(copied / "1_Pooling")
+    with pytest.raises(BadSetting, match="INGEST_MODEL"):
+        model_card(str(copied))
+
+
+def test_a_damaged_tokenizer_is_a_bad_setting(copied: Path) -> None:
+    """One clear line, no traceback."""
+    (copied / "tokenizer.json").write_text("{")
+    with pytest.raises(BadSetting, match="INGEST_MODEL"):
+        model_card(str(copied))
+
+
+def test_a_model_that_is_nowhere_is_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the hub's library raises."""
+
+    def unreachable(name: str) -> str:
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(BadSetting) as caught:
+        model_card("nobody/no-such-model")
+    assert "INGEST_MODEL='nobody/no-such-model'" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_last_dense_layer_gives_the_dimension(copied: Path) -> None:
+    """Some models end in a layer that changes it."""
+    (copied / "2_Dense").mkdir()
+    (copied / "2_Dense" / "config.json").write_text(json.dumps({"in_features": 384, "out_features": 128}))
+    assert model_card(str(copied)).dimension == 128
+
+
+@given(st.lists(st.integers(min_value=0, max_value=600), max_size=60), st.integers(min_value=1, max_value=5000))
+@quick
+def test_every_chunk_is_in_exactly_one_micro_batch(lengths: list[int], budget: int) -> None:
+    """None is lost, none is embedded twice, no group is empty."""
+    groups = list(micro_batches(stored(lengths), max_batch_tokens=budget))
+    assert all(groups)
+    assert sorted(chunk.ordinal for group in groups for chunk in group) == list(range(len(lengths)))
+
+
+@given(
+    st.lists(st.integers(min_value=0, max_value=600), max_size=60),
+    st.integers(min_value=1, max_value=5000),
+    st.integers(min_value=0, max_value=4),
+)
+@quick
+def test_no_micro_batch_is_over_its_budget_unless_it_is_one_chunk(
+    lengths: list[int], budget: int, special: int
+) -> None:
+    """Counted as the model computes: every chunk padded to the longest of its group."""
+    for group in micro_batches(stored(lengths), max_batch_tokens=budget, special_tokens=special):
+        padded = max(chunk.tokens + special for chunk in group) * len(group)
+        assert padded <= budget or len(group) == 1
+
+
+@given(st.lists(st.integers(min_value=0, max_value=600), max_size=60), st.integers(min_value=1, max_value=5000))
+@quick
+def test_chunks_of_like_length_go_together(lengths: list[int], budget: int) -> None:
+    """Lengths never fall from group to group: little is padded, and the order is the same every time."""
+    groups = list(micro_batches(stored(lengths), max_batch_tokens=budget))
+    flat = [(chunk.tokens, chunk.ordinal) for group in groups for chunk in group]
+    assert flat == sorted(flat)
+    assert groups == list(micro_batches(list(reversed(stored(lengths))), max_batch_tokens=budget))
+
+
+def test_chunks_that_fit_together_are_one_group() -> None:
+    """16 chunks of 254 and 2 tokens are 4096."""
+    assert [len(group) for group in micro_batches(stored([254] * 33), max_batch_tokens=4096)] == [16, 16, 1]
+
+
+def test_no_chunks_are_no_groups() -> None:
+    """Nothing to do."""
+    assert list(micro_batches([], max_batch_tokens=100)) == []
+
+
+@given(st.integers(min_value=0, max_value=64 * GIB), st.integers(min_value=1, max_value=4096))
+@quick
+def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
+    """Never below one chunk, never above what is useful, in between within the share."""
+    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
+    assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS
+    cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
+    assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
+
+
+def test_more_headroom_never_means_smaller_batches() -> None:
+    """From the least to the most, step by step."""
+    sizes = [batch_tokens(headroom_bytes=mib * 1024**2, dimension=384) for mib in range(0, 500, 5)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] == MIN_BATCH_TOKENS
+    assert sizes[-1] == MAX_BATCH_TOKENS
+
+
+def test_the_least_batch_holds_one_chunk_of_the_packaged_model() -> None:
+    """With its special tokens."""
+    assert model_card(PACKAGED).max_tokens + 2 <= MIN_BATCH_TOKENS
+
+
+def test_the_real_model_gives_unit_vectors_in_the_order_of_the_texts(real: Embedder) -> None:
+    """float32, one row for each text, each of length 1, and like texts lie closer."""
+    texts = ["A cat sits on the mat.", "The interest rate of the central bank rises.", "A kitten is lying on a rug."]
+    vectors = real.embed(texts)
+    assert vectors.shape == (3, 384)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-5)
+    cosine = vectors @ vectors.T
+    assert cosine[0, 2] > 0.5 > cosine[0, 1]
+    assert np.allclose(real.embed(list(reversed(texts))), vectors[::-1], atol=1e-5)
+
+
+def test_a_text_has_the_same_vector_whatever_it_is_embedded_with(real: Embedder) -> None:
+    """Padding changes nothing: vectors are kept by the hash of their text."""
+    text = "A short text."
+    alone = real.embed([text])[0]
+    beside = real.embed(["word " * 250, text, "x"])[1]
+    assert np.allclose(alone, beside, atol=1e-5)
+
+
+def test_no_texts_have_no_vectors(real: Embedder) -> None:
+    """In the shape that was promised."""
+    assert real.embed([]).shape == (0, 384)
+
+
+def test_a_loaded_model_knows_its_card(real: Embedder) -> None:
+    """The store keeps vectors under its identity."""
+    assert real.card == model_card(PACKAGED)
