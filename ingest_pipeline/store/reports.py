@@ -31,7 +31,8 @@ SELECT count(*) FILTER (WHERE pages > 0 OR parse_seconds > 0) AS parsed, coalesc
 FROM attempts WHERE started_at >= %(since)s AND (%(batch)s::text IS NULL OR batch = %(batch)s)
 """
 BATCH_TOTALS = """
-SELECT count(*) AS files, count(*) FILTER (WHERE status = 'indexed') AS indexed, coalesce(sum(bytes), 0)::bigint AS bytes,
+SELECT count(*) AS files, count(*) FILTER (WHERE status = 'indexed') AS indexed,
+       coalesce(sum(bytes), 0)::bigint AS bytes,
        coalesce(sum(pages), 0) AS pages, coalesce(sum(chunks), 0)::bigint AS chunks FROM file_status WHERE batch = %s
 """
 PEAK_OF_BATCHES = "SELECT max(measured_peak_bytes) FROM batches WHERE batch = ANY(%s)"
