@@ -31,7 +31,7 @@ from ingest_pipeline.errors import BadSetting, ModelMismatch
 from ingest_pipeline.models import StoredChunk
 
 GIB = 1024**3
-quick = settings(max_examples=80, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 def stored(lengths: list[int]) -> list[StoredChunk]:

@@ -15,6 +15,7 @@ from ingest_pipeline import memory
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import (
     MACHINE_SHARE,
+    MIN_RUN_BYTES,
     RESERVE_BYTES,
     RESERVE_SHARE,
     PeakMeter,
@@ -180,7 +181,7 @@ def test_the_machine_budget_is_the_setting_or_a_share_of_the_machine(monkeypatch
 
 @given(
     st.integers(min_value=16 * MIB, max_value=512 * GIB),
-    st.integers(min_value=16 * MIB, max_value=64 * GIB),
+    st.integers(min_value=MIN_RUN_BYTES, max_value=64 * GIB),
     st.integers(min_value=1, max_value=500),
 )
 def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, most: int) -> None:
@@ -195,6 +196,15 @@ def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, m
     assert slots * run + reserve <= budget or slots == 1
     assert slots * run <= budget
     assert slots == most or (slots + 1) * run + reserve > budget  # and no memory lies idle
+
+
+def test_a_run_too_small_for_the_model_is_a_bad_setting() -> None:
+    """Said at the start, not by a kernel kill later."""
+    with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*at least"):
+        run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES - 1)
+    assert run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES, max_runs=1) == 1
+    assert parse_budget_bytes(MIN_RUN_BYTES) > 0
+    assert embed_headroom_bytes(MIN_RUN_BYTES) > 0
 
 
 def test_slots_follow_the_example_in_the_design() -> None:

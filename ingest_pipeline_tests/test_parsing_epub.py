@@ -226,7 +226,8 @@ def test_chapters_have_the_titles_of_the_table_of_contents() -> None:
             "META-INF/container.xml": CONTAINER,
             "OEBPS/content.opf": package(["a.xhtml"], more=navigation),
             "OEBPS/a.xhtml": chapter("one"),
-            "OEBPS/nav.xhtml": '<html xmlns="http://www.w3.org/1999/xhtml"><nav><a href="a.xhtml#x">The <b>Title</b></a></nav></html>',
+            "OEBPS/nav.xhtml": '<html xmlns="http://www.w3.org/1999/xhtml"><nav>'
+            '<a href="a.xhtml#x">The <b>Title</b></a></nav></html>',
         }
     )
     found, _ = parsed(content)

@@ -266,7 +266,7 @@ def test_47_kb_before_the_first_tag_harm_nothing(corpus: Path) -> None:
 
 
 @given(st.binary(max_size=2000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_bytes_make_the_parser_fail(content: bytes) -> None:
     """Whatever comes, it is read."""
     found, _ = parsed(content)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pypdf
 import pytest
-from pypdf.generic import DecodedStreamObject, NameObject
+from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooManyPages, UnreadableDocument
 from ingest_pipeline.models import Gap, Page
@@ -219,7 +219,7 @@ def test_both_ways_find_the_same_headings(corpus: Path) -> None:
 def test_one_page_by_the_walker_is_that_page(corpus: Path) -> None:
     """And a page that is not there is damage."""
     with (corpus / "pdf" / "pdflatex-4-pages.pdf").open("rb") as stream, pypdf_walker.opened(stream) as document:
-        assert document.page_text(3) == [text for number, text in document.texts() if number == 3][0]
+        assert document.page_text(3) == next(text for number, text in document.texts() if number == 3)
         with pytest.raises(pypdf_walker.Damaged, match="no page 5"):
             document.page_text(5)
 
@@ -379,10 +379,15 @@ def test_no_hostile_pdf_raises_an_error_without_a_type(corpus: Path) -> None:
 def test_a_bomb_stops_the_walker_early() -> None:
     """A small file that unpacks to a long list of operators is that page's error; its neighbour is read."""
     writer = pypdf.PdfWriter()
-    for content in (b"0 0 m 1 1 l " * 2_000_000, b"BT (harmless) Tj ET"):
+    font = {"/Type": "/Font", "/Subtype": "/Type1", "/BaseFont": "/Helvetica"}
+    fonts = DictionaryObject(
+        {NameObject("/F1"): DictionaryObject({NameObject(key): NameObject(font[key]) for key in font})}
+    )
+    for content in (b"0 0 m 1 1 l " * 2_000_000, b"BT /F1 9 Tf (harmless) Tj ET"):
         stream = DecodedStreamObject()
         stream.set_data(content)
         page = writer.add_blank_page(100, 100)
+        page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
         page[NameObject("/Contents")] = writer._add_object(stream.flate_encode())
     packed = io.BytesIO()
     writer.write(packed)
@@ -391,12 +396,15 @@ def test_a_bomb_stops_the_walker_early() -> None:
     with pypdf_walker.opened(packed) as document:
         texts = [text for _, text in document.texts()]
     assert isinstance(texts[0], Exception)
-    assert isinstance(texts[1], str)
+    assert texts[1] == "harmless"
     assert time.monotonic() - began < 5
 
 
 def test_an_error_of_pypdf_itself_is_damage(corpus: Path) -> None:
     """Whatever pypdf raises while it opens a file (here an AssertionError) means: it cannot make sense of it."""
-    with (corpus / "bad" / "qpdf-bad35.pdf").open("rb") as stream:
-        with pytest.raises(pypdf_walker.Damaged), pypdf_walker.opened(stream) as document:
-            list(document.texts())
+    with (
+        (corpus / "bad" / "qpdf-bad35.pdf").open("rb") as stream,
+        pytest.raises(pypdf_walker.Damaged),
+        pypdf_walker.opened(stream) as document,
+    ):
+        list(document.texts())

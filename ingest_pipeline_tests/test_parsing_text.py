@@ -20,7 +20,7 @@ from ingest_pipeline.parsing.pager import MIN_SECTION_CHARACTERS, SLAB_CHARACTER
 from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
 from ingest_pipeline.parsing.text import markdown_pages, text_pages
 
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=40, deadline=None)
 
 
 def parsed(parser: Parser, content: bytes | BinaryIO) -> tuple[list[Page], ParseFacts]:
@@ -162,6 +162,16 @@ def test_a_cut_last_letter_costs_nothing_but_itself() -> None:
     content = "Größe und Straße. ".encode() * 50 + "Ü".encode()[:1]
     pages, _ = parsed(text_pages, content)
     assert joined(pages).startswith("Größe und Straße. ")
+
+
+@pytest.mark.parametrize("name", ["debian-faq.pt.txt", "debian-faq.ru.txt", "debian-faq.zh-cn.txt"])
+def test_one_bad_byte_does_not_spoil_a_book_in_utf8(corpus: Path, name: str) -> None:
+    """One letter is lost, not every accent of 200 pages."""
+    content = bytearray((corpus / "txt" / name).read_bytes())
+    expected = content.decode()
+    content[next(at for at in range(len(content) // 2, len(content)) if content[at] >= 0xC3)] = 0xFF
+    pages, _ = parsed(text_pages, bytes(content))
+    assert joined(pages)[:20_000] == expected[:20_000]
 
 
 def test_what_a_document_declares_is_believed_where_it_decodes() -> None:

@@ -14,7 +14,7 @@ from ingest_pipeline.models import FileCost, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.planning import MIB, RATES, SECONDS_PER_FILE, UNKNOWN, plan_batches, predict_cost
 
-quick = settings(max_examples=50, deadline=None)
+quick = settings(max_examples=30, deadline=None)
 names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)
 seconds = st.one_of(st.just(0.0), st.floats(min_value=0.001, max_value=1000.0, allow_nan=False, allow_infinity=False))
 

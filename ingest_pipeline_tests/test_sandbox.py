@@ -277,13 +277,27 @@ def greedy_pdf() -> bytes:
     return body + b"trailer<</Root 1 0 R/Size 6>>\n%%EOF"
 
 
-def test_a_child_that_cannot_start_is_nobodys_fault(text_file: Path) -> None:
-    """Not the file's: a retry with more memory helps, and the message says so."""
-    with Sandbox(memory_limit_bytes=-5) as box:
+def test_a_child_that_cannot_start_is_nobodys_fault(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the file's: a retry may help, and the message says what to look at."""
+    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    with Sandbox(memory_limit_bytes=512 * MIB) as box:
         with pytest.raises(ParserUnavailable, match="INGEST_RUN_MEMORY") as caught:
             parse(box, text_file)
         assert caught.value.retryable
         assert box._child is None
+
+
+def test_a_limit_below_zero_is_not_no_limit(text_file: Path) -> None:
+    """A budget that leaves nothing for the child must not leave it everything."""
+    with Sandbox(memory_limit_bytes=-5 * MIB) as box:
+        try:
+            parse(box, text_file)
+            limits = Path(f"/proc/{child_pid(box)}/limits").read_text()
+            found = next(line for line in limits.splitlines() if line.startswith("Max data size")).split()[3]
+        except (errors.IngestError, ValueError):
+            found = "0"
+    assert found.isdigit()
+    assert int(found) < 1024 * MIB
 
 
 @pytest.mark.parametrize("limit", [1 * MIB, 8 * MIB, 12 * MIB])
@@ -387,9 +401,9 @@ def test_a_child_that_hangs_is_timed_out_and_the_next_file_parses(text_file: Pat
 
 def test_a_child_that_hangs_in_the_middle_of_a_message_is_timed_out(text_file: Path) -> None:
     """Half a message is not a page."""
-    with staged("sock.sendall(struct.pack('!I', 500) + b'{')\ntime.sleep(60)", page_seconds=0.5) as box:
-        with pytest.raises(ParserTimedOut):
-            parse(box, text_file)
+    script = "sock.sendall(struct.pack('!I', 500) + b'{')\ntime.sleep(60)"
+    with staged(script, page_seconds=0.5) as box, pytest.raises(ParserTimedOut):
+        parse(box, text_file)
 
 
 def test_a_child_that_ignores_signals_and_has_children_is_ended_with_them(tmp_path: Path, text_file: Path) -> None:
@@ -534,12 +548,12 @@ def test_a_sandbox_starts_no_child_before_the_first_file() -> None:
 
 def test_no_descriptor_is_left_open(text_file: Path) -> None:
     """Many sandboxes, many files: as many descriptors as before."""
-    before = len(os.listdir("/proc/self/fd"))
+    before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with Sandbox(memory_limit_bytes=512 * MIB) as box:
             parse(box, text_file)
             parse(box, text_file)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 def test_the_child_has_no_credentials(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -565,10 +579,10 @@ def test_the_child_inherits_no_descriptor_but_its_socket(box: Sandbox, tmp_path:
         os.set_inheritable(secret.fileno(), True)
         parse(box, text_file)
         folder = Path(f"/proc/{child_pid(box)}/fd")
-        targets = [os.readlink(link) for link in folder.iterdir()]
+        targets = [str(link.readlink()) for link in folder.iterdir()]
     assert sum(target.startswith("socket:") for target in targets) == 1
     assert not any("secret" in target for target in targets)
-    assert wait_until(lambda: not any("note.txt" in os.readlink(link) for link in folder.iterdir()))
+    assert wait_until(lambda: not any("note.txt" in str(link.readlink()) for link in folder.iterdir()))
 
 
 def test_the_child_is_what_the_kernel_takes_first(box: Sandbox, text_file: Path) -> None:
