@@ -17,12 +17,8 @@ from ingest_pipeline.models import START, Checkpoint, Chunk, Page
 
 WINDOW_CHARACTERS = 20_000  # encoded at once: 7 MB of offsets; a whole 2.2 MB document costs 427 MB
 MAX_CHUNK_CHARACTERS = 4_000  # WordPiece makes one [UNK] of a long run: "169 tokens" once held 5 kB
-CUTS = (
-    re.compile(r"\n\s*\n"),
-    re.compile(r"\n"),
-    re.compile(r"[.!?]['\")\]]?\s|[。！？]"),
-    re.compile(r"\s"),
-)
+# A sentence's end before a line's end: the lines of a PDF end anywhere.
+CUTS = (re.compile(r"\n\s*\n"), re.compile(r"[.!?:]['\")\]]?\s|[。！？]"), re.compile(r"\n"), re.compile(r"\s"))
 VERSION = 1
 """Raise it when the same pages would give other chunks: every file is then chunked anew."""
 
@@ -105,7 +101,7 @@ class Chunker:
             for span in self._pack(window, whole=last and final):
                 yield from self._chunk(window, span)
                 used = span.end
-            self._forget(used or len(window))
+            self._forget(used)
 
     def _pack(self, window: str, *, whole: bool) -> Iterator[_Span]:
         """Yield spans that tile the window from its start; the last is kept back unless the window is whole."""
@@ -113,8 +109,8 @@ class Chunker:
         first = start = 0
         while start < len(window):
             if first >= len(offsets):
-                if whole:
-                    yield _Span(start, len(window), 0)
+                if whole or not start:  # marks or signs that the tokenizer drops are text all the same
+                    yield from _pieces(start, len(window))
                 return
             fits = first + self._max_tokens >= len(offsets) and len(window) - start <= MAX_CHUNK_CHARACTERS
             if fits and not whole:
@@ -124,7 +120,7 @@ class Chunker:
             span = self._shrunk(window, start, end)
             yield span
             start = span.end
-            while first < len(offsets) and offsets[first][0] < start:
+            while first < len(offsets) and offsets[first][1] <= start:
                 first += 1
 
     def _limit(self, offsets: Offsets, first: int, start: int, end: int) -> int:
@@ -175,6 +171,11 @@ class Chunker:
         while keep + 1 < len(self._pages) and self._pages[keep + 1][0] <= self._base:
             keep += 1
         self._pages = self._pages[keep:] if self._buffer else []
+
+
+def _pieces(start: int, end: int) -> Iterator[_Span]:
+    for begin in range(start, end, MAX_CHUNK_CHARACTERS):
+        yield _Span(begin, min(begin + MAX_CHUNK_CHARACTERS, end), 0)
 
 
 def _cut(window: str, start: int, limit: int) -> int:

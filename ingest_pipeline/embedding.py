@@ -71,13 +71,13 @@ def model_card(name: str) -> ModelCard:
 
     folder = model_folder(name)
     identity = PACKAGED_SHA256 if name == PACKAGED else weights_sha256(folder)
-    special = Tokenizer.from_file(str(folder / "tokenizer.json")).num_special_tokens_to_add(False)
-    return ModelCard(
-        name=name if name == PACKAGED else folder.name if Path(name).is_dir() else name,
-        identity=identity,
-        dimension=_dimension(folder),
-        max_tokens=_max_sequence(folder) - special,
-    )
+    try:
+        special = Tokenizer.from_file(str(folder / "tokenizer.json")).num_special_tokens_to_add(False)
+        dimension, max_tokens = _dimension(folder), _max_sequence(folder) - special
+    except Exception as error:  # the tokenizer library raises Exception itself
+        raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
+    shown = folder.name if name != PACKAGED and Path(name).is_dir() else name
+    return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
 
 
 def weights_sha256(folder: Path) -> str:
@@ -171,7 +171,7 @@ class Embedder:
             convert_to_numpy=True,
             show_progress_bar=False,
         )
-        return vectors
+        return vectors.reshape(len(texts), self.card.dimension)
 
 
 def _load(folder: Path) -> Any:

@@ -129,6 +129,8 @@ def limit_data_bytes(limit_bytes: int) -> None:
     RLIMIT_DATA, because it follows the resident size; RLIMIT_AS counts the gigabytes that torch maps and
     never touches (FINDINGS D: 1024 MB of DATA stop torch at 1023, of AS at 639).
     """
+    if limit_bytes <= 0:
+        raise ValueError(f"a limit of {limit_bytes} bytes would be none at all")
     if sys.platform != "linux":
         return
     import resource

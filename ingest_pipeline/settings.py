@@ -123,7 +123,7 @@ READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "home": (lambda text: Path(text).expanduser(), "a folder"),
     "database_url": (_database_url, "postgresql://user:password@host:port/database"),
     "run_memory": (parse_size, SIZE),
-    "machine_memory": (parse_size, SIZE),
+    "machine_memory": (lambda text: 0 if text == "0" else parse_size(text), f"{SIZE}; 0 means 80 % of the machine"),
     "max_runs": (_count, "a whole number; 0 means one for each core"),
     "max_file_size": (parse_size, SIZE),
     "max_pages": (_positive_int, COUNT),
@@ -162,7 +162,7 @@ def _read(name: str, text: str) -> object:
     read, expected = READERS[name]
     try:
         return read(text)
-    except ValueError:
+    except (ValueError, OverflowError, RuntimeError):  # RuntimeError: `~nobody` has no home
         shown = "…" if name == "database_url" else text  # a URL may hold a password
         raise BadSetting(variable(name), shown, expected) from None
 

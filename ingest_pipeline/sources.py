@@ -128,11 +128,13 @@ def open_file(source: str, path: str) -> Iterator[BinaryIO]:
         descriptor = os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise FileVanished(f"{name}: no longer there; the next catalog settles it") from None
-    except OSError as error:
-        raise UnreadableDocument(f"{name}: cannot be opened: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, on Python before 3.13
+        why = getattr(error, "strerror", None) or "its links go in a circle"
+        raise UnreadableDocument(f"{name}: cannot be opened: {why}") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnreadableDocument(f"{name}: not a regular file")
     with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnreadableDocument(f"{name}: not a regular file")
         yield stream
 
 

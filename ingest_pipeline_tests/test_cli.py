@@ -172,11 +172,11 @@ def test_a_run_with_failed_files_is_a_success_that_lists_them(fresh: Ingest) -> 
 
 
 def test_a_killed_run_is_noticed_charged_and_finished(fresh: Ingest) -> None:
-    """kill -9 in the middle of a large file: it goes alone into a new batch, and all files end searchable."""
+    """Kill -9 in the middle of a large file: it goes alone into a new batch, and all files end searchable."""
     source = Path(fresh.environment["INGEST_SOURCES"])
     (source / "small.txt").write_text("A small file in the same batch.")
     (source / "large.txt").write_text(
-        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(4000))
+        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))
     )
     process = fresh.start("run", "--json")
     worker = _embedding_worker(fresh)
@@ -195,7 +195,7 @@ def test_ctrl_c_stops_the_runs_and_loses_nothing(fresh: Ingest) -> None:
     """Interrupted, it says so, leaves no run behind, charges nobody; the next run goes on from there."""
     source = Path(fresh.environment["INGEST_SOURCES"])
     (source / "large.txt").write_text(
-        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(4000))
+        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))
     )
     process = fresh.start("run")
     worker = _embedding_worker(fresh)

@@ -24,11 +24,14 @@ from ingest_pipeline_tests.conftest import REPOSITORY
 
 CATALOG = """
 mutation { launchRun(executionParams: {
-  selector: {repositoryLocationName: "%s", repositoryName: "__repository__", pipelineName: "ingest_catalog"}
+  selector: {repositoryLocationName: "LOCATION", repositoryName: "__repository__", pipelineName: "ingest_catalog"}
 }) { __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message } } }
 """
 RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId status jobName tags { key value } } } } }"
 LOCATIONS = "{ repositoriesOrError { ... on RepositoryConnection { nodes { location { name } } } } }"
+FAILURES = """
+{ logsForRun(runId: "RUN") { ... on EventConnection { events { ... on RunFailureEvent { message } } } } }
+"""
 IN_PROGRESS = ("STARTING", "STARTED", "CANCELING")
 
 
@@ -79,7 +82,7 @@ class Services:
             return dict(json.load(response)["data"])
 
     def launch_catalog(self) -> None:
-        answer = self.query(CATALOG % self.locations()[0])
+        answer = self.query(CATALOG.replace("LOCATION", self.locations()[0]))
         assert answer["launchRun"]["__typename"] == "LaunchRunSuccess", answer
 
     def runs(self, job: str = "ingest_batch") -> list[dict[str, Any]]:
@@ -149,17 +152,14 @@ def test_a_sigkilled_run_is_noticed_within_seconds_and_its_death_has_a_name(serv
     began = time.monotonic()
     wait_for("the failure", lambda: status_of(services, run) == "FAILURE", seconds=30, log=services.log)
     assert time.monotonic() - began < 20
-    events = services.query(
-        '{ logsForRun(runId: "%s") { ... on EventConnection { events { __typename ... on RunFailureEvent { message } } } } }'
-        % run
-    )
+    events = services.query(FAILURES.replace("RUN", run))
     messages = [event.get("message", "") for event in events["logsForRun"]["events"]]
     assert any("SIGKILL" in message for message in messages), messages
     wait_for("the third at work", lambda: services.statuses().count("STARTED") == 2, seconds=60, log=services.log)
 
 
 def test_after_a_power_cut_nothing_stays_started_and_everything_ends_indexed(services: Services) -> None:
-    """Every process killed at once, Postgres too: started again, old runs are failed, batches run again, all files end."""
+    """Every process killed at once, Postgres too: started again, old runs are failed, and all files end indexed."""
     wait_for("two at work", lambda: services.statuses().count("STARTED") == 2, seconds=60, log=services.log)
     before = {run["runId"] for run in services.runs() if run["status"] == "STARTED"}
     for process in services.family():

@@ -316,7 +316,7 @@ DEATHS: list[tuple[str, type[PermanentError], str]] = [
     ("os.kill(os.getpid(), signal.SIGKILL)", ParserOutOfMemory, "SIGKILL"),
     ("page(1); os.kill(os.getpid(), signal.SIGKILL)", ParserOutOfMemory, "SIGKILL"),
     ("import ctypes; ctypes.string_at(0)", ParserCrashed, "SIGSEGV"),
-    ("os.abort()", ParserCrashed, "SIGABRT"),
+    ("os.abort()", ParserOutOfMemory, "SIGABRT"),
     ("os._exit(3)", ParserCrashed, "exit code 3"),
     ("sys.exit(0)", ParserCrashed, "exit code 0"),
     ("page(1); os._exit(0)", ParserCrashed, "exit code 0"),

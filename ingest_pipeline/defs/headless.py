@@ -10,6 +10,7 @@ from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 from dagster._core.code_pointer import CodePointer
+from dagster._core.launcher.base import RunLauncher, WorkerStatus
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
     ManagedGrpcPythonEnvCodeLocationOrigin,
@@ -22,6 +23,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
+from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, latest_run, settle, settle_running
 from ingest_pipeline.memory import usable_cores
 from ingest_pipeline.models import Batch
@@ -93,6 +95,7 @@ class Headless:
         self._slots = slots_of(settings)
         self._result = HeadlessResult(since=reports.now(connection))
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
+        self._alone: DagsterRun | None = None
         self._began = time.monotonic()
 
     def run(self, report: Report) -> HeadlessResult:
@@ -110,20 +113,21 @@ class Headless:
     def stop(self) -> None:
         """Ask every run of ours to stop, and wait until its process is gone."""
         launcher = self._instance.run_launcher
-        for run in self._in_progress():
+        ours = [run for _, run in self._mine.values()] + ([self._alone] if self._alone else [])
+        for run in ours:
             launcher.terminate(run.run_id)
-        deadline = time.monotonic() + 40.0
-        while self._in_progress() and time.monotonic() < deadline:
-            settle_running(self._instance, self._connection)
+        deadline = time.monotonic() + GRACE_SECONDS + 10.0
+        while any(_has_process(launcher, run) for run in ours) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         settle_running(self._instance, self._connection)
 
     def _run_alone(self, job: str, name: str) -> bool:
         """Launch one run and wait for its end; on failure note why and return False."""
-        run = self._launch(job, {})
+        self._alone = run = self._launch(job, {})
         while not (run := self._reload(run)).is_finished:
             self._notice_death(run)
             time.sleep(POLL_SECONDS)
+        self._alone = None
         if run.status == DagsterRunStatus.SUCCESS:
             return True
         self._result.stopped = f"{name} failed: {last_words(self._instance, run)}"
@@ -249,6 +253,10 @@ class Headless:
             embedded=work["embedded"],
             seconds=time.monotonic() - self._began,
         )
+
+
+def _has_process(launcher: RunLauncher[DagsterInstance], run: DagsterRun) -> bool:
+    return launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
 
 
 def _code_origin(job: str) -> JobPythonOrigin:

@@ -29,6 +29,7 @@ from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text
 from ingest_pipeline.parsing.protocol import (
     MAX_PAGE_CHARACTERS,
+    OUT_OF_MEMORY_EXIT,
     Disconnected,
     Message,
     receive_with_descriptor,
@@ -122,7 +123,7 @@ def _answer(sock: socket.socket, descriptor: int, message: Message) -> None:
                 send(sock, answer | _cost(began))
     except IngestError as error:
         _send_failure(sock, error.reason, str(error), began)
-    except MemoryError:
+    except (MemoryError, ImportError):  # ImportError: a library that cannot be mapped under the limit
         _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", began)
     except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
         reason = f"{request.name}: {type(error).__name__}: {error}"
@@ -151,6 +152,13 @@ def main(arguments: list[str]) -> None:
     """Serve files from the socket until the parent hangs up."""
     descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
     _confine(limit_bytes, parent_pid)
+    try:
+        _serve(descriptor)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY_EXIT)
+
+
+def _serve(descriptor: int) -> None:
     with socket.socket(fileno=descriptor) as sock:
         send(sock, {"kind": "ready"})
         while True:

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 READ_BYTES = 256 * 1024
 SAMPLE_BYTES = 64 * 1024  # charset-normalizer: 0 MB on this much, 51 MB on a whole 3 MB file
+FEW_BYTES = 16  # too few for statistics: one `São Paulo` in an English text was taken for Polish
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -22,9 +23,9 @@ BOMS = (
 def detect_encoding(open_stream: Callable[[], BinaryIO], *, declared: str | None = None) -> tuple[str, str | None]:
     """Return the encoding of a text, and a warning when it had to be guessed.
 
-    A byte-order mark decides; then NULs tell UTF-16 without one; then UTF-8 if every byte of the text is;
-    then what the document declares, where that decodes; then a guess on 64 KiB around the first byte that
-    is not UTF-8; at last cp1252, in which any byte that has no meaning becomes U+FFFD.
+    A byte-order mark decides; then NULs tell UTF-16 without one; then UTF-8 if every byte of the text is, or all
+    but a few; then what the document declares, where that decodes; then a guess on 64 KiB around the first byte
+    that is not UTF-8; at last cp1252, in which any byte that has no meaning becomes U+FFFD.
     """
     with open_stream() as stream:
         head = stream.read(SAMPLE_BYTES)
@@ -37,8 +38,10 @@ def detect_encoding(open_stream: Callable[[], BinaryIO], *, declared: str | None
     if bad is None:
         return "utf-8", None
     sample = _sample_around(open_stream, bad)
+    if _is_damaged_utf8(sample):
+        return "utf-8", f"UTF-8 with damaged bytes, the first at {bad}: replaced"
     if declared and _decodes(sample, declared):
-        return declared, None
+        return _as_browsers_do(declared, sample), None
     return _guess(sample)
 
 
@@ -79,26 +82,52 @@ def _first_not_utf8(open_stream: Callable[[], BinaryIO]) -> int | None:
 
 
 def _sample_around(open_stream: Callable[[], BinaryIO], position: int) -> bytes:
+    """Return 64 KiB around a position, cut at line ends: half a letter at an edge would mislead every guess."""
+    start = max(0, position - SAMPLE_BYTES // 2)
     with open_stream() as stream:
-        start = max(0, position - SAMPLE_BYTES // 2)
-        while stream.tell() < start:
-            if not stream.read(min(READ_BYTES, start - stream.tell())):
-                break
-        return stream.read(SAMPLE_BYTES)
+        left = start
+        while left and (skipped := len(stream.read(min(READ_BYTES, left)))):
+            left -= skipped
+        sample = stream.read(SAMPLE_BYTES)
+    bad = position - start
+    before, after = sample.rfind(b"\n", 0, bad) if not start else sample.find(b"\n", 0, bad), sample.rfind(b"\n", bad)
+    first = before + 1 if start and before >= 0 else 0
+    last = after + 1 if len(sample) == SAMPLE_BYTES and after >= 0 else len(sample)
+    return sample[first:last]
+
+
+def _is_damaged_utf8(sample: bytes) -> bool:
+    """Return whether a text is UTF-8 but for a few bytes: other encodings hardly ever look like it by accident."""
+    text = sample.decode("utf-8", "replace")
+    damaged = text.count("\ufffd")
+    letters = sum(letter > "\x7f" for letter in text) - damaged
+    cut_at_end = damaged == 1 and text.endswith("\ufffd")
+    return cut_at_end or (letters >= 5 and damaged <= max(1, letters // 20))
 
 
 def _decodes(sample: bytes, encoding: str) -> bool:
     try:
-        codecs.getincrementaldecoder(encoding)().decode(sample)  # incremental: a cut last character is no error
-    except (LookupError, UnicodeError):
+        if not codecs.lookup(encoding)._is_text_encoding:  # `hex` and `zlib` are codecs too
+            return False
+        codecs.getincrementaldecoder(encoding)().decode(sample)  # incremental: a cut last letter is no error
+    except Exception:  # each codec has errors of its own
         return False
     return True
+
+
+def _as_browsers_do(encoding: str, sample: bytes) -> str:
+    """Return cp1252 for latin-1 that holds bytes which only cp1252 has: curly quotes, dashes, the euro sign."""
+    latin = codecs.lookup(encoding).name in ("iso8859-1", "ascii")
+    return "cp1252" if latin and any(0x80 <= byte <= 0x9F for byte in sample) else encoding
 
 
 def _guess(sample: bytes) -> tuple[str, str | None]:
     import charset_normalizer
 
+    if sum(byte > 0x7F for byte in sample) < FEW_BYTES and _decodes(sample, "cp1252"):
+        return "cp1252", "encoding guessed from a few bytes: cp1252"
     best = charset_normalizer.from_bytes(sample).best()
     if best is None:
         return "cp1252", "encoding unknown: read as cp1252, unreadable bytes replaced"
-    return best.encoding, f"encoding guessed: {best.encoding}"
+    encoding = _as_browsers_do(best.encoding, sample)
+    return encoding, f"encoding guessed: {encoding}"

@@ -22,6 +22,7 @@ BLOCKS = HEADINGS | frozenset((
     "section", "summary", "table", "tbody", "thead", "title", "tr", "ul",
 ))  # fmt: skip
 CELLS = frozenset(("td", "th"))
+PROSE = HEADINGS | frozenset(("p", "pre", "table", "blockquote"))  # menus are lists of links
 SPACES = re.compile(r"[ \t\n\r\f\v]+")
 DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 
@@ -37,6 +38,7 @@ class TextTarget:
         self._collecting: list[str] | None = None
         self._preformatted = 0
         self._at_line_start = True
+        self._at_bullet = False
 
     def start(self, tag: str, attributes: Any) -> None:
         """A tag opens."""
@@ -99,9 +101,10 @@ class TextTarget:
         if text:
             self.pager.add(text)
             self._at_line_start = text.endswith("\n")
+            self._at_bullet = text == "- "
 
     def _break(self, newlines: int) -> None:
-        if not self._at_line_start:
+        if not self._at_line_start and not self._at_bullet:
             self.pager.add("\n" * newlines)
             self._at_line_start = True
 
@@ -127,34 +130,65 @@ def streamed_html(
         heading: heading of the text before the first heading.
     """
     encoding = _encoding(open_stream, facts)
-    pager = Pager(number=number, heading=heading)
-    yield from _pushed(open_stream, encoding, pager, SCRIPTS | BOILERPLATE, facts)
-    if not pager.characters:
-        # A `nav` that never closes swallows the document: better its text with the menu than none.
-        yield from _pushed(open_stream, encoding, Pager(number=number, heading=heading), SCRIPTS, facts)
+    look = _Look()
+    for _ in _pushed(open_stream, encoding, look, ParseFacts()):
+        pass
+    target = TextTarget(Pager(number=number, heading=heading), look.dropped)
+    yield from _pushed(open_stream, encoding, target, facts)
+
+
+class _Look:
+    """A first pass that counts: is what stands in `nav` navigation, or a document whose `nav` never closes?"""
+
+    title = None
+
+    def __init__(self) -> None:
+        self.pager = Pager()
+        self._open: list[str] = []
+        self._in_nav = self._prose_in_nav = self._outside = 0
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """The tags to leave out: with `nav`, unless more prose stands in it than text outside."""
+        return SCRIPTS if self._prose_in_nav > self._outside else SCRIPTS | BOILERPLATE
+
+    def start(self, tag: str, attributes: Any) -> None:
+        if tag in SCRIPTS or tag in PROSE:
+            self._open.append(tag)
+        self._in_nav += tag in BOILERPLATE
+
+    def end(self, tag: str) -> None:
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+        self._in_nav -= tag in BOILERPLATE and self._in_nav > 0
+
+    def data(self, text: str) -> None:
+        if self._open and self._open[-1] in SCRIPTS:
+            return
+        length = len(text.strip())
+        self._outside += 0 if self._in_nav else length
+        self._prose_in_nav += length if self._in_nav and self._open else 0
+
+    def close(self) -> None:
+        """Nothing is left to do."""
 
 
 def _pushed(
-    open_stream: Callable[[], BinaryIO],
-    encoding: str,
-    pager: Pager,
-    dropped: frozenset[str],
-    facts: ParseFacts,
+    open_stream: Callable[[], BinaryIO], encoding: str, target: TextTarget | _Look, facts: ParseFacts
 ) -> Iterator[Page]:
     from lxml import etree
 
-    target = TextTarget(pager, dropped)
     parser = etree.HTMLParser(target=target, encoding="utf-8", no_network=True, remove_comments=True)
     with open_stream() as stream, decoded(stream, encoding) as text:
         while piece := text.read(FEED_CHARACTERS):
             parser.feed(piece.replace("\x00", "").encode("utf-8", "replace"))
-            yield from pager.take()
+            yield from target.pager.take()
     _close(parser, target)
     facts.title = facts.title or target.title
-    yield from pager.take()
+    yield from target.pager.take()
 
 
-def _close(parser: Any, target: TextTarget) -> None:
+def _close(parser: Any, target: TextTarget | _Look) -> None:
     from lxml import etree
 
     try:

@@ -65,6 +65,8 @@ def _by_pdfium(
     for number in range(request.first_page, count + 1):
         try:
             text = _page_text(document, number - 1)
+        except MemoryError:
+            raise
         except Exception as error:  # pdfium's own errors, and ctypes' on a damaged page
             logger.info("page %d: pdfium: %s", number, error)
             yield _page_by_pypdf(stream, number, headings, error)
@@ -88,7 +90,9 @@ def _page_by_pypdf(stream: BinaryIO, number: int, headings: Headings, first: Exc
     try:
         with pypdf_walker.opened(stream) as document:
             return Page(number, document.page_text(number), headings.at(number))
-    except Exception as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever either library meets in one page is that page's gap
         return Gap(number, number, f"{type(first).__name__}: {first}; pypdf: {type(error).__name__}")
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 MAX_MESSAGE_BYTES = 1024 * 1024  # a page is at most 64 Ki characters, at most 4 bytes each, plus escapes
 MAX_PAGE_CHARACTERS = 64 * 1024
+OUT_OF_MEMORY_EXIT = 77
+"""The child's exit code when memory ran out while it reported that memory ran out."""
 LENGTH = struct.Struct("!I")
 
 Message = dict[str, Any]
@@ -68,7 +70,7 @@ def _decode(sock: socket.socket, length: int, deadline: float | None) -> Message
         raise ProtocolError(f"a message of {length} bytes")
     try:
         message = json.loads(_read_exactly(sock, length, deadline))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError("not JSON") from error
     if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
         raise ProtocolError("no kind")

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
+from ingest_pipeline.errors import IngestError
+
 CLEAR_EVERY_PAGES = 32  # every 8 / 32 / 128: 21 / 27 / 49 MB; every page halves the speed
 INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
 MAX_DEPTH = 100
@@ -157,6 +159,8 @@ def _id(reference: Any) -> Any:
 def _text_or_error(page: Any) -> str | Exception:
     try:
         return str(page.extract_text())
+    except MemoryError:
+        raise
     except Exception as error:  # whatever pypdf meets in one page is that page's gap
         return error
 
@@ -173,7 +177,7 @@ def opened(stream: BinaryIO) -> Iterator[WalkedPdf]:
     from pypdf.errors import FileNotDecryptedError, WrongPasswordError
 
     stream.seek(0)
-    with pypdf.apply_configuration(**LIMITS):
+    with pypdf.apply_configuration(None, **LIMITS):
         try:
             reader = pypdf.PdfReader(stream, strict=False)
             if reader.is_encrypted and not reader.decrypt(""):
@@ -181,14 +185,7 @@ def opened(stream: BinaryIO) -> Iterator[WalkedPdf]:
             yield WalkedPdf(reader)
         except (FileNotDecryptedError, WrongPasswordError):
             raise PasswordNeeded from None
-        except (Damaged, PasswordNeeded, GeneratorExit):
+        except (Damaged, PasswordNeeded, MemoryError, IngestError):
             raise
-        except (
-            pypdf.errors.PyPdfError,
-            ValueError,
-            KeyError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except Exception as error:  # pypdf meets damage with any type of error, also AssertionError
             raise Damaged(f"{type(error).__name__}: {error}") from error

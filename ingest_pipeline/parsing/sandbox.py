@@ -27,6 +27,7 @@ from ingest_pipeline.errors import (
 )
 from ingest_pipeline.models import Gap, Page, ParsedFile
 from ingest_pipeline.parsing.protocol import (
+    OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
     Disconnected,
     Message,
@@ -39,6 +40,11 @@ from ingest_pipeline.parsing.request import ParseRequest
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # 0.1 s on an idle machine
+OUT_OF_MEMORY_CODES = {
+    -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
+    -signal.SIGABRT: "gave up (SIGABRT), as pdfium does when it is refused memory",
+    OUT_OF_MEMORY_EXIT: "could not even report that it was out of memory",
+}
 FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
 KEPT_ENVIRONMENT = (
     "PATH",
@@ -98,7 +104,7 @@ class Sandbox:
                 f"{request.name}: no page came for {self.page_seconds:.0f} s, or the file took over "
                 f"{self.file_seconds:.0f} s; raise INGEST_PAGE_SECONDS or INGEST_FILE_SECONDS"
             ) from None
-        except (ProtocolError, KeyError, TypeError, ValueError) as error:
+        except (ProtocolError, KeyError, TypeError, ValueError, OverflowError) as error:
             self.close()
             raise ParserCrashed(f"{request.name}: the parser's child answered nonsense: {error}") from None
         except (GeneratorExit, BaseException) as error:
@@ -125,10 +131,14 @@ class Sandbox:
             if message["kind"] == "page":
                 page = _page(message)
                 parsed.pages = max(parsed.pages, page.number)
+                if page.number > request.max_pages:
+                    raise ProtocolError("more pages than were asked for")
                 parsed.characters += len(page.text)
                 yield page
             elif message["kind"] == "gap":
                 parsed.gaps.append(Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
+                if len(parsed.gaps) > request.max_pages:
+                    raise ProtocolError("more gaps than pages")
             elif message["kind"] == "done":
                 _finish(parsed, message)
                 return
@@ -180,8 +190,10 @@ class Sandbox:
         assert child is not None
         code = _wait(child)
         self.close()
-        if code == -signal.SIGKILL:
-            return ParserOutOfMemory(f"{request.name}: the parser's child was killed (SIGKILL), most likely for memory")
+        if code in OUT_OF_MEMORY_CODES:
+            how = OUT_OF_MEMORY_CODES[code]
+            limit = f"its limit was {self.memory_limit_bytes:,} bytes"
+            return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return ParserCrashed(f"{request.name}: the parser's child died: {name}")
 
@@ -198,7 +210,10 @@ def _page(message: Message) -> Page:
 
 def _finish(parsed: ParsedFile, message: Message) -> None:
     parsed.pages = max(parsed.pages, int(message["pages"]))
-    parsed.title = message["title"]
+    title = message["title"]
+    if title is not None and not isinstance(title, str):
+        raise ProtocolError("a title that is no text")
+    parsed.title = title
     parsed.warnings = [str(warning) for warning in message["warnings"]]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from psycopg import sql
@@ -14,8 +15,7 @@ from ingest_pipeline.store.vectors import known_model_id
 if TYPE_CHECKING:
     import numpy as np
 
-# The nearest texts by the index, each with every place where it stands in a live generation. A text that holds
-# the query word for word goes before one that is merely near: who pastes a sentence wants the place it is from.
+# The nearest texts by the index, each with every place where it stands in a live generation.
 SEARCH = """
 WITH near AS MATERIALIZED (
     SELECT e.text_hash, e.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension}) AS distance
@@ -30,14 +30,17 @@ FROM near
 JOIN chunks c USING (text_hash)
 JOIN generations g ON g.generation_id = c.generation_id AND g.model_id = {model}
 JOIN files f ON f.generation_id = c.generation_id
-ORDER BY position(%(phrase)s in regexp_replace(lower(c.text), '\\s+', ' ', 'g')) > 0 DESC,
-         near.distance, f.source, f.path, c.ordinal
-LIMIT %(top)s
+ORDER BY near.distance, f.source, f.path, c.ordinal
+LIMIT %(rows)s
 """
 CANDIDATES_PER_HIT = 5
-MIN_CANDIDATES = 50
-MIN_PHRASE_CHARACTERS = 20
-"""Shorter queries are words, not a sentence that somebody copied."""
+MIN_CANDIDATES = 100
+MAX_PLACES = 4
+"""Rows read for each candidate text: a boilerplate text that stands everywhere must not fill the answer."""
+MIN_COPIED_WORDS = 6
+"""A shorter query is words, not a sentence that somebody copied."""
+RUN_WORDS = 3
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")  # scripts without spaces: each sign is a word
 BEAM = "SET LOCAL hnsw.ef_search = {candidates}"
 MAX_BEAM = 1000
 
@@ -45,11 +48,14 @@ MAX_BEAM = 1000
 def search(connection: Connection, card: ModelCard, vector: np.ndarray, *, query: str, top: int) -> list[SearchHit]:
     """Return the `top` chunks nearest to a query vector, best first; [] when nothing was embedded yet.
 
+    A chunk from which at least half of the query was copied goes before those that are merely near: who pastes a
+    sentence wants the place it is from, also when a chunk ends in the middle of it.
+
     Args:
         connection: from `store`, so that vectors are known.
         card: the model that made the vector.
         vector: shape (dimension,).
-        query: its words; a chunk that holds them literally is put first.
+        query: its words.
         top: how many.
     """
     model = known_model_id(connection, card)
@@ -59,17 +65,23 @@ def search(connection: Connection, card: ModelCard, vector: np.ndarray, *, query
 
     candidates = min(MAX_BEAM, max(MIN_CANDIDATES, top * CANDIDATES_PER_HIT))
     names = {"dimension": sql.Literal(card.dimension), "model": sql.Literal(model)}
-    facts = {
-        "vector": HalfVector(vector),
-        "candidates": max(candidates, top),
-        "top": top,
-        "phrase": _phrase(query),
-    }
+    wanted = max(candidates, top)
+    facts = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
         cursor.execute(sql.SQL(BEAM).format(candidates=sql.Literal(candidates)))
-        return cursor.execute(sql.SQL(SEARCH).format(**names), facts).fetchall()
+        hits = cursor.execute(sql.SQL(SEARCH).format(**names), facts).fetchall()
+    return sorted(hits, key=lambda hit: -_copied(query, hit.text))[:top]  # stable: by distance within a share
 
 
-def _phrase(query: str) -> str:
-    folded = " ".join(query.lower().split())
-    return folded if len(folded) >= MIN_PHRASE_CHARACTERS else "\x01"  # in no text: control characters are cleaned out
+def _copied(query: str, text: str) -> float:
+    """Return the share of the query that was copied from a text, in runs of three words; 0 when under a half."""
+    wanted = _runs(query)
+    if len(wanted) <= MIN_COPIED_WORDS - RUN_WORDS:
+        return 0.0
+    share = len(wanted & _runs(text)) / len(wanted)
+    return share if share >= 0.5 else 0.0
+
+
+def _runs(text: str) -> set[tuple[str, ...]]:
+    words = WORD.findall(text.lower())
+    return set(zip(*(words[offset:] for offset in range(RUN_WORDS)), strict=False))
