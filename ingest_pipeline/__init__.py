@@ -12,10 +12,12 @@
 | `chunking.py`    | pages -> chunks                                                         |
 | `embedding.py`   | texts -> vectors                                                        |
 | `store/`         | the only room that speaks SQL: server, schema, ledger, vectors, search  |
+| `stages/`        | where the rooms meet: one plain function for each asset, without Dagster |
 | `defs/`          | the only room that knows Dagster: assets, checks, automation, launcher  |
 | `definitions.py` | composition: builds the `dg.Definitions`                                |
-| `cli.py`         | the `ingest` command                                                    |
+| `cli.py`         | the `ingest` command: thin                                               |
+| `console.py`     | what the command shows: progress, tables                                |
 
-Imports point one way: `cli, definitions -> defs -> stages -> the rooms -> settings -> models, errors`.
+Imports point one way: `cli -> console -> definitions -> defs -> stages -> the rooms -> settings -> models, errors`.
 The rooms do not import each other; they meet in `stages/`. This module imports nothing.
 """

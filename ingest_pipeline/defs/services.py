@@ -81,10 +81,10 @@ def _absolute_paths(settings: Settings) -> dict[str, str]:
     paths = {
         "INGEST_HOME": str(settings.home),
         "INGEST_SOURCES": ",".join(
-            source if "://" in source else os.path.abspath(source) for source in settings.sources
+            source if "://" in source else str(Path(source).absolute()) for source in settings.sources
         ),
     }
-    return paths | ({"INGEST_MODEL": os.path.abspath(settings.model)} if Path(settings.model).is_dir() else {})
+    return paths | ({"INGEST_MODEL": str(Path(settings.model).absolute())} if Path(settings.model).is_dir() else {})
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:

@@ -1,0 +1,77 @@
+"""The house is as its map says, and nothing heavy is imported before it is needed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+import ingest_pipeline
+from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.settings import READERS, Settings, variable
+from ingest_pipeline_tests.conftest import REPOSITORY
+
+PACKAGE = Path(ingest_pipeline.__file__).parent
+HEAVY = ("torch", "sentence_transformers", "transformers", "pypdf", "pypdfium2", "lxml", "tokenizers")
+
+
+def imported_by(statement: str) -> set[str]:
+    """Top-level modules that a fresh interpreter holds after a statement."""
+    code = f"{statement}\nimport sys\nprint(*sorted({{name.partition('.')[0] for name in sys.modules}}))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(result.stdout.split())
+
+
+def test_every_setting_is_in_the_readme_and_a_field_of_the_resource() -> None:
+    """One table for the operator, one resource for the UI, one reader for each."""
+    names = [field.name for field in fields(Settings)]
+    readme = (REPOSITORY / "README.md").read_text()
+    assert [name for name in names if f"`{variable(name)}`" not in readme] == []
+    assert sorted(IngestResource.model_fields) == sorted(names) == sorted(READERS)
+
+
+def test_every_room_is_on_the_map() -> None:
+    """Anyone can name the file of any line from the list in `__init__.py`."""
+    rooms = {path.name + "/" * path.is_dir() for path in PACKAGE.iterdir() if path.name[0] not in "_."}
+    documented = ingest_pipeline.__doc__ or ""
+    assert [room for room in sorted(rooms - {"samples/"}) if f"| `{room}`" not in documented] == []
+
+
+def test_the_map_itself_imports_nothing() -> None:
+    """The daemon imports two modules of `defs`: the packages above them must cost nothing."""
+    for package in ("ingest_pipeline", "ingest_pipeline.defs", "ingest_pipeline.store", "ingest_pipeline.parsing"):
+        assert "psycopg" not in imported_by(f"import {package}")
+        assert "dagster" not in imported_by(f"import {package}")
+
+
+@pytest.mark.parametrize("module", ["ingest_pipeline.definitions", "ingest_pipeline.cli", "ingest_pipeline.console"])
+def test_loading_the_definitions_or_the_command_line_imports_no_parser_and_no_model(module: str) -> None:
+    """The code server holds the definitions for days; torch alone is 380 MB."""
+    assert imported_by(f"import {module}") & set(HEAVY) == set()
+
+
+def test_the_daemons_modules_bring_no_definitions() -> None:
+    """Launcher and coordinator are imported by daemon and webserver."""
+    modules = imported_by("import ingest_pipeline.defs.launcher, ingest_pipeline.defs.coordinator")
+    assert modules & {"upath", *HEAVY} == set()
+
+
+def test_the_parsers_child_carries_neither_dagster_nor_a_database() -> None:
+    """What reads hostile files holds as little as possible."""
+    assert imported_by("import ingest_pipeline.parsing.child") & {"dagster", "psycopg", "numpy", *HEAVY} == set()
+
+
+def test_no_path_arithmetic_outside_the_sources() -> None:
+    """Buckets have no `os.path`: only `sources.py` may think in local paths."""
+    offenders = [path.name for path in PACKAGE.rglob("*.py") if "os.path" in path.read_text()]
+    assert offenders == ["sources.py"]
+
+
+def test_the_changelog_names_the_version() -> None:
+    """What is installed is what the changelog speaks of."""
+    from importlib.metadata import version
+
+    assert f"## {version('ingest-pipeline')}" in (REPOSITORY / "CHANGELOG.md").read_text()
