@@ -20,8 +20,8 @@ UNLIMITED = 1 << 60
 
 RUN_FLOOR_BYTES = 640 * 1024**2
 """Peak of a run that has loaded all-MiniLM-L6-v2 and embedded a few chunks: 641-645 MiB measured (2026-11)."""
-MIN_RUN_BYTES = 704 * 1024**2
-"""Below it the model does not load beside Dagster; parsing alone would do with less."""
+MIN_RUN_BYTES = 768 * 1024**2
+"""Under it torch is refused memory in the middle of a batch: at 704 MiB one run in two died of it (2026-11)."""
 PARSE_PARENT_BYTES = 190 * 1024**2
 """Peak of the run process while its parser's child works: Dagster, psycopg, tokenizer (2026-11)."""
 
@@ -93,7 +93,7 @@ def run_slots(*, machine_budget_bytes: int, run_budget_bytes: int, max_runs: int
         raise BadSetting(
             "INGEST_RUN_MEMORY",
             str(run_budget_bytes),
-            f"at least {MIN_RUN_BYTES} (704MiB): torch and the model need it",
+            f"at least {MIN_RUN_BYTES} (768MiB): torch and the model need it",
         )
     if run_budget_bytes > machine_budget_bytes:
         raise BadSetting(

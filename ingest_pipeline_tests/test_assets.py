@@ -164,6 +164,24 @@ def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
     assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
 
 
+def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
+) -> None:
+    """A run that died without a word: its open file is sealed alone and requested in the same tick, no catalog needed."""
+    for name in ("bomb.txt", "good.txt"):
+        facts = ListedFile(name, 10, 1)
+        ledger.record_version(connection, "/s", facts, 1, version=name, media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.FAILURE)
+    batches.begin_batch(connection, key, run.run_id)
+    bomb = next(file for file in ledger.batch_files(connection, key) if file.path == "bomb.txt")
+    ledger.open_attempt(connection, bomb, batch=key, run_id=run.run_id, stage="chunks")
+    first, second = tick(instance, ingest)
+    assert first.partition_key == key
+    assert [file.path for file in ledger.batch_files(connection, key)] == ["good.txt"]
+    assert [file.path for file in ledger.batch_files(connection, second.partition_key or "")] == ["bomb.txt"]
+
+
 def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunRequest]:
     """One evaluation of the sensor."""
     context = dg.build_sensor_context(instance=instance, resources={"ingest": ingest}, definitions=defs)

@@ -16,6 +16,7 @@ from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import read_settings
+from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
 
@@ -56,6 +57,8 @@ def waiting_batches(
     """Request runs for sealed batches."""
     with ingest.store() as connection:
         settled = settle_running(context.instance, connection)
+        if settled:  # the file that a killed run was charged to waits for a batch of its own
+            seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
         room = MAX_QUEUED - _queued(context.instance)
         waiting = batches.list_batches(connection, status="waiting")
         context.instance.add_dynamic_partitions(BATCHES, [batch.key for batch in waiting])

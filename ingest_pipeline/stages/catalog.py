@@ -165,15 +165,15 @@ def embedding_peak_bytes(settings: Settings) -> int:
 
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
-    file_budget = memory.parse_budget_bytes(settings.run_memory)
-    ledger.requeue_affordable(connection, file_budget)
-    plan = plan_of(waiting_costs(connection), settings)
-    for cost in plan.refused:
-        error = needs_more_memory(cost, settings.run_memory)
-        ledger.refuse_file(
-            connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=cost.predicted_peak_bytes
-        )
-    keys = [batches.seal_batch(connection, batch, memory_limit_bytes=settings.run_memory) for batch in plan.batches]
+    with batches.sealing(connection):
+        ledger.requeue_affordable(connection, memory.parse_budget_bytes(settings.run_memory))
+        plan = plan_of(waiting_costs(connection), settings)
+        for cost in plan.refused:
+            error = needs_more_memory(cost, settings.run_memory)
+            peak = cost.predicted_peak_bytes
+            ledger.refuse_file(connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=peak)
+        limit = settings.run_memory
+        keys = [batches.seal_batch(connection, batch, memory_limit_bytes=limit) for batch in plan.batches]
     return Sealed(
         batches=tuple(keys),
         files=sum(len(batch.costs) for batch in plan.batches),

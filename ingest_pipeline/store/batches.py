@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 
 from psycopg.rows import class_row
@@ -16,6 +17,7 @@ from ingest_pipeline.store.ledger import MAX_DEATHS
 MAX_FAILURES = 3
 """Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
 
+SEALING_LOCK = 7_261_002  # any number of our own
 NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
 """
@@ -75,6 +77,17 @@ UPDATE batches b SET status = 'waiting', failures = 0
 WHERE b.status = 'failed' AND EXISTS (
     SELECT FROM files f WHERE f.batch = b.batch AND f.status IN ('synced', 'processing', 'processed'))
 """
+
+
+@contextmanager
+def sealing(connection: Connection) -> Iterator[None]:
+    """Let one process seal at a time: catalog, sensor and command line may all find the same files waiting."""
+    connection.execute("SELECT pg_advisory_lock(%s)", (SEALING_LOCK,))
+    try:
+        yield
+    finally:
+        if not connection.broken:
+            connection.execute("SELECT pg_advisory_unlock(%s)", (SEALING_LOCK,))
 
 
 def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int) -> str:
