@@ -167,7 +167,7 @@ def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
 def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
-    """A run that died without a word: its open file is sealed alone and requested in the same tick, no catalog needed."""
+    """A run that died without a word: its open file is sealed alone and requested in the same tick."""
     for name in ("bomb.txt", "good.txt"):
         facts = ListedFile(name, 10, 1)
         ledger.record_version(connection, "/s", facts, 1, version=name, media_type="text/plain")
