@@ -22,6 +22,8 @@ import pytest
 
 from ingest_pipeline_tests.conftest import REPOSITORY
 
+pytestmark = pytest.mark.proof
+
 CATALOG = """
 mutation { launchRun(executionParams: {
   selector: {repositoryLocationName: "LOCATION", repositoryName: "__repository__", pipelineName: "ingest_catalog"}
