@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -98,6 +99,8 @@ def _positive(text: str) -> int:
 def _run(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.console import run_and_show
 
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with `&`, or a container stops us
+        signal.signal(number, signal.default_int_handler)
     if options.sources:
         if any("," in source for source in options.sources):
             raise ConfigurationError("a source's name must not hold a comma")

@@ -191,7 +191,8 @@ def test_a_killed_run_is_noticed_charged_and_finished(fresh: Ingest) -> None:
     assert rows["small.txt"]["status"] == "indexed"
 
 
-def test_ctrl_c_stops_the_runs_and_loses_nothing(fresh: Ingest) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_the_runs_and_loses_nothing(fresh: Ingest, stop: signal.Signals) -> None:
     """Interrupted, it says so, leaves no run behind, charges nobody; the next run goes on from there."""
     source = Path(fresh.environment["INGEST_SOURCES"])
     (source / "large.txt").write_text(
@@ -199,7 +200,7 @@ def test_ctrl_c_stops_the_runs_and_loses_nothing(fresh: Ingest) -> None:
     )
     process = fresh.start("run")
     worker = _embedding_worker(fresh)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(stop)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "Traceback" not in err

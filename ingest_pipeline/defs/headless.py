@@ -85,13 +85,8 @@ class Headless:
         definitions: Definitions,
         recipe: str,
     ) -> None:
-        self._instance, self._connection, self._settings, self._recipe = (
-            instance,
-            connection,
-            settings,
-            recipe,
-        )
-        self._definitions = definitions
+        self._instance, self._connection, self._settings = instance, connection, settings
+        self._definitions, self._recipe = definitions, recipe
         self._slots = slots_of(settings)
         self._result = HeadlessResult(since=reports.now(connection))
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
@@ -193,9 +188,8 @@ class Headless:
             batches.begin_batch(self._connection, batch.key, run.run_id)
         status = settle(self._instance, self._connection, now, run)
         if status == "failed":
-            self._result.stopped = (
-                f"batch {batch.key} failed {batches.MAX_FAILURES} times: {batches.message(self._connection, batch.key)}"
-            )
+            why = batches.message(self._connection, batch.key)
+            self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {why}"
         seal_waiting(self._connection, settings=self._settings, recipe=self._recipe)
         self._add_partitions()
 
