@@ -32,7 +32,7 @@ from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 
-MODULE, LOCATION, REPOSITORY = "ingest_pipeline.definitions", "ingest_pipeline", "__repository__"
+MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
 CATALOG_JOB, INDEX_JOB = "ingest_catalog", "ingest_index"
 POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
 REPORT_SECONDS = 2.0
@@ -267,5 +267,5 @@ def _code_origin(job: str) -> JobPythonOrigin:
 
 def _remote_origin(job: str) -> RemoteJobOrigin:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, LOCATION)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, MODULE)  # named as dagster dev names it
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)
