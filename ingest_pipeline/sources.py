@@ -190,12 +190,17 @@ def open_version(file: RawFile) -> Iterator[BinaryIO]:
         FileChanged: it was written to after it was hashed, before or while it was read.
     """
     with open_file(file.source, file.path) as stream:
-        _same(stream, file)
+        refuse_changed(stream, file)
         yield stream
-        _same(stream, file)
+        refuse_changed(stream, file)
 
 
-def _same(stream: BinaryIO, file: RawFile) -> None:
+def refuse_changed(stream: BinaryIO, file: RawFile) -> None:
+    """Make sure that an open file was not written to since it was catalogued.
+
+    Raises:
+        FileChanged: size or modification time moved.
+    """
     facts = os.fstat(stream.fileno())
     if (facts.st_size, facts.st_mtime_ns) != (file.size_bytes, file.modified_ns):
         raise _changed(file)

@@ -335,6 +335,35 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
     assert resumed == whole
 
 
+def test_a_file_that_changes_while_it_is_read_leaves_nothing_behind(
+    pipeline: Pipeline, connection: Connection, source: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written to in the middle, then put back as it was: no chunk of the middle state survives."""
+    path = source / "bashref.pdf"
+    shutil.copy(corpus / "pdf" / "bashref.pdf", path)
+    facts = path.stat()
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    real = pipeline.sandbox.pages
+
+    def disturbed(stream, request, parsed):  # type: ignore[no-untyped-def]
+        for page in real(stream, request, parsed):
+            if page.number == 150:
+                os.utime(path)
+            yield replace(page, text="FOREIGN BYTES") if page.number >= 150 else page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline.sandbox, "pages", disturbed)
+        pipeline.chunk(pipeline.run(key))
+    assert status_of(connection, "bashref.pdf") == ("failed", "FileChanged")
+    assert count(connection, "chunks") == 0
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    connection.execute("UPDATE files SET status = 'synced', batch = NULL")
+    pipeline.ingest()
+    assert status_of(connection, "bashref.pdf") == ("indexed", None)
+    assert "FOREIGN" not in texts(connection, "bashref.pdf")
+
+
 def test_a_dry_run_says_what_a_run_would_do_and_changes_nothing(
     pipeline: Pipeline, source: Path, connection: Connection
 ) -> None:

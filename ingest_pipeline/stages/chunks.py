@@ -94,7 +94,7 @@ def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: En
         try:
             written = _parse_and_write(connection, file, run, generation, parsed, encode, sandbox)
         except (FileChanged, FileVanished) as error:
-            ledger.forget_facts(connection, file)
+            generations.discard_progress(connection, generation)  # its last pages may be other bytes than its first
             return _failed(connection, file, error, run, parsed)
         except IngestError as error:
             if isinstance(error, StoreUnavailable) or error.retryable:
@@ -131,6 +131,7 @@ def _parse_and_write(
         for chunks in chunker.split(sandbox.pages(stream, request, parsed)):
             waiting += chunks
             if len(waiting) >= WRITE_CHUNKS:
+                sources.refuse_changed(stream, file)
                 written += _write(connection, generation, waiting, chunker, parsed)
     return written + _write(connection, generation, waiting, chunker, parsed)
 

@@ -31,6 +31,10 @@ SAVE_CHECKPOINT = """
 UPDATE generations SET checkpoint_pages = %s, checkpoint_characters = %s, checkpoint_chunks = %s,
        gaps = %s WHERE generation_id = %s
 """
+FORGET_CHECKPOINT = """
+UPDATE generations SET checkpoint_pages = 0, checkpoint_characters = 0, checkpoint_chunks = 0, gaps = '[]'
+WHERE generation_id = %s AND NOT complete
+"""
 DROP_AFTER_CHECKPOINT = """
 DELETE FROM chunks c USING generations g
 WHERE g.generation_id = %s AND c.generation_id = g.generation_id AND c.ordinal >= g.checkpoint_chunks
@@ -94,6 +98,13 @@ def resume_generation(connection: Connection, generation: Generation) -> Checkpo
     """Return where to go on, and drop what came after that point: it may be cut differently this time."""
     connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
     return generation.checkpoint
+
+
+def discard_progress(connection: Connection, generation: Generation) -> None:
+    """Forget what was written of an incomplete generation: it is not to be trusted."""
+    with connection.transaction():
+        connection.execute(FORGET_CHECKPOINT, (generation.generation_id,))
+        connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
 
 
 def write_chunks(
