@@ -21,6 +21,8 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
+from ingest_pipeline.defs.assets import BATCHES, vector_index
+from ingest_pipeline.defs.automation import catalog_job, index_job
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
@@ -33,7 +35,6 @@ from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 
 MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
-CATALOG_JOB, INDEX_JOB = "ingest_catalog", "ingest_index"
 POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
 REPORT_SECONDS = 2.0
 
@@ -97,12 +98,12 @@ class Headless:
         """Bring everything that the sources hold to its end: searchable, or failed with a reason."""
         settle_running(self._instance, self._connection)
         batches.retry_failed_batches(self._connection)
-        if not self._run_alone(CATALOG_JOB, "the catalog"):
+        if not self._run_alone(catalog_job.name, "the catalog"):
             return self._result
         self._add_partitions()
         worked = self._drain(report)
         if worked or self._index_is_stale():
-            self._run_alone(INDEX_JOB, "the vector index")
+            self._run_alone(index_job.name, "the vector index")
         return self._result
 
     def stop(self) -> None:
@@ -119,10 +120,9 @@ class Headless:
     def _run_alone(self, job: str, name: str) -> bool:
         """Launch one run and wait for its end; on failure note why and return False."""
         self._alone = run = self._launch(job, {})
-        while not (run := self._reload(run)).is_finished:
-            self._notice_death(run)
+        while not has_ended(self._instance, self._reload(run)):
             time.sleep(POLL_SECONDS)
-        self._alone = None
+        self._alone, run = None, self._reload(run)
         if run.status == DagsterRunStatus.SUCCESS:
             return True
         self._result.stopped = f"{name} failed: {last_words(self._instance, run)}"
@@ -145,7 +145,7 @@ class Headless:
     def _reap(self) -> None:
         """Settle every batch whose run has ended: ours, and those of a launcher that is gone."""
         for key, (batch, run) in list(self._mine.items()):
-            if self._reload(run).is_finished or self._died(run):
+            if has_ended(self._instance, self._reload(run)):
                 del self._mine[key]
                 self._after(batch, run)
         settle_running(self._instance, self._connection)
@@ -196,7 +196,7 @@ class Headless:
     def _add_partitions(self) -> None:
         keys = [batch.key for batch in batches.list_batches(self._connection, status="waiting")]
         if keys:
-            self._instance.add_dynamic_partitions("batches", keys)
+            self._instance.add_dynamic_partitions(BATCHES, keys)
 
     def _room(self) -> int:
         return self._slots - len(self._in_progress())
@@ -219,16 +219,7 @@ class Headless:
     def _reload(self, run: DagsterRun) -> DagsterRun:
         return self._instance.get_run_by_id(run.run_id) or run
 
-    def _died(self, run: DagsterRun) -> bool:
-        self._notice_death(run)
-        return self._reload(run).is_finished
-
-    def _notice_death(self, run: DagsterRun) -> None:
-        has_ended(self._instance, self._reload(run))
-
     def _index_is_stale(self) -> bool:
-        from ingest_pipeline.defs.assets import vector_index
-
         event = self._instance.get_latest_materialization_event(vector_index.key)
         changed = reports.last_change(self._connection)
         return changed is not None and (event is None or event.timestamp < changed.timestamp())

@@ -82,7 +82,7 @@ def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
 
 def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings) -> ScanCounts:
     known = ledger.known_files(connection, source, [file.path for file in slab])
-    unchanged = [file.path for file in slab if _looks_unchanged(file, known.get(file.path), settings)]
+    unchanged = [file.path for file in slab if looks_unchanged(file, known.get(file.path), settings)]
     ledger.mark_seen(connection, source, unchanged, scan)
     counts, skip = ScanCounts(listed=len(slab)), set(unchanged)
     for file in slab:
@@ -91,7 +91,8 @@ def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: 
     return counts
 
 
-def _looks_unchanged(file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
+def looks_unchanged(file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
+    """Return whether the cheap check says that nothing needs to be read: size and time are as they were."""
     if known is None or known.status == "deleted" or file.refusal:
         return False
     if known.error == FileTooLarge.__name__ and file.size_bytes <= settings.max_file_size:

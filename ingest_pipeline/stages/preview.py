@@ -8,7 +8,7 @@ from ingest_pipeline import planning, sources
 from ingest_pipeline.models import FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import plan_of, slabs, waiting_costs
+from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 
@@ -38,8 +38,7 @@ def _changed(connection: Connection, source: str, settings: Settings) -> Iterato
 def _changed_in(connection: Connection, source: str, slab: list[ListedFile], settings: Settings) -> Iterator[FileCost]:
     known = ledger.known_files(connection, source, [file.path for file in slab])
     for file in slab:
-        before = known.get(file.path)
-        same = before is not None and before.status != "deleted" and _facts(before) == _facts(file)
+        same = looks_unchanged(file, known.get(file.path), settings)
         if same or file.refusal or file.size_bytes > settings.max_file_size:
             continue
         with sources.open_file(source, file.path) as stream:
@@ -52,7 +51,3 @@ def _changed_in(connection: Connection, source: str, slab: list[ListedFile], set
                 media_type=media_type,
                 size_bytes=file.size_bytes,
             )
-
-
-def _facts(file: ListedFile | ledger.KnownFile) -> tuple[int, int]:
-    return file.size_bytes, file.modified_ns
