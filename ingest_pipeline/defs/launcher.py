@@ -37,6 +37,7 @@ THREADS_TAG = "ingest/threads"
 """How many threads a run computes with; without the tag, its share of the cores when every slot is taken."""
 KEEP_RECORDS_SECONDS = 14 * 86400
 START_SECONDS = 15.0
+WITNESS_SECONDS = 5.0  # 50 ms on an idle machine
 DEBUG_LINES = 20
 
 
@@ -103,10 +104,10 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return whether the run's process lives, and if not, what killed it."""
-        facts = read_record(_record_path(run.run_id))
-        if is_alive(facts):
+        record = _record_path(run.run_id)
+        if is_alive(read_record(record)):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, _obituary(facts))
+        return CheckRunHealthResult(WorkerStatus.FAILED, _obituary(_last_facts(record)))
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """Return the last lines that the process wrote outside of any step."""
@@ -154,10 +155,22 @@ def read_record(path: Path) -> dict[str, Any]:
 
 def is_alive(facts: Mapping[str, Any]) -> bool:
     """Return whether the process of a record lives: the same pid with the same start."""
-    if "code" in facts or not facts.get("pid"):
-        return False
-    started = process_started(int(facts["pid"]))
-    return started is not None and started == facts["started"]
+    return "code" not in facts and _lives(facts.get("pid"), facts.get("started"))
+
+
+def _lives(pid: int | None, started: int | None) -> bool:
+    return bool(pid) and started is not None and process_started(int(pid or 0)) == started
+
+
+def _last_facts(path: Path) -> dict[str, Any]:
+    """Return a dead process's record, giving its witness the moment that it needs to write down the cause."""
+    deadline = time.monotonic() + WITNESS_SECONDS
+    while True:
+        facts = read_record(path)
+        waits = "code" not in facts and _lives(facts.get("supervisor"), facts.get("supervisor_started"))
+        if not waits or time.monotonic() > deadline:
+            return facts
+        time.sleep(0.01)
 
 
 def stop_worker(record: Path) -> bool:

@@ -69,7 +69,12 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             preexec_fn=lambda: self._confine(parent),
         )  # preexec_fn is safe here: this process has one thread
-        self._write(pid=self.child.pid, started=process_started(self.child.pid))
+        self._write(
+            pid=self.child.pid,
+            started=process_started(self.child.pid),
+            supervisor=parent,
+            supervisor_started=process_started(parent),
+        )
         code = self._wait()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._write(

@@ -1,0 +1,101 @@
+"""How a run's process is watched, and what is said of its death."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+
+from ingest_pipeline.defs import launcher
+from ingest_pipeline.defs.compute_logs import PlainComputeLogManager
+from ingest_pipeline.defs.run_supervisor import process_started
+
+
+@pytest.fixture
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The record of a run that is called `run`."""
+    monkeypatch.setenv("INGEST_HOME", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    return tmp_path / "runs" / "run.json"
+
+
+def health() -> CheckRunHealthResult:
+    run: Any = SimpleNamespace(run_id="run")
+    return launcher.BudgetedRunLauncher().check_run_worker_health(run)
+
+
+def facts_of_a_dead_process() -> dict[str, Any]:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    started = process_started(process.pid)
+    process.wait()
+    return {"pid": process.pid, "started": started or 1}
+
+
+def test_a_living_process_is_running(record: Path) -> None:
+    """Same pid, same start."""
+    record.write_text(json.dumps({"pid": os.getpid(), "started": process_started(os.getpid())}))
+    assert health().status == WorkerStatus.RUNNING
+
+
+def test_another_process_with_the_same_pid_is_not_the_run(record: Path) -> None:
+    """A pid is used again; pid and start together are not."""
+    record.write_text(json.dumps({"pid": os.getpid(), "started": 1}))
+    assert health().status == WorkerStatus.FAILED
+
+
+def test_the_witness_has_time_to_write_the_cause_down(record: Path) -> None:
+    """A look between the death and its record waits for the record, and does not call it a power cut."""
+    witness = {"supervisor": os.getpid(), "supervisor_started": process_started(os.getpid())}
+    facts = facts_of_a_dead_process() | witness
+    record.write_text(json.dumps(facts))
+
+    def write_cause() -> None:
+        time.sleep(0.3)
+        temporary = record.with_suffix(".tmp")
+        temporary.write_text(json.dumps(facts | {"code": -9, "cause": "SIGKILL"}))
+        temporary.replace(record)
+
+    thread = threading.Thread(target=write_cause)
+    thread.start()
+    found = health()
+    thread.join()
+    assert found.status == WorkerStatus.FAILED
+    assert "SIGKILL" in str(found.msg)
+
+
+def test_a_process_whose_witness_is_dead_too_vanished(record: Path) -> None:
+    """Nobody is left to wait for."""
+    dead = facts_of_a_dead_process()
+    record.write_text(json.dumps(dead | {"supervisor": dead["pid"], "supervisor_started": dead["started"]}))
+    began = time.monotonic()
+    assert "power cut" in str(health().msg)
+    assert time.monotonic() - began < 1
+
+
+def test_output_is_captured_without_helper_processes(record: Path, tmp_path: Path) -> None:
+    """What the process prints, and what its C libraries print, is in the files; no `tail` was started."""
+    script = (
+        "import os, sys, psutil\n"
+        "from ingest_pipeline.defs.compute_logs import PlainComputeLogManager\n"
+        "manager = PlainComputeLogManager.from_config_value(None, {})\n"
+        "with manager.capture_logs(['run', 'compute_logs', 'step']):\n"
+        "    print('printed'); os.write(1, b'written\\n'); print('wrong', file=sys.stderr)\n"
+        "    assert not psutil.Process().children()\n"
+        "print('afterwards')\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    manager = PlainComputeLogManager.from_config_value(None, {})
+    data = manager.get_log_data(["run", "compute_logs", "step"])
+    assert sorted((data.stdout or b"").split()) == [b"printed", b"written"]
+    assert data.stderr == b"wrong\n"
+    assert manager.is_capture_complete(["run", "compute_logs", "step"])
+    assert result.stdout == "afterwards\n"
