@@ -32,9 +32,12 @@ import numpy as np
 from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
-from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
+from ingest_pipeline.embedding.batching import batch_tokens
+from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.memory import PeakMeter, embed_headroom_bytes, parse_budget_bytes
+from ingest_pipeline.memory.budget import embed_headroom_bytes, engine_for, parse_budget_bytes
+from ingest_pipeline.memory.process import PeakMeter
 from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings
@@ -182,7 +185,8 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         write_documents(task.documents, source)
         settings = replace(Settings(), sources=(str(source),), home=home)
         card = model_card(settings.model)
-        embedder = Embedder(settings.model, card)
+        engine = engine_for(settings.run_memory, settings.engine)
+        embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
         with running_store(settings) as connection:
             ingest(connection, settings, card, embedder, expected_files=len(task.documents))
             return ask_all(connection, card, embedder, task.queries)

@@ -7,10 +7,10 @@
 | `settings.py`    | the `INGEST_*` environment, read once and checked                       |
 | `sources.py`     | a source URL -> its files; a file -> a stream of bytes                  |
 | `planning.py`    | predicted costs + a budget -> batches; pure arithmetic                  |
-| `memory.py`      | limits and peaks of memory, kernel limits, room for a batch             |
+| `memory/`        | limits and peaks of memory, a run's budget, the watch over its processes |
 | `parsing/`       | bytes -> pages, one module per family of formats; the sandbox they run in |
 | `chunking.py`    | pages -> chunks                                                         |
-| `embedding.py`   | texts -> vectors                                                        |
+| `embedding/`     | texts -> vectors: the model, micro-batches, two engines                 |
 | `store/`         | the only room that speaks SQL: server, schema, ledger, vectors, search  |
 | `stages/`        | where the rooms meet: one plain function for each asset, without Dagster |
 | `defs/`          | the only room that knows Dagster: assets, checks, automation, launcher  |

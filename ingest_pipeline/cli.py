@@ -117,7 +117,7 @@ def _ui(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.memory import machine_budget_bytes
+    from ingest_pipeline.memory.machine import machine_budget_bytes
     from ingest_pipeline.store.reports import status_counts
 
     with _store(settings) as connection:
@@ -157,7 +157,7 @@ def _search(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.stages.search import search
 
     with _store(settings) as connection:
-        hits = search(connection, model=settings.model, query=options.query, top=options.top)
+        hits = search(connection, settings=settings, query=options.query, top=options.top)
     if not options.json:
         print_hits(hits)
         return OK

@@ -31,7 +31,7 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     from ingest_pipeline.definitions import defs
     from ingest_pipeline.defs.headless import Headless
     from ingest_pipeline.defs.instance import open_instance
-    from ingest_pipeline.embedding import model_card
+    from ingest_pipeline.embedding.model import model_card
     from ingest_pipeline.stages.recipe import recipe_of
     from ingest_pipeline.store.connection import database_url, store
 

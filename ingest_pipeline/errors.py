@@ -21,6 +21,7 @@ IngestError
     ├── StoreUnavailable
     ├── SourceUnavailable
     ├── ParserUnavailable         the parser's child cannot even start
+    ├── ModelExportFailed         the lean engine's model could not be made
     ├── FileChanged               its bytes are no longer those that the batch was sealed with
     └── FileVanished
 
@@ -131,6 +132,10 @@ class SourceUnavailable(TransientError):
 
 class ParserUnavailable(TransientError):
     """The parser's child process cannot start: no file's fault."""
+
+
+class ModelExportFailed(TransientError):
+    """The child that turns a model into the lean engine's form failed: no file's fault."""
 
 
 class FileChanged(TransientError):

@@ -39,9 +39,18 @@ class Settings:
     batch_files: int = 100
     batch_minutes: float = 5.0
     """Predicted length of a batch: long against the 8 s of start-up, short enough to lose."""
-    page_seconds: float = 60.0
+    page_seconds: float = 30.0
+    """Three such waits without a page fail a file: within two minutes. The slowest page of the corpus takes 2 s."""
     file_seconds: float = 1800.0
     model: str = "all-MiniLM-L6-v2"
+    engine: str = "auto"
+    """Who computes vectors; `auto` is torch where `run_memory` holds it, OpenVINO under that."""
+    allow_gaps: bool = True
+    """Whether a file of which some pages could not be read may be indexed with these gaps recorded."""
+    max_errors: int = 10
+    """Errors of infrastructure (database, model, disk) with one cause in a row before everything stops."""
+    max_failed_share: float = 1.0
+    """Share of failed documents above which everything stops; 1 is never."""
     schedule: str = "0 * * * *"
     ui_port: int = 3000
 
@@ -111,6 +120,25 @@ def _database_url(text: str) -> str:
     return text
 
 
+def _flag(text: str) -> bool:
+    return {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}[
+        text.lower()
+    ]
+
+
+def _share(text: str) -> float:
+    value = 1.0 if text == "off" else float(text)
+    if not 0 <= value <= 1:
+        raise ValueError(text)
+    return value
+
+
+def _engine(text: str) -> str:
+    if text not in ("auto", "torch", "openvino"):
+        raise ValueError(text)
+    return text
+
+
 def _cron(text: str) -> str:
     if not re.fullmatch(r"\S+( \S+){4}", text.strip()):
         raise ValueError(text)
@@ -132,6 +160,10 @@ READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "page_seconds": (_positive_number, NUMBER),
     "file_seconds": (_positive_number, NUMBER),
     "model": (str.strip, "a model's name or folder"),
+    "engine": (_engine, "auto, torch or openvino"),
+    "allow_gaps": (_flag, "on or off"),
+    "max_errors": (_positive_int, COUNT),
+    "max_failed_share": (_share, "a share from 0 to 1, or off"),
     "schedule": (_cron, "a cron line of five fields"),
     "ui_port": (_port, "a port number"),
 }
@@ -162,7 +194,7 @@ def _read(name: str, text: str) -> object:
     read, expected = READERS[name]
     try:
         return read(text)
-    except (ValueError, OverflowError, RuntimeError):  # RuntimeError: `~nobody` has no home
+    except (ValueError, KeyError, OverflowError, RuntimeError):  # RuntimeError: `~nobody` has no home
         shown = "…" if name == "database_url" else text  # a URL may hold a password
         raise BadSetting(variable(name), shown, expected) from None
 

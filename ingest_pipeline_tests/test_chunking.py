@@ -19,7 +19,7 @@ from ingest_pipeline.chunking import (
     load_encoder,
     text_hash,
 )
-from ingest_pipeline.embedding import model_folder
+from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.models import START, Checkpoint, Chunk, Page
 
 MAX_TOKENS = 254

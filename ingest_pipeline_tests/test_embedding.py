@@ -13,21 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.embedding import (
+from ingest_pipeline.embedding.batching import (
     ACTIVATION_SHARE,
     BYTES_PER_TOKEN_AND_DIMENSION,
     MAX_BATCH_TOKENS,
     MIN_BATCH_TOKENS,
-    PACKAGED,
-    PACKAGED_SHA256,
-    Embedder,
     batch_tokens,
     micro_batches,
-    model_card,
-    model_folder,
-    weights_sha256,
 )
-from ingest_pipeline.errors import BadSetting, ModelMismatch
+from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.export import exported_model, pooling_of
+from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, model_card, model_folder, weights_sha256
+from ingest_pipeline.errors import BadSetting, ModelExportFailed, ModelMismatch
 from ingest_pipeline.models import StoredChunk
 
 GIB = 1024**3
@@ -45,7 +42,7 @@ def stored(lengths: list[int]) -> list[StoredChunk]:
 @pytest.fixture(scope="module")
 def real() -> Iterator[Embedder]:
     """The packaged model, loaded once."""
-    yield Embedder(PACKAGED, model_card(PACKAGED))
+    yield load_embedder(PACKAGED, model_card(PACKAGED), engine="torch", home=Path("unused"))
 
 
 @pytest.fixture
@@ -77,7 +74,7 @@ def test_a_model_in_a_folder_is_the_same_model(copied: Path) -> None:
     assert model_card(f"{copied}/").name == "copied-model"
 
 
-def test_tampered_weights_are_refused(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tampered_weights_are_refused(copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One flipped bit in 90 MB, and the model is never loaded."""
     card = model_card(str(copied))
     weights = copied / "model.safetensors"
@@ -86,9 +83,9 @@ def test_tampered_weights_are_refused(copied: Path, monkeypatch: pytest.MonkeyPa
         byte = stream.read(1)
         stream.seek(-1, 1)
         stream.write(bytes([byte[0] ^ 1]))
-    monkeypatch.setattr("ingest_pipeline.embedding._load", lambda folder: pytest.fail("it was loaded"))
+    monkeypatch.setattr("ingest_pipeline.embedding.engines.TorchEmbedder", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(ModelMismatch) as caught:
-        Embedder(str(copied), card)
+        load_embedder(str(copied), card, engine="torch", home=tmp_path)
     assert caught.value.expected == PACKAGED_SHA256
     assert caught.value.found == weights_sha256(copied) != PACKAGED_SHA256
 
@@ -245,3 +242,78 @@ def test_no_texts_have_no_vectors(real: Embedder) -> None:
 def test_a_loaded_model_knows_its_card(real: Embedder) -> None:
     """The store keeps vectors under its identity."""
     assert real.card == model_card(PACKAGED)
+
+
+TEXTS = [
+    "A short one.",
+    "The steam boxes are descaled every two hundred hours with citric acid, never with vinegar.",
+    "Ціна на каву зросла на десять відсотків.",
+    "数据库中的向量是单位长度的。",
+    "word " * 400,
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedder]:
+    """The packaged model, exported once and loaded by OpenVINO."""
+    yield load_embedder(PACKAGED, model_card(PACKAGED), engine="openvino", home=tmp_path_factory.mktemp("lean"))
+
+
+def test_the_lean_engine_gives_the_same_vectors(real: Embedder, lean: Embedder) -> None:
+    """Cosine at least 0.9999 in every script, together or alone, so that both may fill one index."""
+    expected, found = real.embed(TEXTS), lean.embed(TEXTS)
+    assert found.dtype == np.float32
+    assert (expected * found).sum(axis=1).min() > 0.9999
+    assert np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-5)
+    alone = np.concatenate([lean.embed([text]) for text in TEXTS])
+    assert (alone * found).sum(axis=1).min() > 0.9999
+
+
+def test_the_lean_engine_has_no_vectors_for_no_texts(lean: Embedder) -> None:
+    """Shape (0, 384)."""
+    assert lean.embed([]).shape == (0, 384)
+
+
+def test_a_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second process finds it; a half-written export of a killed one does not count."""
+    made: list[Path] = []
+
+    def pretend(folder: Path, cached: Path) -> None:
+        made.append(cached)
+        cached.mkdir()
+        (cached / "model.xml").write_text("<net/>")
+
+    monkeypatch.setattr("ingest_pipeline.embedding.export._export_in_child", pretend)
+    card, folder = model_card(PACKAGED), model_folder(PACKAGED)
+    first = exported_model(folder, card, home=tmp_path)
+    assert exported_model(folder, card, home=tmp_path) == first
+    assert len(made) == 1
+    first.unlink()
+    made[0].rmdir()
+    assert exported_model(folder, card, home=tmp_path) == first
+    assert len(made) == 2
+
+
+def test_an_export_that_fails_says_why(copied: Path, tmp_path: Path) -> None:
+    """One line from the child's end, and nothing is cached."""
+    (copied / "config.json").write_text('{"model_type": "nonsense"}')
+    with pytest.raises(ModelExportFailed, match="copied-model: the export to OpenVINO failed"):
+        exported_model(copied, model_card(PACKAGED), home=tmp_path / "home")
+    assert not list((tmp_path / "home").rglob("model.xml"))
+
+
+def test_a_model_that_the_lean_engine_cannot_serve_is_a_bad_setting(copied: Path) -> None:
+    """Another pooling, or layers behind it, would give other vectors."""
+    assert pooling_of(copied) == "mean"
+    pooling = copied / "1_Pooling" / "config.json"
+    pooling.write_text(json.dumps({"word_embedding_dimension": 384, "pooling_mode_max_tokens": True}))
+    with pytest.raises(BadSetting, match=r"INGEST_MODEL.*pooling"):
+        pooling_of(copied)
+    pooling.write_text(json.dumps({"word_embedding_dimension": 384, "pooling_mode_cls_token": True}))
+    assert pooling_of(copied) == "cls"
+    modules = json.loads((copied / "modules.json").read_text())
+    modules.append({"idx": 3, "name": "3", "path": "3_Dense", "type": "sentence_transformers.models.Dense"})
+    (copied / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(BadSetting, match="INGEST_MODEL"):
+        pooling_of(copied)

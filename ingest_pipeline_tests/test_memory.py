@@ -11,26 +11,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline import memory
 from ingest_pipeline.errors import BadSetting
-from ingest_pipeline.memory import (
+from ingest_pipeline.memory import machine as real_machine
+from ingest_pipeline.memory.budget import (
+    ENGINE_COSTS,
+    embed_headroom_bytes,
+    engine_for,
+    parse_budget_bytes,
+    require_room,
+)
+from ingest_pipeline.memory.machine import (
     MACHINE_SHARE,
-    MIN_RUN_BYTES,
     RESERVE_BYTES,
     RESERVE_SHARE,
-    PeakMeter,
     cgroup_limits_bytes,
-    embed_headroom_bytes,
     machine_budget_bytes,
     machine_memory_bytes,
-    parse_budget_bytes,
-    peak_memory_bytes,
     run_slots,
     usable_cores,
 )
+from ingest_pipeline.memory.process import PeakMeter, peak_memory_bytes
+from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
 GIB = 1024**3
+MIN_RUN_BYTES = ENGINE_COSTS["openvino"].minimum_bytes
 
 
 class FakeMachine:
@@ -69,7 +74,7 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         timeout=60,
-        cwd=Path(memory.__file__).parents[1],
+        cwd=REPOSITORY,
         check=False,
     )
 
@@ -168,13 +173,13 @@ def test_the_machine_has_no_more_memory_than_its_group(monkeypatch: pytest.Monke
     """The smallest limit counts, and the machine's size where there is none."""
     total = machine_memory_bytes()
     assert total > 64 * MIB
-    monkeypatch.setattr(memory, "cgroup_limits_bytes", lambda: [48 * MIB, 96 * MIB])
+    monkeypatch.setattr(real_machine, "cgroup_limits_bytes", lambda: [48 * MIB, 96 * MIB])
     assert machine_memory_bytes() == 48 * MIB
 
 
 def test_the_machine_budget_is_the_setting_or_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """0 means 80 %."""
-    monkeypatch.setattr(memory, "machine_memory_bytes", lambda: 10 * GIB)
+    monkeypatch.setattr(real_machine, "machine_memory_bytes", lambda: 10 * GIB)
     assert machine_budget_bytes(3 * GIB) == 3 * GIB
     assert machine_budget_bytes(0) == int(10 * GIB * MACHINE_SHARE)
 
@@ -204,7 +209,19 @@ def test_a_run_too_small_for_the_model_is_a_bad_setting() -> None:
         run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES - 1)
     assert run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES, max_runs=1) == 1
     assert parse_budget_bytes(MIN_RUN_BYTES) > 0
-    assert embed_headroom_bytes(MIN_RUN_BYTES) > 0
+    assert embed_headroom_bytes(MIN_RUN_BYTES, "openvino") > 0
+
+
+def test_torch_computes_where_it_fits_and_openvino_where_it_does_not() -> None:
+    """By itself; whoever wants one of them says so, and hears when it cannot be had."""
+    torch = ENGINE_COSTS["torch"].minimum_bytes
+    assert engine_for(torch) == "torch"
+    assert engine_for(torch - 1) == "openvino"
+    assert engine_for(64 * GIB, "openvino") == "openvino"
+    with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*torch"):
+        require_room(torch - 1, "torch")
+    with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*openvino"):
+        require_room(MIN_RUN_BYTES - 1)
 
 
 def test_slots_follow_the_example_in_the_design() -> None:
@@ -240,7 +257,7 @@ def test_what_a_run_may_use_leaves_room_for_its_own_process(run: int) -> None:
 def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:
     """A limited child meets MemoryError, catches it, and can still say so."""
     done = run_python(
-        "from ingest_pipeline.memory import limit_data_bytes\n"
+        "from ingest_pipeline.memory.process import limit_data_bytes\n"
         "limit_data_bytes(128 * 1024**2)\n"
         "small = bytearray(32 * 1024**2)\n"
         "try:\n"
@@ -254,7 +271,7 @@ def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:
 def test_many_small_objects_reach_the_limit_too() -> None:
     """The limit is on all private memory, not on one allocation."""
     done = run_python(
-        "from ingest_pipeline.memory import limit_data_bytes, peak_memory_bytes\n"
+        "from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes\n"
         "limit_data_bytes(96 * 1024**2)\n"
         "kept = []\n"
         "try:\n"
@@ -271,7 +288,7 @@ def test_a_limit_cannot_be_raised_again() -> None:
     """Hostile code in the child cannot undo it without privileges: the hard limit is set as well."""
     done = run_python(
         "import resource\n"
-        "from ingest_pipeline.memory import limit_data_bytes\n"
+        "from ingest_pipeline.memory.process import limit_data_bytes\n"
         "limit_data_bytes(200 * 1024**2)\n"
         "print(resource.getrlimit(resource.RLIMIT_DATA) == (200 * 1024**2, 200 * 1024**2))\n"
     )
@@ -282,7 +299,7 @@ def test_a_spike_of_100_mb_is_seen_and_forgotten_after_a_reset() -> None:
     """The peak rises with the spike, stays after it, and falls with `reset_peak`."""
     done = run_python(
         "import json\n"
-        "from ingest_pipeline.memory import peak_memory_bytes, reset_peak, return_free_memory\n"
+        "from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, return_free_memory\n"
         "reset_peak(); before = peak_memory_bytes()\n"
         "spike = bytearray(b'x') * (100 * 1000**2); during = peak_memory_bytes()\n"
         "del spike; return_free_memory(); after = peak_memory_bytes()\n"
@@ -318,7 +335,7 @@ def test_a_meter_of_spans_loses_no_peak() -> None:
     """Each span has its own peak; the highest of all is kept, also from before and between the spans."""
     done = run_python(
         "import json\n"
-        "from ingest_pipeline.memory import PeakMeter, return_free_memory\n"
+        "from ingest_pipeline.memory.process import PeakMeter, return_free_memory\n"
         "def spike(mb):\n"
         "    x = bytearray(b'x') * (mb * 1000**2); del x; return_free_memory()\n"
         "meter = PeakMeter(); found = [meter.highest_bytes]\n"

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipeline import memory
 from ingest_pipeline.errors import SourceUnavailable
+from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
+from ingest_pipeline.memory.process import PeakMeter
 from ingest_pipeline.models import RawFile, ScanCounts
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings
@@ -57,7 +58,7 @@ class Pipeline:
         return list(
             embed_files(
                 self.connection, self.files(run), run, load_embedder=lambda: self.embedder,  # type: ignore[arg-type,return-value]
-                max_batch_tokens=512, meter=memory.PeakMeter(),
+                max_batch_tokens=512, meter=PeakMeter(),
             )
         )  # fmt: skip
 
@@ -251,7 +252,7 @@ def test_a_file_that_no_budget_holds_is_refused_before_parsing(
 ) -> None:
     """FileNeedsMoreMemory says what it needs, what there is and what to raise; a larger budget brings it back."""
     (source / "a.txt").write_text(TEXT)
-    pipeline.settings = replace(pipeline.settings, run_memory=memory.PARSE_PARENT_BYTES + 1024)
+    pipeline.settings = replace(pipeline.settings, run_memory=PARSE_PARENT_BYTES + 1024)
     pipeline.scan()
     assert pipeline.seal().refused == 1
     row = connection.execute("SELECT error, message, attempts FROM files").fetchone()

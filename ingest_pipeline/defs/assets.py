@@ -6,7 +6,7 @@ import dagster as dg
 
 from ingest_pipeline.defs import metadata
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.memory import PeakMeter, peak_memory_bytes
+from ingest_pipeline.memory.process import PeakMeter, peak_memory_bytes
 from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
 
-from ingest_pipeline import memory
+from ingest_pipeline.memory import machine
 from ingest_pipeline.settings import Settings, read_settings
 
 
@@ -30,8 +30,9 @@ def slots_of(settings: Settings) -> int:
     Raises:
         BadSetting: not even one fits.
     """
-    return memory.run_slots(
-        machine_budget_bytes=memory.machine_budget_bytes(settings.machine_memory),
+    return machine.run_slots(
+        machine_budget_bytes=machine.machine_budget_bytes(settings.machine_memory),
         run_budget_bytes=settings.run_memory,
         max_runs=settings.max_runs,
+        engine=settings.engine,
     )

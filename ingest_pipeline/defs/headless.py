@@ -27,7 +27,7 @@ from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, latest_run, settle, settle_running
-from ingest_pipeline.memory import usable_cores
+from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting

@@ -25,9 +25,9 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 
-from ingest_pipeline import memory
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.run_supervisor import process_started
+from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import format_size, read_settings
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import connected, database_url
@@ -69,7 +69,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         """Start the run's process; returns as soon as it is there."""
         run, settings = context.dagster_run, read_settings()
         limit_bytes = _memory_limit_bytes(run)
-        threads = int(run.tags.get(THREADS_TAG) or max(1, memory.usable_cores() // slots_of(settings)))
+        threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // slots_of(settings)))
         record = _record_path(run.run_id)
         record.parent.mkdir(parents=True, exist_ok=True)
         _forget_old_records(record.parent)

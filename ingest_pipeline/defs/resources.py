@@ -10,8 +10,10 @@ import dagster as dg
 from pydantic import Field
 
 from ingest_pipeline.chunking import Encode, load_encoder
-from ingest_pipeline.embedding import Embedder, batch_tokens, model_card, model_folder
-from ingest_pipeline.memory import embed_headroom_bytes, parse_budget_bytes
+from ingest_pipeline.embedding.batching import batch_tokens
+from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.model import model_card, model_folder
+from ingest_pipeline.memory.budget import Engine, embed_headroom_bytes, engine_for, parse_budget_bytes
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
 from ingest_pipeline.stages.chunks import BatchRun
@@ -40,6 +42,10 @@ class IngestResource(dg.ConfigurableResource):
     page_seconds: str = _setting("INGEST_PAGE_SECONDS: the longest that one page may take.")
     file_seconds: str = _setting("INGEST_FILE_SECONDS: the longest that parsing one file may take.")
     model: str = _setting("INGEST_MODEL: a model's name or folder.")
+    engine: str = _setting("INGEST_ENGINE: auto, torch or openvino.")
+    allow_gaps: str = _setting("INGEST_ALLOW_GAPS: whether a file with unreadable pages may be indexed.")
+    max_errors: str = _setting("INGEST_MAX_ERRORS: errors of one cause in a row before everything stops.")
+    max_failed_share: str = _setting("INGEST_MAX_FAILED_SHARE: share of failed documents at which everything stops.")
     schedule: str = _setting("INGEST_SCHEDULE: cron line of the catalog schedule.")
     ui_port: str = _setting("INGEST_UI_PORT: port of `ingest ui`.")
 
@@ -90,9 +96,15 @@ class IngestResource(dg.ConfigurableResource):
 
     def embedder(self) -> Embedder:
         """Load the model."""
+        settings, engine = self.settings(), self.chosen_engine()
+        return load_embedder(settings.model, model_card(settings.model), engine=engine, home=settings.home)
+
+    def chosen_engine(self) -> Engine:
+        """Return who computes vectors within the run's budget."""
         settings = self.settings()
-        return Embedder(settings.model, model_card(settings.model))
+        return engine_for(settings.run_memory, settings.engine)
 
     def max_batch_tokens(self, run: BatchRun) -> int:
         """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        return batch_tokens(headroom_bytes=embed_headroom_bytes(run.settings.run_memory), dimension=run.card.dimension)
+        headroom = embed_headroom_bytes(run.settings.run_memory, self.chosen_engine())
+        return batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension)

@@ -23,7 +23,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
-from ingest_pipeline.memory import limit_data_bytes, peak_memory_bytes, reset_peak
+from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes, reset_peak
 from ingest_pipeline.models import Gap, Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text

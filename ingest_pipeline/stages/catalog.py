@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ingest_pipeline import memory, planning, sources
-from ingest_pipeline.embedding import activation_bytes, batch_tokens, model_card
+from ingest_pipeline import planning, sources
+from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
+from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
     FileNeedsMoreMemory,
     FileTooLarge,
@@ -18,6 +19,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
+from ingest_pipeline.memory import budget
 from ingest_pipeline.models import FileCost, ListedFile, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
@@ -148,10 +150,10 @@ def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
     return planning.plan_batches(
         costs,
-        file_budget_bytes=memory.parse_budget_bytes(settings.run_memory),
+        file_budget_bytes=budget.parse_budget_bytes(settings.run_memory),
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
-        overhead_bytes=memory.PARSE_PARENT_BYTES,
+        overhead_bytes=budget.PARSE_PARENT_BYTES,
         floor_bytes=embedding_peak_bytes(settings),
     )
 
@@ -159,15 +161,16 @@ def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
 def embedding_peak_bytes(settings: Settings) -> int:
     """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
     dimension = model_card(settings.model).dimension
-    headroom = memory.embed_headroom_bytes(settings.run_memory)
+    engine = budget.engine_for(settings.run_memory, settings.engine)
+    headroom = budget.embed_headroom_bytes(settings.run_memory, engine)
     tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
-    return memory.RUN_FLOOR_BYTES + activation_bytes(tokens, dimension=dimension)
+    return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
 
 
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
-        ledger.requeue_affordable(connection, memory.parse_budget_bytes(settings.run_memory))
+        ledger.requeue_affordable(connection, budget.parse_budget_bytes(settings.run_memory))
         plan = plan_of(waiting_costs(connection), settings)
         for cost in plan.refused:
             error = needs_more_memory(cost, settings.run_memory)
@@ -185,7 +188,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
 
 def needs_more_memory(cost: FileCost, run_memory: int) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + memory.PARSE_PARENT_BYTES
+    needs = cost.predicted_peak_bytes + budget.PARSE_PARENT_BYTES
     return FileNeedsMoreMemory(
         f"{cost.name}: needs {format_size(needs)}, a run has {format_size(run_memory)}; raise INGEST_RUN_MEMORY"
     )

@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from ingest_pipeline import memory
-from ingest_pipeline.embedding import Embedder, micro_batches
+from ingest_pipeline.embedding.batching import micro_batches
+from ingest_pipeline.embedding.engines import Embedder
+from ingest_pipeline.memory.process import PeakMeter
 from ingest_pipeline.models import RawFile
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
 from ingest_pipeline.stages.recipe import generation_recipe
@@ -26,7 +27,7 @@ def embed_files(
     *,
     load_embedder: Callable[[], Embedder],
     max_batch_tokens: int,
-    meter: memory.PeakMeter,
+    meter: PeakMeter,
 ) -> Iterator[FileOutcome]:
     """Embed what has no vector yet and flip each file to its new generation; yield an outcome for each.
 
@@ -50,7 +51,7 @@ def _embed_file(
     generation: Generation,
     embedder: Embedder | None,
     max_batch_tokens: int,
-    meter: memory.PeakMeter,
+    meter: PeakMeter,
 ) -> FileOutcome:
     began, embedded, peak = time.monotonic(), 0, 0
     if embedder is not None and vectors.pending_chunks(connection, generation.generation_id, run.model_id, limit=1):

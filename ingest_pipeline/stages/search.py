@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from ingest_pipeline.embedding import Embedder, model_card
+from ingest_pipeline.embedding.engines import load_embedder
+from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.memory.budget import engine_for
 from ingest_pipeline.models import SearchHit
+from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import search as store_search
 from ingest_pipeline.store.connection import Connection
 
 
-def search(connection: Connection, *, model: str, query: str, top: int) -> list[SearchHit]:
+def search(connection: Connection, *, settings: Settings, query: str, top: int) -> list[SearchHit]:
     """Return the chunks that answer a query best, loading the model to embed it.
 
     Raises:
         BadSetting, ModelMismatch: the model cannot be used.
         StoreUnavailable: Postgres went away.
     """
-    card = model_card(model)
-    vector = Embedder(model, card).embed([query])[0]
+    card, engine = model_card(settings.model), engine_for(settings.run_memory, settings.engine)
+    vector = load_embedder(settings.model, card, engine=engine, home=settings.home).embed([query])[0]
     return store_search.search(connection, card, vector, query=query, top=top)

