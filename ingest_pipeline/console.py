@@ -28,6 +28,13 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
         ConfigurationError, StoreUnavailable: it cannot start.
     """
     from ingest_pipeline import sources
+    from ingest_pipeline.embedding.engines import prepare_engine
+    from ingest_pipeline.memory.budget import engine_for
+
+    sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
+    # Before Dagster is in memory: a small machine must not hold it beside the exporter.
+    prepare_engine(settings.model, engine=engine_for(settings.run_memory, settings.engine), home=settings.home)
+
     from ingest_pipeline.definitions import defs
     from ingest_pipeline.defs.headless import Headless
     from ingest_pipeline.defs.instance import open_instance
@@ -35,7 +42,6 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     from ingest_pipeline.stages.recipe import recipe_of
     from ingest_pipeline.store.connection import database_url, store
 
-    sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
     recipe, began, line = recipe_of(model_card(settings.model)), time.monotonic(), ProgressLine()
     with open_instance(settings) as instance, store(database_url(settings)) as connection:
         headless = Headless(instance, connection, settings, definitions=defs, recipe=recipe)

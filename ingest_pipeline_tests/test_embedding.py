@@ -196,7 +196,7 @@ def test_no_chunks_are_no_groups() -> None:
 def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within the share."""
     tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
-    assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS
+    assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS["torch"]
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
 
@@ -206,7 +206,7 @@ def test_more_headroom_never_means_smaller_batches() -> None:
     sizes = [batch_tokens(headroom_bytes=mib * 1024**2, dimension=384) for mib in range(0, 500, 5)]
     assert sizes == sorted(sizes)
     assert sizes[0] == MIN_BATCH_TOKENS
-    assert sizes[-1] == MAX_BATCH_TOKENS
+    assert sizes[-1] == MAX_BATCH_TOKENS["torch"]
 
 
 def test_the_least_batch_holds_one_chunk_of_the_packaged_model() -> None:

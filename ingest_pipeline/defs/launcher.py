@@ -27,6 +27,8 @@ from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_
 
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.run_supervisor import process_started
+from ingest_pipeline.embedding.engines import prepare_engine
+from ingest_pipeline.memory.budget import engine_for
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import format_size, read_settings
 from ingest_pipeline.store import batches
@@ -69,6 +71,9 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         """Start the run's process; returns as soon as it is there."""
         run, settings = context.dagster_run, read_settings()
         limit_bytes = _memory_limit_bytes(run)
+        if run.tags.get(PARTITION_NAME_TAG):
+            engine = engine_for(settings.run_memory, settings.engine)
+            prepare_engine(settings.model, engine=engine, home=settings.home)
         threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // slots_of(settings)))
         record = _record_path(run.run_id)
         record.parent.mkdir(parents=True, exist_ok=True)

@@ -106,5 +106,6 @@ class IngestResource(dg.ConfigurableResource):
 
     def max_batch_tokens(self, run: BatchRun) -> int:
         """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        headroom = embed_headroom_bytes(run.settings.run_memory, self.chosen_engine())
-        return batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension)
+        engine = self.chosen_engine()
+        headroom = embed_headroom_bytes(run.settings.run_memory, engine)
+        return batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension, engine=engine)

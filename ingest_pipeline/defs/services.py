@@ -16,7 +16,9 @@ from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.instance import find_config, prepare_dagster_home
 from ingest_pipeline.defs.launcher import is_alive, read_record, runs_folder, stop_worker
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
+from ingest_pipeline.embedding.engines import prepare_engine
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.memory.budget import engine_for
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
@@ -41,6 +43,7 @@ def serve(settings: Settings) -> int:
     slots = slots_of(settings)
     _require_free_port(settings.ui_port)
     prepare_dagster_home(settings)
+    prepare_engine(settings.model, engine=engine_for(settings.run_memory, settings.engine), home=settings.home)
     migrate(database_url(settings))
     dagster: subprocess.Popen[bytes] | None = None
     try:

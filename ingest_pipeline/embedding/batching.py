@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from ingest_pipeline.memory.budget import Engine
 from ingest_pipeline.models import StoredChunk
 
 BYTES_PER_TOKEN_AND_DIMENSION = 120  # 4096 / 1024 padded tokens of 384 dimensions: 190 / 47 MB (2026-11)
-MAX_BATCH_TOKENS = 1024  # 256 chunks took 27.8 / 26.2 / 27.0 CPU seconds at 1024 / 2048 / 4096: larger buys nothing
+# torch: 256 chunks took 27.8 / 26.2 / 27.0 CPU seconds at 1024 / 2048 / 4096 tokens: larger buys nothing.
+# OpenVINO: 467 / 480 microseconds a token at 1024 / 512, which is three chunks of usual length.
+MAX_BATCH_TOKENS: dict[Engine, int] = {"torch": 1024, "openvino": 512}
 MIN_BATCH_TOKENS = 256  # one chunk of the packaged model
 ACTIVATION_SHARE = 0.5  # half of the headroom: the other half is for fragments that the allocator keeps
 
 
-def batch_tokens(*, headroom_bytes: int, dimension: int) -> int:
+def batch_tokens(*, headroom_bytes: int, dimension: int, engine: Engine = "torch") -> int:
     """Return how many padded tokens one micro-batch may hold so that its activations keep to their share."""
     affordable = int(headroom_bytes * ACTIVATION_SHARE) // (BYTES_PER_TOKEN_AND_DIMENSION * dimension)
-    return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS, affordable))
+    return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS[engine], affordable))
 
 
 def activation_bytes(tokens: int, *, dimension: int) -> int:

@@ -163,7 +163,7 @@ def embedding_peak_bytes(settings: Settings) -> int:
     dimension = model_card(settings.model).dimension
     engine = budget.engine_for(settings.run_memory, settings.engine)
     headroom = budget.embed_headroom_bytes(settings.run_memory, engine)
-    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
+    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension, engine=engine)
     return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
 
 
