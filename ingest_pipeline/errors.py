@@ -9,8 +9,10 @@ IngestError
 │   ├── UnsupportedFormat
 │   ├── EncryptedDocument
 │   ├── NoText                    opened well, but holds no text (a scan, an empty file)
+│   ├── UnreadablePages           pages that no parser could read, and gaps are not allowed
 │   ├── FileTooLarge
 │   ├── TooManyPages
+│   ├── TooMuchText               far more text than a file of its size can hold: a bomb
 │   ├── LinkLeavesSource
 │   ├── FileNeedsMoreMemory       refused before parsing: no batch can hold it
 │   ├── ParserOutOfMemory         the parser's child reached its kernel limit
@@ -84,12 +86,20 @@ class NoText(PermanentError):
     """Opened well, but there is no text in it."""
 
 
+class UnreadablePages(PermanentError):
+    """Some pages could not be read, and `INGEST_ALLOW_GAPS` is off."""
+
+
 class FileTooLarge(PermanentError):
     """Larger than `INGEST_MAX_FILE_SIZE`."""
 
 
 class TooManyPages(PermanentError):
     """More pages than `INGEST_MAX_PAGES`."""
+
+
+class TooMuchText(PermanentError):
+    """Far more text than a file of its size can hold."""
 
 
 class LinkLeavesSource(PermanentError):

@@ -37,6 +37,8 @@ class RawFile:
     media_type: str
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
+    deaths: int = 0
+    """Runs that were killed while it was open: its next attempt takes smaller steps."""
 
     @property
     def name(self) -> str:
@@ -196,9 +198,29 @@ class ParsedFile:
     """What a parser said about a file beside its pages; filled while the pages stream by."""
 
     pages: int = 0
-    characters: int = 0
+    total_pages: int | None = None
+    """Where the parser knows it before it has read them all."""
+    complete_page: int = 0
+    """The last page that is known to have come whole."""
+    has_text: bool = False
+    more: bool = False
+    """The file goes on behind the last page that was asked for."""
     title: str | None = None
     warnings: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     peak_memory_bytes: int = 0
     seconds: float = 0.0
+    waited_seconds: float = 0.0
+    """Spent waiting for the parser, its deadlines included."""
+
+    def add(self, part: ParsedFile) -> None:
+        """Take up what one more child said of the same file."""
+        self.pages = max(self.pages, part.pages)
+        self.total_pages = part.total_pages or self.total_pages
+        self.has_text |= part.has_text
+        self.title = self.title or part.title
+        self.warnings += [warning for warning in part.warnings if warning not in self.warnings]
+        self.gaps += part.gaps
+        self.peak_memory_bytes = max(self.peak_memory_bytes, part.peak_memory_bytes)
+        self.seconds += part.seconds
+        self.waited_seconds += part.waited_seconds

@@ -44,6 +44,7 @@ from ingest_pipeline.parsing.protocol import (
 )
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.steps import pages_in_steps
 
 MIB = 1024**2
 REPOSITORY = Path(sandbox.__file__).parents[2]
@@ -71,7 +72,7 @@ class StagedSandbox(Sandbox):
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
             "    send(sock, {'kind': 'page', 'number': number, 'text': 'x', 'heading': None,\n"
-            "                'continues': False, 'peak': 1, 'seconds': 0.0} | more)\n"
+            "                'continues': False, 'total': None, 'whole': True, 'peak': 1, 'seconds': 0.0} | more)\n"
             "send(sock, {'kind': 'ready'})\n"
             "receive_with_descriptor(sock)\n"
         )
@@ -95,9 +96,15 @@ def request(path: Path, **limits: int) -> ParseRequest:
 
 
 def parse(box: Sandbox, path: Path, parsed: ParsedFile | None = None, **limits: int) -> list[Page]:
-    """Parse one file in a sandbox."""
+    """Parse one file in a sandbox, by one child."""
     with path.open("rb") as stream:
         return list(box.pages(stream, request(path, **limits), ParsedFile() if parsed is None else parsed))
+
+
+def parse_in_steps(box: Sandbox, path: Path, parsed: ParsedFile | None = None) -> list[Page]:
+    """Parse one file by as many children as it takes."""
+    with path.open("rb") as stream:
+        return list(pages_in_steps(box, stream, request(path), ParsedFile() if parsed is None else parsed))
 
 
 def child_pid(box: Sandbox) -> int:
@@ -163,7 +170,7 @@ def test_real_files_of_every_kind_go_through_one_child(box: Sandbox, corpus: Pat
         assert len(found) == pages, name
         assert phrase in "".join(page.text for page in found), name
         assert parsed.pages == found[-1].number
-        assert parsed.characters == sum(len(page.text) for page in found)
+        assert parsed.has_text and not parsed.more
         assert 10 * MIB < parsed.peak_memory_bytes < 512 * MIB
         assert 0 < parsed.seconds < 60
         assert parsed.gaps == []
@@ -222,7 +229,7 @@ def test_what_the_parser_says_of_a_file_is_raised(
     """With the file's name, once; and the same child goes on with the next file."""
     parsed = ParsedFile()
     with pytest.raises(expected) as caught:
-        parse(box, corpus / name, parsed)
+        parse_in_steps(box, corpus / name, parsed)
     assert str(caught.value).count(Path(name).name) == 1
     assert type(caught.value) is expected
     assert parsed.peak_memory_bytes > 0
@@ -236,7 +243,7 @@ def test_an_empty_text_has_no_text(box: Sandbox, tmp_path: Path) -> None:
     for content in (b"", b" \n\t "):
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(NoText, match="there is no text in it"):
-            parse(box, tmp_path / "a.txt")
+            parse_in_steps(box, tmp_path / "a.txt")
 
 
 def test_more_pages_than_allowed_are_refused(box: Sandbox, corpus: Path) -> None:
@@ -251,6 +258,20 @@ def test_parsing_goes_on_where_it_was_left(box: Sandbox, corpus: Path) -> None:
     """The first page is the one that was asked for."""
     found = parse(box, corpus / "pdf" / "pdflatex-4-pages.pdf", first_page=3)
     assert [page.number for page in found] == [3, 4]
+
+
+@pytest.mark.parametrize("name", ["pdf/pdflatex-4-pages.pdf", "txt/debian-faq.pt.txt", "epub/project-history.ko.epub"])
+def test_a_step_ends_where_it_was_told_to(box: Sandbox, corpus: Path, name: str) -> None:
+    """The pages between first and last, the same as in the whole file, and a word on whether more follow."""
+    whole = parse(box, corpus / name)
+    parsed = ParsedFile()
+    assert parse(box, corpus / name, parsed, first_page=2, last_page=3) == [
+        page for page in whole if page.number in (2, 3)
+    ]
+    assert parsed.more
+    last, parsed = whole[-1].number, ParsedFile()
+    assert parse(box, corpus / name, parsed, first_page=last, last_page=last + 5)[-1] == whole[-1]
+    assert not parsed.more
 
 
 def test_a_file_that_needs_more_than_the_limit_is_out_of_memory(tmp_path: Path, text_file: Path) -> None:
@@ -354,10 +375,10 @@ NONSENSE = {
     "seconds of a list": "page(1, seconds=[])",
     "a gap without end": "send(sock, {'kind': 'gap', 'from': 1, 'peak': 1, 'seconds': 0})",
     "warnings that are a number": (
-        "send(sock, {'kind': 'done', 'pages': 1, 'title': None, 'warnings': 5, 'peak': 1, 'seconds': 0})"
+        "send(sock, {'kind': 'done', 'more': False, 'pages': 1, 'title': None, 'warnings': 5, 'peak': 1, 'seconds': 0})"
     ),
     "a title that is a list": (
-        "send(sock, {'kind': 'done', 'pages': 1, 'title': [1], 'warnings': [], 'peak': 1, 'seconds': 0})"
+        "send(sock, {'kind': 'done', 'more': False, 'pages': 1, 'title': [1], 'warnings': [], 'peak': 1, 'seconds': 0})"
     ),
     "brackets without end": "sock.sendall(struct.pack('!I', 900_000) + b'[' * 900_000)",
     "not UTF-8": "sock.sendall(struct.pack('!I', 4) + b'\\xff\\xfe\\xfd\\xfc')",
@@ -441,7 +462,8 @@ def test_a_slow_consumer_does_not_time_the_parser_out(text_file: Path) -> None:
     script = """
         for number in range(1, 6):
             page(number)
-        send(sock, {'kind': 'done', 'pages': 5, 'title': None, 'warnings': [], 'peak': 1, 'seconds': 0.1})
+        done = {'kind': 'done', 'more': False, 'pages': 5, 'title': None, 'warnings': []}
+        send(sock, done | {'peak': 1, 'seconds': 0.1})
         time.sleep(60)
     """
     with staged(script, page_seconds=0.6, file_seconds=0.6) as box, text_file.open("rb") as stream:
@@ -459,7 +481,8 @@ def test_a_flood_of_output_floods_nothing(text_file: Path) -> None:
             os.write(1, b'noise ' * 20_000)
             os.write(2, b'noise ' * 20_000)
         page(1)
-        send(sock, {'kind': 'done', 'pages': 1, 'title': None, 'warnings': [], 'peak': 1, 'seconds': 0.1})
+        done = {'kind': 'done', 'more': False, 'pages': 1, 'title': None, 'warnings': []}
+        send(sock, done | {'peak': 1, 'seconds': 0.1})
         time.sleep(60)
     """
     with staged(script) as box:
@@ -600,6 +623,7 @@ from pathlib import Path
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.steps import pages_in_steps
 box = Sandbox(memory_limit_bytes={512 * MIB})
 with open({str(text_file)!r}, "rb") as stream:
     list(box.pages(stream, ParseRequest("n", "text/plain"), ParsedFile()))

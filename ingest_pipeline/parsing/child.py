@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import (
     IngestError,
-    NoText,
     ParserOutOfMemory,
     TooManyPages,
+    TooMuchText,
     UnreadableDocument,
     UnsupportedFormat,
 )
@@ -72,8 +72,15 @@ def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message
     Raises:
         PermanentError: what is wrong with the file.
     """
-    facts, characters, last = ParseFacts(), 0, 0
+    facts, last, more, characters = ParseFacts(), 0, False, 0
     for found in parser_for(request.media_type)(stream, request, facts):
+        first = found.page_from if isinstance(found, Gap) else found.number
+        if first < request.first_page:
+            last = max(last, first)
+            continue  # a parser that cannot begin in the middle reads through what is known
+        if request.last_page is not None and first > request.last_page:
+            more = True
+            break
         if isinstance(found, Gap):
             last = max(last, found.page_to)
             yield {"kind": "gap", "from": found.page_from, "to": found.page_to, "reason": found.reason[:500]}
@@ -81,14 +88,16 @@ def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message
         if found.number > request.max_pages:
             raise TooManyPages(f"{request.name}: over {request.max_pages:,} pages; raise INGEST_MAX_PAGES")
         last = max(last, found.number)
+        characters += len(found.text)
+        if characters > request.max_characters:
+            raise TooMuchText(f"{request.name}: over {request.max_characters:,} characters of text: a bomb")
         for message in _page_messages(found):
-            characters += len(message["text"].strip())
-            yield message
-    if not characters and request.first_page == 1:
-        raise NoText(f"{request.name}: {_without_text(request.media_type, last)}")
+            message["whole"] &= facts.one_text_per_page
+            yield message | {"total": facts.total_pages}
     yield {
         "kind": "done",
         "pages": last,
+        "more": more,
         "title": facts.title and clean_text(facts.title)[:500],
         "warnings": [warning[:500] for warning in facts.warnings[:20]],
     }
@@ -104,13 +113,8 @@ def _page_messages(page: Page) -> Iterator[Message]:
             "text": text[start : start + MAX_PAGE_CHARACTERS],
             "heading": heading,
             "continues": page.continues or start > 0,
+            "whole": start + MAX_PAGE_CHARACTERS >= len(text),
         }
-
-
-def _without_text(media_type: str, pages: int) -> str:
-    if media_type == detect.PDF:
-        return f"{pages} pages without a text layer, probably scanned: it needs OCR first"
-    return "there is no text in it"
 
 
 def _answer(sock: socket.socket, descriptor: int, message: Message) -> None:

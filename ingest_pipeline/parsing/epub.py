@@ -152,6 +152,7 @@ def epub_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
 def _chapters(
     book: Book, chapters: list[tuple[str, str | None]], request: ParseRequest, facts: ParseFacts
 ) -> Iterator[Page | Gap]:
+    facts.total_pages, facts.one_text_per_page = len(chapters), False
     for number, (path, title) in enumerate(chapters, start=1):
         if number < request.first_page:
             continue

@@ -60,7 +60,7 @@ def _by_pdfium(
     document: Any, count: int, stream: BinaryIO, request: ParseRequest, facts: ParseFacts
 ) -> Iterator[Page | Gap]:
     _check_page_count(count, request)
-    facts.title = _title(document)
+    facts.title, facts.total_pages = _title(document), count
     headings = Headings(_outline(document, facts))
     for number in range(request.first_page, count + 1):
         try:

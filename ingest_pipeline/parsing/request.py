@@ -17,7 +17,11 @@ class ParseRequest:
     media_type: str
     first_page: int = 1
     """Pages before this one are in the store already: they need not be yielded."""
+    last_page: int | None = None
+    """Pages after this one are for another child."""
     max_pages: int = 20_000
+    max_characters: int = 1 << 40
+    """Of text, all pages together."""
     max_expanded_bytes: int = 512 * 1024**2
     """Bytes that the entries of an archive may unpack to, all together."""
 
@@ -27,7 +31,18 @@ class ParseFacts:
     """Filled by a parser while it yields pages."""
 
     title: str | None = None
+    total_pages: int | None = None
+    """Set before the first page by a parser that knows it."""
+    one_text_per_page: bool = True
+    """False for a parser that yields several `Page`s with the same number, one for each section."""
     warnings: list[str] = field(default_factory=list)
+
+
+def without_text(media_type: str, pages: int) -> str:
+    """Return in words what it means that a file of this type holds no text."""
+    if media_type == "application/pdf":
+        return f"{pages} pages without a text layer, probably scanned: it needs OCR first"
+    return "there is no text in it"
 
 
 Parser = Callable[[BinaryIO, ParseRequest, ParseFacts], Iterator[Page | Gap]]

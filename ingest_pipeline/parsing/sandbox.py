@@ -93,11 +93,12 @@ class Sandbox:
             PermanentError: what the parser says of the file, or how the child died.
         """
         sock = self._ready()
+        os.lseek(stream.fileno(), 0, os.SEEK_SET)  # an earlier child moved the position that all of them share
         try:
             send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
             yield from self._answers(sock, request, parsed)
         except (Disconnected, BrokenPipeError, ConnectionResetError):
-            raise self._death(request) from None
+            raise self._death(request, parsed) from None
         except DeadlinePassed:
             self.close()
             raise ParserTimedOut(
@@ -125,15 +126,19 @@ class Sandbox:
         waited = 0.0
         while True:
             began = time.monotonic()
-            message = receive(sock, deadline=began + min(self.page_seconds, self.file_seconds - waited))
-            waited += time.monotonic() - began
+            try:
+                message = receive(sock, deadline=began + min(self.page_seconds, self.file_seconds - waited))
+            finally:
+                waited = parsed.waited_seconds = waited + time.monotonic() - began
             parsed.peak_memory_bytes, parsed.seconds = int(message["peak"]), float(message["seconds"])
             if message["kind"] == "page":
                 page = _page(message)
                 parsed.pages = max(parsed.pages, page.number)
                 if page.number > request.max_pages:
                     raise ProtocolError("more pages than were asked for")
-                parsed.characters += len(page.text)
+                parsed.total_pages = None if message["total"] is None else int(message["total"])
+                parsed.complete_page = page.number if message["whole"] else parsed.complete_page
+                parsed.has_text = parsed.has_text or bool(page.text.strip())
                 yield page
             elif message["kind"] == "gap":
                 parsed.gaps.append(Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
@@ -185,13 +190,14 @@ class Sandbox:
                 "raise INGEST_RUN_MEMORY or check the installation"
             ) from None
 
-    def _death(self, request: ParseRequest) -> PermanentError:
+    def _death(self, request: ParseRequest, parsed: ParsedFile) -> PermanentError:
         child = self._child
         assert child is not None
         code = _wait(child)
         self.close()
         if code in OUT_OF_MEMORY_CODES:
             how = OUT_OF_MEMORY_CODES[code]
+            parsed.peak_memory_bytes = self.memory_limit_bytes  # it came that far, and could not say so
             limit = f"its limit was {self.memory_limit_bytes:,} bytes"
             return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -214,6 +220,7 @@ def _finish(parsed: ParsedFile, message: Message) -> None:
     if title is not None and not isinstance(title, str):
         raise ProtocolError("a title that is no text")
     parsed.title = title
+    parsed.more = bool(message["more"])
     parsed.warnings = [str(warning) for warning in message["warnings"]]
 
 

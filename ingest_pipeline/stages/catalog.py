@@ -170,6 +170,8 @@ def embedding_peak_bytes(settings: Settings) -> int:
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
+        if settings.allow_gaps:
+            ledger.requeue_with_gaps(connection)
         ledger.requeue_affordable(connection, budget.parse_budget_bytes(settings.run_memory))
         plan = plan_of(waiting_costs(connection), settings)
         for cost in plan.refused:

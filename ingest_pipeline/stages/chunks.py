@@ -8,10 +8,11 @@ from dataclasses import dataclass
 
 from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
-from ingest_pipeline.errors import FileChanged, FileVanished, IngestError, StoreUnavailable
-from ingest_pipeline.models import Chunk, ModelCard, ParsedFile, RawFile
+from ingest_pipeline.errors import FileChanged, FileVanished, IngestError, StoreUnavailable, UnreadablePages
+from ingest_pipeline.models import Chunk, Gap, ModelCard, ParsedFile, RawFile
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.steps import STEP_AFTER_KILLS, pages_in_steps
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.recipe import generation_recipe
 from ingest_pipeline.store import generations, ledger
@@ -19,6 +20,8 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
 
 logger = logging.getLogger(__name__)
+MIN_CHARACTERS = 4 * 1024**2
+MAX_EXPANSION = 100  # characters of text for a byte of file; text in a PDF or EPUB packs 10:1, a bomb 400:1 and more
 WRITE_CHUNKS = 64  # a commit costs 3.5 ms: one for 64 chunks is nothing beside embedding them
 
 
@@ -123,17 +126,28 @@ def _parse_and_write(
         media_type=file.media_type,
         first_page=start.pages + 1,
         max_pages=run.settings.max_pages,
+        max_characters=MIN_CHARACTERS + MAX_EXPANSION * file.size_bytes,
     )
     chunker = Chunker(encode, max_tokens=run.card.max_tokens, start=start)
     waiting: list[Chunk] = []
     written = 0
     with sources.open_version(file) as stream:
-        for chunks in chunker.split(sandbox.pages(stream, request, parsed)):
+        width = STEP_AFTER_KILLS[min(file.deaths, len(STEP_AFTER_KILLS) - 1)]
+        for chunks in chunker.split(pages_in_steps(sandbox, stream, request, parsed, width=width)):
             waiting += chunks
             if len(waiting) >= WRITE_CHUNKS:
                 sources.refuse_changed(stream, file)
                 written += _write(connection, generation, waiting, chunker, parsed)
+    if parsed.gaps and not run.settings.allow_gaps:
+        raise UnreadablePages(f"{file.name}: {_in_words(parsed.gaps)}; INGEST_ALLOW_GAPS=on would index the rest")
     return written + _write(connection, generation, waiting, chunker, parsed)
+
+
+def _in_words(gaps: Sequence[Gap]) -> str:
+    first = gaps[0]
+    where = str(first.page_from) if first.page_from == first.page_to else f"{first.page_from}-{first.page_to}"
+    more = f" and {len(gaps) - 1} more gaps" if len(gaps) > 1 else ""
+    return f"page {where} could not be read ({first.reason}){more}"
 
 
 def _write(

@@ -79,9 +79,13 @@ REFUSED_FOR_MEMORY = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
 WHERE status = 'failed' AND error = 'FileNeedsMoreMemory' AND predicted_peak_bytes <= %s
 """
+REFUSED_FOR_GAPS = """
+UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
+WHERE status = 'failed' AND error = 'UnreadablePages'
+"""
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.modified_ns, f.media_type, f.status,
-       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes
+       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.deaths
 FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
 ORDER BY f.source, f.path
@@ -229,6 +233,11 @@ def requeue_outdated(connection: Connection, recipe: str) -> int:
 def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:
     """Put back in line what was refused for memory and fits by now."""
     return connection.execute(REFUSED_FOR_MEMORY, (file_budget_bytes,)).rowcount
+
+
+def requeue_with_gaps(connection: Connection) -> int:
+    """Put back in line what failed only because gaps were not allowed."""
+    return connection.execute(REFUSED_FOR_GAPS).rowcount
 
 
 def waiting_files(connection: Connection) -> list[WaitingFile]:
