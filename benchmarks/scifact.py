@@ -37,7 +37,8 @@ from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.memory.budget import embed_headroom_bytes, engine_for, parse_budget_bytes
-from ingest_pipeline.memory.process import PeakMeter
+from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings
@@ -267,12 +268,12 @@ def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder:
     _drain(check_files(connection, ledger.batch_files(connection, run.batch), run))
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     files = ledger.batch_files(connection, run.batch)
-    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox))
+    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=Ladder(0)))
     headroom = embed_headroom_bytes(run.settings.run_memory)
     tokens = batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension)
     files = ledger.batch_files(connection, run.batch)
     outcomes = embed_files(
-        connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, meter=PeakMeter()
+        connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, watch=TreeWatch()
     )
     embedded = sum(outcome.chunks for outcome in _drain(outcomes))
     batches.finish_batch(connection, run.batch)

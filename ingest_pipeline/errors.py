@@ -23,6 +23,7 @@ IngestError
     ├── StoreUnavailable
     ├── SourceUnavailable
     ├── ParserUnavailable         the parser's child cannot even start
+    ├── RunOutOfMemory            a run stopped by itself before its limit; what it had committed stays
     ├── ModelExportFailed         the lean engine's model could not be made
     ├── FileChanged               its bytes are no longer those that the batch was sealed with
     └── FileVanished
@@ -142,6 +143,10 @@ class SourceUnavailable(TransientError):
 
 class ParserUnavailable(TransientError):
     """The parser's child process cannot start: no file's fault."""
+
+
+class RunOutOfMemory(TransientError):
+    """A run stopped by itself before it reached its limit; what it had committed stays."""
 
 
 class ModelExportFailed(TransientError):

@@ -30,7 +30,7 @@ from ingest_pipeline.memory.machine import (
     run_slots,
     usable_cores,
 )
-from ingest_pipeline.memory.process import PeakMeter, peak_memory_bytes
+from ingest_pipeline.memory.process import peak_memory_bytes
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
@@ -329,37 +329,3 @@ def test_the_peak_of_another_process_can_be_read() -> None:
 def test_this_process_has_a_peak() -> None:
     """Never 0, and not less than an interpreter needs."""
     assert peak_memory_bytes() > 5 * MIB
-
-
-def test_a_meter_of_spans_loses_no_peak() -> None:
-    """Each span has its own peak; the highest of all is kept, also from before and between the spans."""
-    done = run_python(
-        "import json\n"
-        "from ingest_pipeline.memory.process import PeakMeter, return_free_memory\n"
-        "def spike(mb):\n"
-        "    x = bytearray(b'x') * (mb * 1000**2); del x; return_free_memory()\n"
-        "meter = PeakMeter(); found = [meter.highest_bytes]\n"
-        "spike(120); meter.begin(); spike(20); found.append(meter.end())\n"
-        "found.append(meter.highest_bytes)\n"
-        "meter.begin(); spike(60); found.append(meter.end())\n"
-        "found.append(meter.highest_bytes)\n"
-        "spike(200); meter.begin(); found.append(meter.end()); found.append(meter.highest_bytes)\n"
-        "print(json.dumps(found))\n"
-    )
-    start, small, highest, middle, still, last, between = (value / 1e6 for value in json.loads(done.stdout))
-    assert small == pytest.approx(start + 20, abs=12)
-    assert highest == pytest.approx(start + 120, abs=12)
-    assert middle == pytest.approx(start + 60, abs=12)
-    assert still == pytest.approx(highest, abs=2)
-    assert last < start + 15
-    assert between == pytest.approx(start + 200, abs=12)
-
-
-def test_the_highest_peak_of_a_meter_never_falls() -> None:
-    """Reading it twice, or around a span, gives no smaller number."""
-    meter = PeakMeter()
-    first = meter.highest_bytes
-    meter.begin()
-    second = meter.highest_bytes
-    meter.end()
-    assert first <= second <= meter.highest_bytes

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipeline.errors import SourceUnavailable
+from ingest_pipeline.errors import RunOutOfMemory, SourceUnavailable
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
-from ingest_pipeline.memory.process import PeakMeter
-from ingest_pipeline.models import RawFile, ScanCounts
+from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.watch import TreeWatch
+from ingest_pipeline.models import RawFile, ScanCounts, StoredChunk
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages import embeddings
 from ingest_pipeline.stages.catalog import Sealed, scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
@@ -34,7 +36,7 @@ class Pipeline:
 
     def __init__(self, connection: Connection, settings: Settings, sandbox: Sandbox) -> None:
         self.connection, self.settings, self.sandbox = connection, settings, sandbox
-        self.embedder = FakeEmbedder()
+        self.embedder, self.watch = FakeEmbedder(), TreeWatch()
         self.model = vectors.model_id(connection, CARD)
         self.runs = 0
 
@@ -52,13 +54,18 @@ class Pipeline:
         batches.begin_batch(self.connection, run.batch, run.run_id)
         checked = list(check_files(self.connection, self.files(run), run))
         assert len(checked) == len(self.files(run))
-        return list(chunk_files(self.connection, self.files(run), run, encode=WordEncoder(), sandbox=self.sandbox))
+        return list(
+            chunk_files(
+                self.connection, self.files(run), run,
+                encode=WordEncoder(), sandbox=self.sandbox, ladder=self.watch.ladder,
+            )
+        )  # fmt: skip
 
     def embed(self, run: BatchRun) -> list[FileOutcome]:
         return list(
             embed_files(
                 self.connection, self.files(run), run, load_embedder=lambda: self.embedder,  # type: ignore[arg-type,return-value]
-                max_batch_tokens=512, meter=PeakMeter(),
+                max_batch_tokens=512, watch=self.watch,
             )
         )  # fmt: skip
 
@@ -398,3 +405,53 @@ def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # t
             yield page
 
     return dying
+
+
+def test_a_run_at_its_limit_stops_with_its_vectors_kept_and_the_next_goes_on(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """The last rung: no file is charged, no vector is lost, nothing is embedded twice."""
+    for name in ("a.txt", "b.txt"):
+        (source / name).write_text(f"{name} {TEXT * 30}")
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    pipeline.watch.ladder = Ladder(limit_bytes=1000)
+    pipeline.watch.ladder.observe(985)
+    with pytest.raises(RunOutOfMemory):
+        pipeline.embed(run)
+    kept = count(connection, "embeddings")
+    assert 0 < kept < count(connection, "chunks")
+    rows = connection.execute("SELECT open, outcome, error, embed_peak_bytes > 0 FROM attempts ORDER BY attempt_id")
+    assert [row for row in rows if row[2]] == [(False, "failed", "RunOutOfMemory", True)]
+    batches.settle_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
+    pipeline.watch = TreeWatch()
+    asked = len(pipeline.embedder.asked)
+    again = pipeline.run(key)
+    batches.begin_batch(connection, key, again.run_id)
+    pipeline.embed(again)
+    assert status_of(connection, "a.txt") == status_of(connection, "b.txt") == ("indexed", None)
+    assert len(pipeline.embedder.asked) - asked == count(connection, "embeddings") - kept
+
+
+def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of the tokens after one death, never less than one chunk needs: no retry repeats a death."""
+    (source / "a.txt").write_text(TEXT * 30)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    connection.execute("UPDATE files SET deaths = 1")
+    seen, real = [], embeddings.micro_batches
+
+    def noted(chunks: list[StoredChunk], *, max_batch_tokens: int) -> Iterator[list[StoredChunk]]:
+        seen.append(max_batch_tokens)
+        return real(chunks, max_batch_tokens=max_batch_tokens)
+
+    monkeypatch.setattr(embeddings, "micro_batches", noted)
+    pipeline.embed(run)
+    assert set(seen) == {256}
+    assert status_of(connection, "a.txt") == ("indexed", None)

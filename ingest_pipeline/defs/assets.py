@@ -6,7 +6,6 @@ import dagster as dg
 
 from ingest_pipeline.defs import metadata
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.memory.process import PeakMeter, peak_memory_bytes
 from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
@@ -62,15 +61,15 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
-    with ingest.store() as connection, ingest.sandbox() as sandbox:
+    with ingest.store() as connection, ingest.sandbox() as sandbox, ingest.watch() as watch:
         run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
         files = ledger.batch_files(connection, run.batch)
-        outcomes = list(chunk_files(connection, files, run, encode=ingest.encoder(), sandbox=sandbox))
-        # The child's own pages come on top of this process; they share only the interpreter's code.
-        peak = peak_memory_bytes() + max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
-        store_batches.record_peak(connection, run.batch, peak)
-        return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, peak))
+        outcomes = list(
+            chunk_files(connection, files, run, encode=ingest.encoder(), sandbox=sandbox, ladder=watch.ladder)
+        )
+        store_batches.record_peak(connection, run.batch, watch.peak_bytes)
+        return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, watch))
 
 
 @dg.asset(
@@ -79,23 +78,21 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
-    with ingest.store() as connection:
+    with ingest.store() as connection, ingest.watch() as watch:
         run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
-        files, tokens, meter = (
-            ledger.batch_files(connection, run.batch),
-            ingest.max_batch_tokens(run),
-            PeakMeter(),
-        )
-        outcomes = list(
-            embed_files(connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, meter=meter)
-        )
-        store_batches.record_peak(connection, run.batch, meter.highest_bytes)
+        files, tokens = ledger.batch_files(connection, run.batch), ingest.max_batch_tokens(run)
+        try:
+            outcomes = list(
+                embed_files(connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, watch=watch)
+            )
+        finally:
+            store_batches.record_peak(connection, run.batch, watch.peak_bytes)
         unfinished = store_batches.unfinished_files(connection, run.batch)
         if not unfinished:
             store_batches.finish_batch(connection, run.batch)
         return dg.MaterializeResult(
-            metadata=metadata.of_embeddings(connection, run, outcomes),
+            metadata=metadata.of_embeddings(connection, run, outcomes, watch),
             check_results=metadata.embedding_checks(connection, run, unfinished),
         )
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts
 from ingest_pipeline.settings import format_size
 from ingest_pipeline.stages.catalog import Sealed
@@ -52,7 +53,7 @@ def of_raw_files(connection: Connection, run: BatchRun, outcomes: Sequence[FileO
     }
 
 
-def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], peak: int) -> Metadata:
+def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return what parsing did and cost."""
     largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
     return {
@@ -64,12 +65,12 @@ def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutc
         **_reasons(outcomes),
         "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         "parser_peak_mib": round(largest / MIB, 1),
-        "measured_peak_mib": round(peak / MIB, 1),
+        **_of_watch(watch),
         "batch_files": _table(connection, run),
     }
 
 
-def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
+def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return what embedding did and cost, what the batch holds now, and the prediction beside the measurement."""
     batch = batches.list_batches(connection, batch=run.batch)[0]
     totals = reports.batch_totals(connection, run.batch)
@@ -86,11 +87,17 @@ def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[File
         "embed_seconds": round(seconds, 2),
         "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
-        "measured_peak_mib": round((batch.measured_peak_bytes or 0) / MIB, 1),
+        **_of_watch(watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "model": run.card.name,
         "batch_files": _table(connection, run),
     }
+
+
+def _of_watch(watch: TreeWatch) -> Metadata:
+    """Return the measured peak of the run's processes in this step, and how far down the ladder it went."""
+    steps = [str(descent) for descent in watch.ladder.descents]
+    return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
 
 
 def of_index(work: IndexWork) -> Metadata:

@@ -14,6 +14,8 @@ from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.memory.budget import Engine, embed_headroom_bytes, engine_for, parse_budget_bytes
+from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
 from ingest_pipeline.stages.chunks import BatchRun
@@ -93,6 +95,10 @@ class IngestResource(dg.ConfigurableResource):
             page_seconds=settings.page_seconds,
             file_seconds=settings.file_seconds,
         )
+
+    def watch(self) -> TreeWatch:
+        """Return a watch over the run's processes that goes down the ladder before the budget is spent."""
+        return TreeWatch(Ladder(limit_bytes=self.settings().run_memory))
 
     def embedder(self) -> Embedder:
         """Load the model."""

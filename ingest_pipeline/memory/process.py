@@ -44,28 +44,15 @@ def peak_memory_bytes(pid: int | str = "self") -> int:
     return _portable_peak() if pid == "self" else 0
 
 
-class PeakMeter:
-    """This process's peak within spans, and the highest of all so far: resetting for a span loses nothing."""
-
-    def __init__(self) -> None:
-        self._highest = 0
-
-    @property
-    def highest_bytes(self) -> int:
-        """The highest peak from the process's start until now."""
-        self._highest = max(self._highest, peak_memory_bytes())
-        return self._highest
-
-    def begin(self) -> None:
-        """Begin a span."""
-        self._highest = self.highest_bytes
-        reset_peak()
-
-    def end(self) -> int:
-        """Return the peak since `begin`."""
-        peak = peak_memory_bytes()
-        self._highest = max(self._highest, peak)
-        return peak
+def private_bytes(pid: int) -> int:
+    """Return the highest that a process's own pages were: its peak without what it shares with others; 0 if gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    sizes = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines() if line.endswith(" kB")}
+    shared = sizes.get("RssFile", 0) + sizes.get("RssShmem", 0)
+    return max(0, sizes.get("VmHWM", 0) - shared) * 1024
 
 
 def _portable_peak() -> int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
 from ingest_pipeline.errors import FileChanged, FileVanished, IngestError, StoreUnavailable, UnreadablePages
+from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.models import Chunk, Gap, ModelCard, ParsedFile, RawFile
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
@@ -71,18 +72,21 @@ def _checked(connection: Connection, file: RawFile, run: BatchRun) -> FileOutcom
 
 
 def chunk_files(
-    connection: Connection, files: Sequence[RawFile], run: BatchRun, *, encode: Encode, sandbox: Sandbox
+    connection: Connection, files: Sequence[RawFile], run: BatchRun, *, encode: Encode, sandbox: Sandbox, ladder: Ladder
 ) -> Iterator[FileOutcome]:
     """Parse and split each waiting file, one page in memory at a time; yield an outcome for each.
 
     A file that fails is a row in the ledger; its neighbours go on.
 
     Raises:
-        StoreUnavailable, ParserUnavailable: no file's fault; the run stops, what is committed stays.
+        StoreUnavailable, ParserUnavailable, RunOutOfMemory: no file's fault; the run stops, what is committed stays.
     """
     for file in files:
         if file.status in ("synced", "processing"):
             yield _chunk_file(connection, file, run, encode, sandbox)
+            ladder.after_micro_batch(file.name)
+            if ladder.unloads:
+                sandbox.close()
 
 
 def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: Encode, sandbox: Sandbox) -> FileOutcome:

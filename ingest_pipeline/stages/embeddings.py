@@ -5,16 +5,23 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from ingest_pipeline.embedding.batching import micro_batches
+from ingest_pipeline.embedding.batching import MIN_BATCH_TOKENS, micro_batches
 from ingest_pipeline.embedding.engines import Embedder
-from ingest_pipeline.memory.process import PeakMeter
+from ingest_pipeline.errors import RunOutOfMemory
+from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.process import peak_memory_bytes, return_free_memory
+from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
 from ingest_pipeline.stages.recipe import generation_recipe
 from ingest_pipeline.store import generations, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
+
+if TYPE_CHECKING:
+    import numpy as np
 
 logger = logging.getLogger(__name__)
 READ_CHUNKS = 128  # keyset reads of 128 rows grew by 0.7 MB, fetching all by 192 (FINDINGS B)
@@ -27,11 +34,14 @@ def embed_files(
     *,
     load_embedder: Callable[[], Embedder],
     max_batch_tokens: int,
-    meter: PeakMeter,
+    watch: TreeWatch,
 ) -> Iterator[FileOutcome]:
     """Embed what has no vector yet and flip each file to its new generation; yield an outcome for each.
 
     The model is loaded when the first text needs it: a batch of known texts never loads it.
+
+    Raises:
+        RunOutOfMemory: the run came to its limit; every vector so far is stored.
     """
     embedder: Embedder | None = None
     for file in files:
@@ -39,9 +49,13 @@ def embed_files(
             continue
         recipe = generation_recipe(run.recipe, file.media_type)
         with generations.claimed_generation(connection, file, recipe=recipe, model_id=run.model_id) as generation:
+            if watch.ladder.unloads:
+                embedder = None
+                return_free_memory()
             if embedder is None and generations.missing_vectors(connection, generation.generation_id, run.model_id):
                 embedder = load_embedder()
-            yield _embed_file(connection, file, run, generation, embedder, max_batch_tokens, meter)
+            tokens = max(MIN_BATCH_TOKENS, max_batch_tokens >> file.deaths)  # a run died at it: something must change
+            yield _embed_file(connection, file, run, generation, embedder, tokens, watch)
 
 
 def _embed_file(
@@ -51,16 +65,21 @@ def _embed_file(
     generation: Generation,
     embedder: Embedder | None,
     max_batch_tokens: int,
-    meter: PeakMeter,
+    watch: TreeWatch,
 ) -> FileOutcome:
     began, embedded, peak = time.monotonic(), 0, 0
     if embedder is not None and vectors.pending_chunks(connection, generation.generation_id, run.model_id, limit=1):
-        meter.begin()
+        watch.begin()
         ledger.open_attempt(connection, file, batch=run.batch, run_id=run.run_id, stage="embeddings")
-        for chunks in _embed_generation(connection, generation, run, embedder, max_batch_tokens):
-            ledger.add_embedded(connection, file, run_id=run.run_id, chunks=chunks)
-            embedded += chunks
-        peak = meter.end()
+        try:
+            for chunks in _embed_generation(connection, generation, run, embedder, max_batch_tokens, watch.ladder):
+                ledger.add_embedded(connection, file, run_id=run.run_id, chunks=chunks)
+                embedded += chunks
+        except RunOutOfMemory as error:
+            cost = ledger.AttemptCost(embed_seconds=time.monotonic() - began, embed_peak_bytes=watch.end())
+            ledger.close_attempt(connection, file, run_id=run.run_id, cost=cost, error=error)
+            raise
+        peak = watch.end()
         cost = ledger.AttemptCost(embed_seconds=time.monotonic() - began, embed_peak_bytes=peak)
         ledger.close_attempt(connection, file, run_id=run.run_id, cost=cost)
     shown = generations.flip_file(connection, file, generation, recipe=run.recipe)
@@ -73,7 +92,12 @@ def _embed_file(
 
 
 def _embed_generation(
-    connection: Connection, generation: Generation, run: BatchRun, embedder: Embedder, max_batch_tokens: int
+    connection: Connection,
+    generation: Generation,
+    run: BatchRun,
+    embedder: Embedder,
+    max_batch_tokens: int,
+    ladder: Ladder,
 ) -> Iterator[int]:
     """Embed every text of a generation that has no vector; yield how many so far. Each micro-batch is committed."""
     after = -1
@@ -84,6 +108,36 @@ def _embed_generation(
         if not chunks:
             return
         for group in micro_batches(chunks, max_batch_tokens=max_batch_tokens):
-            vectors.write_vectors(connection, run.model_id, group, embedder.embed([chunk.text for chunk in group]))
+            for part in micro_batches(group, max_batch_tokens=ladder.allowed_tokens(max_batch_tokens)):
+                texts = [chunk.text for chunk in part]
+                vectors.write_vectors(connection, run.model_id, part, embed_within_memory(embedder, texts, ladder))
+                ladder.after_micro_batch(f"generation {generation.generation_id}")
         yield len(chunks)
         after = max(chunk.ordinal for chunk in chunks)
+
+
+def embed_within_memory(embedder: Embedder, texts: Sequence[str], ladder: Ladder) -> np.ndarray:
+    """Return one vector per text; where the kernel refuses memory, in halves, down to one text at a time.
+
+    Raises:
+        RunOutOfMemory: not even one text went through.
+    """
+    import numpy as np
+
+    try:
+        return embedder.embed(texts)
+    except (MemoryError, RuntimeError) as error:  # torch and OpenVINO raise RuntimeError for what malloc refused
+        if not _is_out_of_memory(error):
+            raise
+        ladder.refused(peak_memory_bytes())
+    return_free_memory()
+    if len(texts) == 1:
+        raise RunOutOfMemory("the kernel refused memory for a single text; raise INGEST_RUN_MEMORY")
+    middle = len(texts) // 2
+    halves = [embed_within_memory(embedder, part, ladder) for part in (texts[:middle], texts[middle:])]
+    return np.concatenate(halves)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    words = str(error).lower()
+    return isinstance(error, MemoryError) or "memory" in words or "bad_alloc" in words

@@ -1,0 +1,105 @@
+"""A run looks at its own process tree, eight times a second: what it uses now, and the true peak since when.
+
+Each look reads and resets the kernel's own high-water mark, so a peak between two looks is not missed: a 20 Hz sampler
+of the resident size saw 13 MB where the mark said 204 (FINDINGS G). A look costs 0.1-0.6 ms: under half a percent.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.process import peak_memory_bytes, private_bytes, reset_peak
+
+logger = logging.getLogger(__name__)
+LOOKS_PER_SECOND = 8
+SUPERVISOR = "ingest_pipeline.defs.run_supervisor"
+
+
+class TreeWatch:
+    """The peak of this process and all that belong to its run; a context manager that looks until it is left.
+
+    The tree is this process with all its pages, and the private pages of its children and of its supervisor: what they
+    share (the interpreter, libraries) is counted once.
+
+    Args:
+        ladder: told of each look; None only measures.
+    """
+
+    def __init__(self, ladder: Ladder | None = None) -> None:
+        self.ladder = ladder or Ladder(limit_bytes=0)
+        self._highest = self._in_span = 0
+        self._lock = threading.Lock()
+        self._left = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="memory watch", daemon=True)
+        self._supervisor = _supervisor_pid()
+
+    def __enter__(self) -> Self:
+        self.look()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._left.set()
+        self._thread.join()
+        self.look()
+
+    @property
+    def peak_bytes(self) -> int:
+        """The highest that the tree ever was."""
+        self.look()
+        return self._highest
+
+    def begin(self) -> None:
+        """Begin a span, such as the work on one file."""
+        self.look()
+        with self._lock:
+            self._in_span = 0
+
+    def end(self) -> int:
+        """Return the peak since `begin`."""
+        self.look()
+        return self._in_span
+
+    def look(self) -> int:
+        """Return the tree's peak since the last look."""
+        with self._lock:
+            used = peak_memory_bytes()
+            reset_peak()
+            used += sum(private_bytes(pid) for pid in self._others())
+            self._highest, self._in_span = max(self._highest, used), max(self._in_span, used)
+        self.ladder.observe(used)
+        return used
+
+    def _look_on(self) -> None:
+        while not self._left.wait(1 / LOOKS_PER_SECOND):
+            self.look()
+
+    def _others(self) -> list[int]:
+        return [*_descendants(os.getpid()), *([self._supervisor] if self._supervisor else [])]
+
+
+def _descendants(pid: int) -> list[int]:
+    """Return the processes below one (Linux; elsewhere none, and the run's own pages are all that is seen)."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        try:
+            found += [int(child) for child in task.read_text().split()]
+        except OSError:  # a thread that has just ended
+            continue
+    return found + [grandchild for child in found for grandchild in _descendants(child)]
+
+
+def _supervisor_pid() -> int | None:
+    try:
+        command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
+    except OSError:
+        return None
+    return os.getppid() if SUPERVISOR.encode() in command else None

@@ -1,0 +1,199 @@
+"""A run sees what its whole tree uses, and gives things up before the kernel takes them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline.errors import RunOutOfMemory
+from ingest_pipeline.memory.ladder import SHARES, Ladder, Rung
+from ingest_pipeline.memory.watch import TreeWatch
+from ingest_pipeline.stages.embeddings import embed_within_memory
+from ingest_pipeline_tests.conftest import REPOSITORY
+
+MIB = 1024**2
+GIB = 1024**3
+
+
+def run_python(script: str) -> list[float]:
+    """What a fresh process prints as JSON: its memory is its own."""
+    done = subprocess.run([sys.executable, "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    return [value / MIB for value in json.loads(done.stdout)]
+
+
+def test_spans_have_their_own_peaks_and_the_highest_of_all_is_kept() -> None:
+    """Also from before and between the spans."""
+    start, small, highest, middle, still, last, between = run_python(
+        "import json\n"
+        "from ingest_pipeline.memory.process import return_free_memory\n"
+        "from ingest_pipeline.memory.watch import TreeWatch\n"
+        "def spike(mib):\n"
+        "    x = bytearray(b'x') * (mib * 1024**2); del x; return_free_memory()\n"
+        "watch = TreeWatch(); found = [watch.peak_bytes]\n"
+        "spike(120); watch.begin(); spike(20); found.append(watch.end())\n"
+        "found.append(watch.peak_bytes)\n"
+        "watch.begin(); spike(60); found.append(watch.end())\n"
+        "found.append(watch.peak_bytes)\n"
+        "spike(200); watch.begin(); found.append(watch.end()); found.append(watch.peak_bytes)\n"
+        "print(json.dumps(found))\n"
+    )
+    assert small == pytest.approx(start + 20, abs=12)
+    assert highest == pytest.approx(start + 120, abs=12)
+    assert middle == pytest.approx(start + 60, abs=12)
+    assert still == pytest.approx(highest, abs=2)
+    assert last < start + 15
+    assert between == pytest.approx(start + 200, abs=12)
+
+
+def test_children_count_with_the_pages_that_are_their_own() -> None:
+    """What parent and child share, the interpreter above all, is counted once."""
+    alone, together, grandchild = run_python(
+        "import json, subprocess, sys\n"
+        "from ingest_pipeline.memory.watch import TreeWatch\n"
+        "hog = 'x = bytearray(b\"x\") * (80 * 1024**2); print(1, flush=True); input()'\n"
+        "nest = f'import subprocess, sys; subprocess.run([sys.executable, \"-c\", {hog!r}])'\n"
+        "watch = TreeWatch(); found = [watch.peak_bytes]\n"
+        "for script in (hog, nest):\n"
+        "    child = subprocess.Popen([sys.executable, '-c', script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)\n"
+        "    child.stdout.readline(); watch.begin(); found.append(watch.end()); child.communicate(b'\\n')\n"
+        "print(json.dumps(found))\n"
+    )
+    assert together == pytest.approx(alone + 80, abs=15)
+    assert grandchild == pytest.approx(alone + 80, abs=25)
+
+
+def test_a_peak_between_two_looks_is_not_missed() -> None:
+    """150 MiB for a millisecond, while a thread looks eight times a second."""
+    start, peak = run_python(
+        "import json, time\n"
+        "from ingest_pipeline.memory.process import return_free_memory\n"
+        "from ingest_pipeline.memory.watch import TreeWatch\n"
+        "with TreeWatch() as watch:\n"
+        "    found = [watch.peak_bytes]\n"
+        "    time.sleep(0.2); x = bytearray(b'x') * (150 * 1024**2); del x; return_free_memory(); time.sleep(0.3)\n"
+        "    found.append(watch.peak_bytes)\n"
+        "print(json.dumps(found))\n"
+    )
+    assert peak == pytest.approx(start + 150, abs=12)
+
+
+def test_watching_costs_less_than_a_hundredth() -> None:
+    """CPU time of the looks at 400 MiB, beside the second that passes."""
+    [share] = run_python(
+        "import json, time\n"
+        "from ingest_pipeline.memory.watch import LOOKS_PER_SECOND, TreeWatch\n"
+        "x = bytearray(b'x') * (400 * 1024**2); watch = TreeWatch(); watch.look()\n"
+        "began = time.process_time()\n"
+        "for _ in range(100): watch.look()\n"
+        "share = (time.process_time() - began) / 100 * LOOKS_PER_SECOND\n"
+        "print(json.dumps([share * 1024**2]))\n"
+    )
+    assert share < 0.01
+
+
+def test_a_watch_leaves_no_thread_behind() -> None:
+    """And looks at least five times a second while it is there."""
+    import threading
+
+    before = threading.active_count()
+    with TreeWatch(Ladder(limit_bytes=GIB * 100)) as watch:
+        looks = []
+        watch.ladder.observe = looks.append  # type: ignore[method-assign]
+        time.sleep(1.0)
+        assert len(looks) >= 5
+    assert threading.active_count() == before
+
+
+def test_the_ladder_goes_down_as_use_goes_up() -> None:
+    """One rung after the other, each noted once with what was used."""
+    ladder = Ladder(limit_bytes=1000 * MIB)
+    for used in (500, 870, 885, 880, 925, 950, 100, 960):
+        ladder.observe(used * MIB)
+    assert ladder.rung == Rung.UNLOAD
+    assert [str(descent) for descent in ladder.descents] == [
+        "smaller batches at 885.0 MiB",
+        "trim at 925.0 MiB",
+        "unload at 950.0 MiB",
+    ]
+
+
+@given(st.lists(st.integers(0, 1200), max_size=30))
+def test_the_ladder_never_goes_up_and_always_stops_before_the_limit(uses: list[int]) -> None:
+    """A run that was in danger once does not get comfortable again."""
+    ladder, rungs = Ladder(limit_bytes=1000 * MIB), [Rung.FREE]
+    for used in uses:
+        ladder.observe(used * MIB)
+        rungs.append(ladder.rung)
+    assert rungs == sorted(rungs)
+    assert (ladder.rung == Rung.STOP) == any(used >= 1000 * SHARES[Rung.STOP] for used in uses)
+
+
+def test_without_a_limit_nobody_goes_down() -> None:
+    """Benchmarks and tests measure only."""
+    ladder = Ladder(limit_bytes=0)
+    ladder.observe(10 * GIB)
+    assert ladder.rung == Rung.FREE
+    assert ladder.allowed_tokens(1024) == 1024
+
+
+def test_the_last_rung_stops_with_a_verdict() -> None:
+    """Numbers, what is kept, what to raise."""
+    ladder = Ladder(limit_bytes=1000 * MIB)
+    ladder.after_micro_batch("a.txt")
+    ladder.observe(990 * MIB)
+    with pytest.raises(
+        RunOutOfMemory, match=r"990\.0 MiB of 1000\.0 MiB after a micro-batch of a\.txt.*INGEST_RUN_MEMORY"
+    ):
+        ladder.after_micro_batch("a.txt")
+
+
+class Greedy:
+    """An embedder that the kernel refuses memory for more than so many texts."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        self.most, self.error = most, error
+        self.asked: list[int] = []
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Return a vector per text, or be refused."""
+        self.asked.append(len(texts))
+        if len(texts) > self.most:
+            raise self.error
+        return np.array([[float(len(text))] for text in texts], dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 6291456 bytes."),
+        RuntimeError("Failed to allocate 6193152 bytes of memory"),
+    ],
+)
+def test_what_the_kernel_refuses_is_embedded_in_halves(error: Exception) -> None:
+    """Down to what fits, in the order of the texts; the run goes down its ladder."""
+    ladder, embedder = Ladder(limit_bytes=GIB), Greedy(2, error)
+    vectors = embed_within_memory(embedder, ["a", "bb", "ccc", "dddd", "eeeee"], ladder)
+    assert vectors[:, 0].tolist() == [1, 2, 3, 4, 5]
+    assert max(embedder.asked[1:]) <= 3
+    assert ladder.rung == Rung.UNLOAD
+
+
+def test_a_text_that_does_not_fit_alone_stops_the_run() -> None:
+    """There is nothing smaller left to try."""
+    with pytest.raises(RunOutOfMemory, match="single text"):
+        embed_within_memory(Greedy(0, MemoryError()), ["a", "b"], Ladder(limit_bytes=GIB))
+
+
+def test_other_errors_of_the_engine_are_not_taken_for_memory() -> None:
+    """A bug stays a bug."""
+    with pytest.raises(RuntimeError, match="shape"):
+        embed_within_memory(Greedy(0, RuntimeError("wrong shape")), ["a"], Ladder(limit_bytes=GIB))
