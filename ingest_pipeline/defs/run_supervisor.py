@@ -1,7 +1,7 @@
 """Stands beside one run: starts it under its limits, passes on a request to stop, writes down how it ended.
 
 Run as `python -m ingest_pipeline.defs.run_supervisor <record> <memory limit> <threads> -- <command>`. It outlives
-daemon and code server, so a run's death has a witness whatever else has died. Stdlib only: 10 MB.
+daemon and code server, so a run's death has a witness whatever else has died. Little more than the stdlib: 10 MB.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from ingest_pipeline.memory.group import make_group
 
 GRACE_SECONDS = 30.0  # for Dagster to write its own end after SIGTERM; torch in a long loop does not listen
 PR_SET_PDEATHSIG = 1
@@ -38,15 +40,21 @@ def process_started(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def cause_of_death(code: int, limit_bytes: int) -> str:
-    """Return in words why a run's process ended with this code."""
+def cause_of_death(code: int, limit_bytes: int, *, oom_kills: int | None = None) -> str:
+    """Return in words why a run's process ended with this code.
+
+    Args:
+        code: as `Popen.wait` gives it.
+        limit_bytes: what the run was allowed.
+        oom_kills: how many processes of the run the kernel killed for memory; None where nobody knows.
+    """
     if code >= 0:
         return f"exit code {code}"
     name = signal.Signals(-code).name if -code in {s.value for s in signal.Signals} else f"signal {-code}"
     if -code == signal.SIGKILL:
-        return (
-            f"{name}: killed from outside, most likely by the kernel for memory (its limit was {limit_bytes:,} bytes)"
-        )
+        who = "most likely by the kernel for memory" if oom_kills is None else "not by the limit of its own group"
+        who = "by the kernel, for memory" if oom_kills else who
+        return f"{name}: killed from outside, {who} (its limit was {limit_bytes:,} bytes)"
     return name
 
 
@@ -57,6 +65,7 @@ class Supervisor:
         self.record, self.limit_bytes, self.threads = record, limit_bytes, threads
         self.facts: dict[str, Any] = {"limit_bytes": limit_bytes}
         self.stop_at: float | None = None
+        self.group = make_group(record.stem, limit_bytes)
 
     def run(self, command: list[str]) -> None:
         """Start the command, wait for its end, write the record."""
@@ -76,13 +85,22 @@ class Supervisor:
             supervisor_started=process_started(parent),
         )
         code = self._wait()
+        facts = self._close_group()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._write(
             code=code,
-            cause=cause_of_death(code, self.limit_bytes),
+            cause=cause_of_death(code, self.limit_bytes, oom_kills=facts.get("oom_kills")),
+            **facts,
             cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
             ended=time.time(),
         )
+
+    def _close_group(self) -> dict[str, int | None]:
+        if self.group is None:
+            return {}
+        facts = {"group_peak_bytes": self.group.peak_bytes(), "oom_kills": self.group.oom_kills()}
+        self.group.remove()
+        return facts
 
     def _wait(self) -> int:
         while True:
@@ -103,6 +121,8 @@ class Supervisor:
             Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
         if os.getppid() != parent:
             os._exit(1)
+        if self.group is not None:
+            self.group.join()
 
     def _environment(self) -> dict[str, str]:
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
