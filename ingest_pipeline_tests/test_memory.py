@@ -96,6 +96,14 @@ def test_the_limits_of_all_ancestors_are_found_in_v2(machine: FakeMachine) -> No
     assert min(machine.limits()) == 1 * GIB
 
 
+def test_the_group_of_a_run_is_not_the_machine(machine: FakeMachine) -> None:
+    """A run reads the same machine as whoever launched it, not the limit that it was given itself."""
+    machine.member_of("5:memory:/docker/a/ingest-run7")
+    machine.limit("memory/docker/a/ingest-run7", str(500 * MIB), filename="memory.limit_in_bytes")
+    machine.limit("memory/docker/a", str(2 * GIB), filename="memory.limit_in_bytes")
+    assert machine.limits() == [2 * GIB]
+
+
 def test_the_limits_of_all_ancestors_are_found_in_v1(machine: FakeMachine) -> None:
     """The memory controller has its own tree under `memory`."""
     machine.member_of("12:cpu,cpuacct:/docker/a", "5:memory:/docker/a", "1:name=systemd:/docker/a")

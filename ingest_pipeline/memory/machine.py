@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory.budget import require_room
+from ingest_pipeline.memory.group import PREFIX
 
 MACHINE_SHARE = 0.8
 """Share of the machine that is ours by default; the rest is for the system's own processes and cache."""
@@ -31,7 +32,7 @@ def cgroup_limits_bytes(proc: Path = Path("/proc/self"), root: Path = Path("/sys
     for folder, filename in _cgroup_folders(proc, root):
         while True:
             limit = _read_limit(folder / filename)
-            if limit is not None:
+            if limit is not None and not folder.name.startswith(PREFIX):  # a run asks for what lies outside its own
                 found.append(limit)
             if folder in (root, root / "memory") or root not in folder.parents:
                 break
