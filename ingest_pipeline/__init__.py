@@ -7,11 +7,13 @@
 | `settings.py`    | the `INGEST_*` environment, read once and checked                       |
 | `sources.py`     | a source URL -> its files; a file -> a stream of bytes                  |
 | `planning.py`    | predicted costs + a budget -> batches; pure arithmetic                  |
+| `predicting.py`  | what files did cost -> what a file will cost; pure arithmetic           |
 | `memory/`        | limits and peaks of memory, a run's budget, the watch over its processes |
 | `parsing/`       | bytes -> pages, one module per family of formats; the sandbox they run in |
 | `chunking.py`    | pages -> chunks                                                         |
 | `embedding/`     | texts -> vectors: the model, micro-batches, two engines                 |
 | `store/`         | the only room that speaks SQL: server, schema, ledger, vectors, search  |
+| `memory_plot.py` | predicted against measured, as a picture                                |
 | `stages/`        | where the rooms meet: one plain function for each asset, without Dagster |
 | `defs/`          | the only room that knows Dagster: assets, checks, automation, launcher  |
 | `definitions.py` | composition: builds the `dg.Definitions`                                |

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
@@ -69,6 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("query")
     search.add_argument("--top", type=_positive, default=5, metavar="N")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
+    memory = _command(commands, "memory", _memory, "predicted against measured: how well the memory is known")
+    memory.add_argument("--plot", metavar="FILE.svg", help="draw it, too")
     database = _command(commands, "db", _db, "the embedded Postgres", json_output=False)
     database.add_argument("action", choices=("start", "stop", "url"))
     return parser
@@ -174,6 +177,22 @@ def _plan(options: argparse.Namespace, settings: Settings) -> int:
     with _store(settings) as connection:
         plan = preview(connection, settings=settings)
     print_plan(plan, settings, as_json=options.json)
+    return OK
+
+
+def _memory(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.console import print_memory
+    from ingest_pipeline.memory_plot import memory_plot
+    from ingest_pipeline.stages.costs import memory_report
+
+    with _store(settings) as connection:
+        report = memory_report(connection)
+    print_memory(report, as_json=options.json)
+    if options.plot:
+        try:
+            Path(options.plot).write_text(memory_plot(report.left_out))
+        except OSError as error:
+            raise ConfigurationError(f"--plot {options.plot}: {error.strerror}") from None
     return OK
 
 

@@ -15,6 +15,7 @@ from ingest_pipeline.settings import Settings, format_size
 
 if TYPE_CHECKING:
     from ingest_pipeline.defs.headless import HeadlessResult, Progress
+    from ingest_pipeline.stages.costs import MemoryReport
     from ingest_pipeline.store.connection import Connection
 
 FULL_TABLE_FILES = 100  # beyond it only what needs attention is listed; `ingest files` has the rest
@@ -169,13 +170,14 @@ def print_plan(plan: Plan, settings: Settings, *, as_json: bool) -> None:
         print(f"batch {number}: {len(batch.costs)} files, peak {peak}, about {_clock(batch.predicted_seconds)}")
         for cost in batch.costs:
             print(f"  {format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s  {cost.name}")
+            print(f"{'':>25}{cost.why}")
     for cost in plan.refused:
         print(f"refused: {cost.name}: its parser alone needs {format_size(cost.predicted_peak_bytes)}")
 
 
 def _cost_row(cost: FileCost) -> dict[str, Any]:
     row = asdict(cost)
-    return {name: row[name] for name in ("name", "predicted_peak_bytes", "predicted_seconds", "alone")}
+    return {name: row[name] for name in ("name", "predicted_peak_bytes", "predicted_seconds", "alone", "why")}
 
 
 def _print_json(connection: Connection, result: HeadlessResult, seconds: float) -> None:
@@ -237,6 +239,40 @@ def _print_costs(connection: Connection, result: HeadlessResult, work: dict[str,
         f"{work['parsed']:,} files parsed, {work['pages']:,} pages, {work['embedded']:,} chunks embedded in "
         f"{_clock(seconds)} by {result.runs} runs; highest peak of a run {_peak(peak)}."
     )
+
+
+def print_memory(report: MemoryReport, *, as_json: bool) -> None:
+    """Print how well the memory was predicted: files as they were planned, files left out one by one, runs."""
+    from ingest_pipeline.predicting import summarize
+
+    kinds = sorted({outcome.media_type for outcome in report.left_out})
+    rows = [(kind, [outcome for outcome in report.left_out if outcome.media_type == kind]) for kind in kinds]
+    summaries = {
+        "files_as_planned": summarize([outcome.error for outcome in report.files]),
+        "expected_left_out": summarize([outcome.expected_error for outcome in report.left_out]),
+        "promised_left_out": summarize([outcome.error for outcome in report.left_out]),
+        "runs": summarize([run.error for run in report.runs]),
+    }
+    if as_json:
+        facts = {name: asdict(summary) for name, summary in summaries.items()}
+        print(json.dumps(facts | {"model": report.model.version, "runs_over_budget": report.runs_over_budget}))
+        return
+    if not report.left_out:
+        print("nothing measured yet: `ingest run`")
+        return
+    print(f"Cost model {report.model.version}. Each file as all the others predict it (leave one out):")
+    print(f"  {'format':<24}{'files':>6}{'expected: p50':>15}{'p95':>7}{'promised: p50':>16}{'p95':>7}{'too low':>9}")
+    for kind, outcomes in [*rows, ("all", report.left_out)]:
+        expected = summarize([outcome.expected_error for outcome in outcomes])
+        promised = summarize([outcome.error for outcome in outcomes])
+        print(
+            f"  {kind:<24}{expected.count:>6}{expected.p50:>15.0%}{expected.p95:>7.0%}"
+            f"{promised.p50:>16.0%}{promised.p95:>7.0%}{promised.too_low:>9}"
+        )
+    planned, runs = summaries["files_as_planned"], summaries["runs"]
+    print(f"Files as they were planned: {planned.count}, error p50 {planned.p50:.0%}, p95 {planned.p95:.0%}.")
+    over = report.runs_over_budget
+    print(f"Runs: {runs.count}, error p50 {runs.p50:.0%}, p95 {runs.p95:.0%}; over their budget: {over}.")
 
 
 def _peak(size_bytes: int | None) -> str:

@@ -106,6 +106,40 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Observation:
+    """One file version as it was measured."""
+
+    name: str
+    media_type: str
+    size_bytes: int
+    peak_bytes: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class CostRate:
+    """How files of one media type cost."""
+
+    base_bytes: float
+    bytes_per_byte: float
+    factor: float
+    """From the middle to the upper bound."""
+    seconds_per_mib: float
+    seen_bytes: int = 0
+    """The largest file that the line was fitted on; beyond it the shipped slope goes on."""
+    observations: int = 0
+    """0: shipped."""
+
+
+@dataclass(frozen=True, slots=True)
+class CostModel:
+    """The rates of all types, and which edition they are: 0 is shipped, each refit that changes something adds one."""
+
+    version: int
+    rates: dict[str, CostRate]
+
+
+@dataclass(frozen=True, slots=True)
 class FileCost:
     """What a file is predicted to cost, before it is parsed."""
 
@@ -116,6 +150,8 @@ class FileCost:
     predicted_seconds: float
     alone: bool = False
     """True when the file must have a batch of its own: it was open when a run was killed."""
+    why: str = ""
+    """In words, where the prediction comes from."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,48 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from ingest_pipeline.models import FileCost, Plan, PlannedBatch
-
-MIB = 1024**2
-
-
-@dataclass(frozen=True, slots=True)
-class CostRate:
-    """Peak of the parser's child and seconds for one media type: a constant and a part for each MiB."""
-
-    base_bytes: int
-    bytes_per_byte: float
-    seconds_per_mib: float
-
-
-# Fitted on the 213 files of the development corpus, child measured by VmHWM, 2026-11. Seconds are embedding:
-# it costs 20 times what parsing costs. Issue 2 of the tracker replaces this table by the ledger's own history.
-RATES: dict[str, CostRate] = {
-    "application/pdf": CostRate(48 * MIB, 4.0, 60.0),
-    "application/epub+zip": CostRate(44 * MIB, 4.0, 200.0),
-    "text/html": CostRate(40 * MIB, 1.0, 90.0),
-    "text/markdown": CostRate(36 * MIB, 0.5, 130.0),
-    "text/plain": CostRate(36 * MIB, 0.5, 130.0),
-}
-UNKNOWN = CostRate(64 * MIB, 4.0, 130.0)
-SECONDS_PER_FILE = 0.05
-
-
-def predict_cost(
-    *, file_id: int, name: str, version: str, media_type: str, size_bytes: int, alone: bool = False
-) -> FileCost:
-    """Return what a file is predicted to cost: peak bytes of its parser's child, seconds to embed it."""
-    rate = RATES.get(media_type, UNKNOWN)
-    return FileCost(
-        file_id=file_id,
-        name=name,
-        version=version,
-        predicted_peak_bytes=int(rate.base_bytes + rate.bytes_per_byte * size_bytes),
-        predicted_seconds=SECONDS_PER_FILE + rate.seconds_per_mib * size_bytes / MIB,
-        alone=alone,
-    )
 
 
 def plan_batches(

@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import FileCost, Plan
-from ingest_pipeline.parsing import detect
-from ingest_pipeline.planning import MIB, RATES, SECONDS_PER_FILE, UNKNOWN, plan_batches, predict_cost
+from ingest_pipeline.planning import plan_batches
 
 quick = settings(max_examples=30, deadline=None)
 names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)
@@ -225,31 +224,3 @@ def test_marking_a_file_alone_leaves_its_neighbours_together() -> None:
     costs = [cost("a"), cost("b"), cost("c")]
     found = plan([costs[0], replace(costs[1], alone=True), costs[2]], 100, 10, 60.0)
     assert grouped(found) == [["b"], ["a", "c"]]
-
-
-@pytest.mark.parametrize("media_type", detect.SUPPORTED)
-def test_every_supported_type_has_a_rate_of_its_own(media_type: str) -> None:
-    """A type that is parsed is a type that was measured."""
-    assert media_type in RATES
-
-
-@pytest.mark.parametrize("media_type", [*detect.SUPPORTED, "application/x-new"])
-def test_a_larger_file_is_predicted_to_cost_more(media_type: str) -> None:
-    """Peak and seconds grow with the bytes, from a base that an empty file has too."""
-
-    def predict(size: int) -> FileCost:
-        return predict_cost(file_id=1, name="n", version="v", media_type=media_type, size_bytes=size)
-
-    rate = RATES.get(media_type, UNKNOWN)
-    assert predict(0).predicted_peak_bytes == rate.base_bytes
-    assert predict(0).predicted_seconds == SECONDS_PER_FILE
-    assert predict(10 * MIB).predicted_peak_bytes > predict(MIB).predicted_peak_bytes > rate.base_bytes
-    assert predict(10 * MIB).predicted_seconds > predict(MIB).predicted_seconds > 0
-
-
-def test_a_predicted_cost_is_for_the_file_that_was_asked_about() -> None:
-    """Identity goes through unchanged, the mark of a kill too."""
-    found = predict_cost(file_id=7, name="n", version="v", media_type="text/plain", size_bytes=2 * MIB, alone=True)
-    assert (found.file_id, found.name, found.version, found.alone) == (7, "n", "v", True)
-    assert found.predicted_peak_bytes == 37 * MIB
-    assert found.predicted_seconds == pytest.approx(SECONDS_PER_FILE + 260.0)

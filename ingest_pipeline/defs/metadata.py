@@ -35,6 +35,7 @@ def of_catalog(counts: ScanCounts, sealed: Sealed) -> Metadata:
         "batches_sealed": len(sealed.batches),
         "files_planned": sealed.files,
         "predicted_seconds": round(sealed.predicted_seconds, 1),
+        "cost_model": sealed.cost_model,
     }
 
 

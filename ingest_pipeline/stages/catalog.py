@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from ingest_pipeline import planning, sources
+from ingest_pipeline import planning, predicting, sources
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
@@ -20,9 +20,10 @@ from ingest_pipeline.errors import (
     UnsupportedFormat,
 )
 from ingest_pipeline.memory import budget
-from ingest_pipeline.models import FileCost, ListedFile, Plan, ScanCounts
+from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
+from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store.connection import Connection
 
@@ -38,6 +39,8 @@ class Sealed:
     files: int
     refused: int
     predicted_seconds: float
+    cost_model: int = 0
+    """The edition of the model that the predictions were made with."""
 
 
 def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, recipe: str) -> ScanCounts:
@@ -173,18 +176,23 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
         if settings.allow_gaps:
             ledger.requeue_with_gaps(connection)
         ledger.requeue_affordable(connection, budget.parse_budget_bytes(settings.run_memory))
-        plan = plan_of(waiting_costs(connection), settings)
+        model = refit(connection)
+        plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
             error = needs_more_memory(cost, settings.run_memory)
             peak = cost.predicted_peak_bytes
             ledger.refuse_file(connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=peak)
         limit = settings.run_memory
-        keys = [batches.seal_batch(connection, batch, memory_limit_bytes=limit) for batch in plan.batches]
+        keys = [
+            batches.seal_batch(connection, batch, memory_limit_bytes=limit, cost_model=model.version)
+            for batch in plan.batches
+        ]
     return Sealed(
         batches=tuple(keys),
         files=sum(len(batch.costs) for batch in plan.batches),
         refused=len(plan.refused),
         predicted_seconds=sum(batch.predicted_seconds for batch in plan.batches),
+        cost_model=model.version,
     )
 
 
@@ -196,10 +204,11 @@ def needs_more_memory(cost: FileCost, run_memory: int) -> FileNeedsMoreMemory:
     )
 
 
-def waiting_costs(connection: Connection) -> list[FileCost]:
+def waiting_costs(connection: Connection, model: CostModel) -> list[FileCost]:
     """Return what each file that waits for a batch is predicted to cost."""
     return [
-        planning.predict_cost(
+        predicting.predict(
+            model,
             file_id=file.file_id,
             name=f"{file.source}/{file.path}",
             version=file.version,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingest_pipeline import planning, sources
-from ingest_pipeline.models import FileCost, ListedFile, Plan
+from ingest_pipeline import predicting, sources
+from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.costs import latest_model
 
 HEAD_BYTES = 4096
 
@@ -24,18 +25,21 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
     Raises:
         BadSetting, SourceUnavailable: as for a scan.
     """
-    costs = {cost.name: cost for cost in waiting_costs(connection)}
+    model = latest_model(connection)
+    costs = {cost.name: cost for cost in waiting_costs(connection, model)}
     for source in sources.canonical_sources(settings.sources):
-        costs |= {cost.name: cost for cost in _changed(connection, source, settings)}
+        costs |= {cost.name: cost for cost in _changed(connection, source, settings, model)}
     return plan_of(costs.values(), settings)
 
 
-def _changed(connection: Connection, source: str, settings: Settings) -> Iterator[FileCost]:
+def _changed(connection: Connection, source: str, settings: Settings, model: CostModel) -> Iterator[FileCost]:
     for slab in slabs(sources.list_files(source)):
-        yield from _changed_in(connection, source, slab, settings)
+        yield from _changed_in(connection, source, slab, settings, model)
 
 
-def _changed_in(connection: Connection, source: str, slab: list[ListedFile], settings: Settings) -> Iterator[FileCost]:
+def _changed_in(
+    connection: Connection, source: str, slab: list[ListedFile], settings: Settings, model: CostModel
+) -> Iterator[FileCost]:
     known = ledger.known_files(connection, source, [file.path for file in slab])
     for file in slab:
         same = looks_unchanged(file, known.get(file.path), settings)
@@ -44,7 +48,8 @@ def _changed_in(connection: Connection, source: str, slab: list[ListedFile], set
         with sources.open_file(source, file.path) as stream:
             media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
         if media_type in detect.SUPPORTED:
-            yield planning.predict_cost(
+            yield predicting.predict(
+                model,
                 file_id=0,
                 name=f"{source}/{file.path}",
                 version="",

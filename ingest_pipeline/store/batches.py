@@ -22,8 +22,8 @@ NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
 """
 INSERT_BATCH = """
-INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds)
-VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s)
+INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, cost_model)
+VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s, %(cost_model)s)
 """
 INSERT_FILE = "INSERT INTO batch_files (batch, file_id, version) VALUES (%s, %s, %s)"
 ASSIGN = """
@@ -90,7 +90,7 @@ def sealing(connection: Connection) -> Iterator[None]:
             connection.execute("SELECT pg_advisory_unlock(%s)", (SEALING_LOCK,))
 
 
-def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int) -> str:
+def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int, cost_model: int = 0) -> str:
     """Write a batch and its file versions down for good; return its key (sortable, never used again)."""
     with connection.transaction():
         key = f"{_next_key(connection)}-{_plan_hash(planned.costs)}"
@@ -99,6 +99,7 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
             "memory_limit_bytes": memory_limit_bytes,
             "predicted_peak_bytes": planned.predicted_peak_bytes,
             "predicted_seconds": planned.predicted_seconds,
+            "cost_model": cost_model,
         }
         connection.execute(INSERT_BATCH, facts)
         with connection.cursor() as cursor:

@@ -1,0 +1,216 @@
+"""What a file will cost, from what files did cost: bounds that hold, and the same history gives the same answer."""
+
+from __future__ import annotations
+
+import random
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline import predicting
+from ingest_pipeline.errors import FileNeedsMoreMemory
+from ingest_pipeline.memory_plot import memory_plot
+from ingest_pipeline.models import CostModel, FileCost, Observation
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.predicting import (
+    MIN_OBSERVATIONS,
+    SECONDS_PER_FILE,
+    SHIPPED,
+    SHIPPED_MODEL,
+    Outcome,
+    fit,
+    fit_rate,
+    leave_one_out,
+    peak_of,
+    predict,
+    summarize,
+)
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import needs_more_memory, plan_of
+from ingest_pipeline.stages.costs import memory_report, refit
+from ingest_pipeline.store.connection import Connection
+
+MIB = 1024**2
+TEXT = "text/plain"
+observations = st.lists(
+    st.builds(
+        Observation,
+        name=st.text(max_size=5),
+        media_type=st.sampled_from([TEXT, "application/pdf"]),
+        size_bytes=st.integers(0, 50 * MIB),
+        peak_bytes=st.integers(10 * MIB, 900 * MIB),
+        seconds=st.floats(0, 1000),
+    ),
+    max_size=40,
+)
+
+
+def line(count: int, *, base: int = 20 * MIB, slope: float = 3.0, noise: int = 0) -> list[Observation]:
+    """Files whose peaks lie on a line, give or take."""
+    dice = random.Random(1)
+    return [
+        Observation(
+            f"file{index}",
+            TEXT,
+            index * MIB,
+            int(base + slope * index * MIB + dice.randint(-noise, noise)),
+            index * 2.0,
+        )
+        for index in range(1, count + 1)
+    ]
+
+
+def cost_of(size: int, model: CostModel = SHIPPED_MODEL, media_type: str = TEXT) -> FileCost:
+    return predict(model, file_id=1, name="n", version="v", media_type=media_type, size_bytes=size)
+
+
+@pytest.mark.parametrize("media_type", detect.SUPPORTED)
+def test_every_supported_type_has_a_rate_of_its_own(media_type: str) -> None:
+    """A type that is parsed is a type that was measured."""
+    assert media_type in SHIPPED
+
+
+@pytest.mark.parametrize("media_type", [*detect.SUPPORTED, "application/x-new"])
+def test_a_larger_file_is_predicted_to_cost_more(media_type: str) -> None:
+    """Peak and seconds grow with the bytes, from a base that an empty file has too."""
+    empty, small, large = (cost_of(size, media_type=media_type) for size in (0, MIB, 10 * MIB))
+    assert large.predicted_peak_bytes > small.predicted_peak_bytes > empty.predicted_peak_bytes > 20 * MIB
+    assert large.predicted_seconds > small.predicted_seconds > empty.predicted_seconds == SECONDS_PER_FILE
+
+
+def test_a_line_is_found_and_an_outlier_does_not_move_it() -> None:
+    """One file in ten took fifty times as much: the middle stays, and the bound covers what can be covered."""
+    history = line(19)
+    clean = fit_rate(TEXT, history)
+    assert clean.bytes_per_byte == pytest.approx(3.0, rel=0.01)
+    assert clean.base_bytes == pytest.approx(20 * MIB, rel=0.01)
+    assert clean.factor == pytest.approx(predicting.HEADROOM, rel=0.01)
+    outlier = Observation("bomb", TEXT, 5 * MIB, 1000 * MIB, 1.0)
+    moved = fit_rate(TEXT, [*history, outlier])
+    assert moved.bytes_per_byte == pytest.approx(3.0, rel=0.05)
+    assert moved.base_bytes == pytest.approx(20 * MIB, rel=0.1)
+
+
+def test_beyond_the_largest_file_the_shipped_slope_goes_on() -> None:
+    """A history of small files says nothing of large ones."""
+    flat = [Observation(f"f{n}", "application/pdf", n * 1000, 20 * MIB, 1.0) for n in range(1, 20)]
+    model = fit(flat)
+    rate = model.rates["application/pdf"]
+    assert rate.bytes_per_byte == 0
+    near, far = (cost_of(size, model, "application/pdf") for size in (19_000, 50 * MIB))
+    assert near.predicted_peak_bytes == pytest.approx(20 * MIB * rate.factor, rel=0.01)
+    assert far.predicted_peak_bytes > 200 * MIB
+    assert "larger than any of them" in far.why
+    assert "larger" not in near.why
+
+
+def test_few_files_of_a_type_leave_the_shipped_rate() -> None:
+    """Seven say less than the survey."""
+    assert fit(line(MIN_OBSERVATIONS - 1)) is SHIPPED_MODEL
+    assert TEXT in fit(line(MIN_OBSERVATIONS)).rates
+
+
+@given(observations)
+def test_the_same_history_gives_the_same_model_in_any_order(history: list[Observation]) -> None:
+    """Deterministic: no seed, no clock, no order."""
+    shuffled = list(history)
+    random.Random(2).shuffle(shuffled)
+    assert fit(history) == fit(shuffled)
+
+
+@given(observations)
+def test_a_refit_that_says_nothing_new_keeps_its_version(history: list[Observation]) -> None:
+    """A version names one set of rates."""
+    first = fit(history)
+    assert fit(history, before=first) is first
+    assert fit([], before=first).version in (0, first.version + 1)
+
+
+@given(observations)
+def test_most_of_the_history_is_within_its_bound(history: list[Observation]) -> None:
+    """At least nineteen of twenty; all of them where there are fewer than twenty."""
+    for media_type, rate in fit(history).rates.items():
+        mine = [seen for seen in history if seen.media_type == media_type]
+        over = sum(seen.peak_bytes > peak_of(rate, media_type, seen.size_bytes) for seen in mine)
+        assert over <= len(mine) // 20
+
+
+def test_seconds_are_those_of_the_history() -> None:
+    """Their sum over the files is what it was."""
+    history = line(20)
+    model = fit(history)
+    predicted = sum(cost_of(seen.size_bytes, model).predicted_seconds - SECONDS_PER_FILE for seen in history)
+    assert predicted == pytest.approx(sum(seen.seconds for seen in history), rel=0.001)
+
+
+def test_leaving_one_out_does_not_let_a_file_predict_itself() -> None:
+    """The only large file of a type is predicted by the small ones, and is seen to be too much."""
+    history = [*line(12, slope=0.0), Observation("giant", TEXT, 12 * MIB, 400 * MIB, 1.0)]
+    outcomes = {outcome.name: outcome for outcome in leave_one_out(history)}
+    assert outcomes["giant"].error < 0
+    assert len(outcomes) == 13
+    assert leave_one_out([]) == []
+
+
+def test_errors_are_summed_up() -> None:
+    """Median and 95th percentile without their signs; how many were too low."""
+    summary = summarize([0.1, -0.2, 0.3, -0.4])
+    assert (summary.count, summary.p50, summary.p95, summary.too_low) == (4, 0.2, 0.4, 2)
+    assert summarize([]).count == 0
+
+
+def test_a_file_that_no_budget_holds_is_told_what_it_needs() -> None:
+    """Needs, has, and which variable to raise."""
+    settings = Settings(run_memory=500 * MIB)
+    cost = cost_of(200 * MIB, media_type="application/pdf")
+    assert plan_of([cost], settings).refused == (cost,)
+    error = needs_more_memory(cost, settings.run_memory)
+    assert isinstance(error, FileNeedsMoreMemory)
+    assert str(error) == "n: needs 1.0 GiB, a run has 500.0 MiB; raise INGEST_RUN_MEMORY"
+
+
+MEASURED = """
+INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, predicted_peak_bytes,
+                   measured_peak_bytes)
+SELECT 's', n || '.txt', n * 1000, 0, n::text, 'text/plain', 'indexed', 30000000, 20000000 + n
+FROM generate_series(1, 12) n;
+INSERT INTO attempts (file_id, batch, run_id, version, stage, open, outcome, chunks_embedded, parse_peak_bytes,
+                      parse_seconds, embed_seconds)
+SELECT file_id, 'b', 'r', version, 'embeddings', false, 'done', 1, measured_peak_bytes, 1, 2 FROM files;
+INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, measured_peak_bytes)
+VALUES ('b', 500000000, 400000000, 1, 350000000), ('c', 500000000, 400000000, 1, 510000000);
+"""
+
+
+def test_the_ledger_learns_and_keeps_what_it_learned(connection: Connection) -> None:
+    """Twelve measured files make version 1; the same history again stays version 1; a gap's peak is no lesson."""
+    assert refit(connection).version == 0
+    connection.execute(MEASURED)
+    model = refit(connection)
+    assert model.version == 1
+    assert model.rates[TEXT].observations == 12
+    assert model.rates[TEXT].seconds_per_mib == pytest.approx(36 / (78_000 / MIB), rel=0.01)
+    assert refit(connection) == model
+    connection.execute("UPDATE files SET gaps = '[{}]' WHERE path = '1.txt'")
+    again = refit(connection)
+    assert (again.version, again.rates[TEXT].observations) == (2, 11)
+
+
+def test_the_report_holds_predictions_against_measurements(connection: Connection) -> None:
+    """Files as planned, files left out, runs, and how many of these were over their budget."""
+    connection.execute(MEASURED)
+    report = memory_report(connection)
+    assert len(report.files) == len(report.left_out) == 12
+    assert summarize([outcome.error for outcome in report.files]).p50 == pytest.approx(0.5, abs=0.01)
+    assert summarize([outcome.expected_error for outcome in report.left_out]).p95 < 0.01
+    assert report.runs_over_budget == 1
+
+
+def test_the_picture_has_a_dot_for_each_file() -> None:
+    """Well-formed SVG, also without any file and with names that are not."""
+    outcomes = [Outcome(f"a/<{n}>&.pdf", "application/pdf", (20 + n) * MIB, 20 * MIB) for n in range(5)]
+    root = ET.fromstring(memory_plot(outcomes))
+    assert len(root.findall(".//{http://www.w3.org/2000/svg}circle")) == 5
+    assert ET.fromstring(memory_plot([])) is not None
