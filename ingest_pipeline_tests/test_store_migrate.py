@@ -6,7 +6,9 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
+import pytest
 
+from ingest_pipeline.store import migrate as module
 from ingest_pipeline.store.migrate import migrate, migrations
 
 
@@ -36,3 +38,28 @@ def test_the_views_can_be_read_by_anybody_without_our_search_path(url: str) -> N
         files = connection.execute("SELECT * FROM file_status").description
     assert {"source", "path", "page_from", "page_to", "text", "embedding"} <= {column.name for column in chunks or []}
     assert {"source", "path", "status", "attempts", "error", "gaps"} <= {column.name for column in files or []}
+
+
+def test_a_ledger_of_the_last_release_is_brought_up_to_date_with_its_rows(
+    empty_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.1.0 ended at 0001: its files and batches are all there afterwards, and the new columns have their defaults."""
+    first, *rest = migrations()
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "migrations", lambda: [first])
+        migrate(empty_url)
+    with psycopg.connect(empty_url, options="-csearch_path=ingest,public", autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds) "
+            "VALUES ('b', 1, 2, 3)"
+        )
+        connection.execute(
+            "INSERT INTO files (source, path, size_bytes, modified_ns, media_type, status, batch) "
+            "VALUES ('s', 'p', 1, 1, 'text/plain', 'indexed', 'b')"
+        )
+        assert migrate(empty_url) == [name for name, _ in rest]
+        assert connection.execute("SELECT status FROM file_status").fetchall() == [("indexed",)]
+        assert connection.execute("SELECT batch, predicted_peak_bytes, cost_model FROM batches").fetchall() == [
+            ("b", 2, 0)
+        ]
+        assert connection.execute("SELECT count(*) FROM incidents").fetchone() == (0,)

@@ -12,6 +12,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.store import batches as store_batches
 from ingest_pipeline.store import ledger
+from ingest_pipeline.store.incidents import forgive
 
 # Beta since 1.5 and needed: see one_batch_per_run. The warning would greet every user of every command.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -34,6 +35,7 @@ def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mat
     """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
     settings, recipe = ingest.settings(), ingest.recipe()
     with ingest.store() as connection:
+        forgive(connection)  # whoever lists the sources asks for another try
         counts = scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
         sealed = seal_waiting(connection, settings=settings, recipe=recipe)
     context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))

@@ -1,6 +1,7 @@
 """Who starts what: a schedule the catalog, a sensor the sealed batches, the same sensor the index at the end."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import dagster as dg
 
@@ -15,10 +16,11 @@ from ingest_pipeline.defs.assets import (
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
 from ingest_pipeline.models import Batch
-from ingest_pipeline.settings import read_settings
+from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.incidents import spent_budget
 
 MAX_QUEUED = 50
 """No more are requested while this many wait: the coordinator reads the whole queue at each pass, 0.27 ms a run."""
@@ -59,6 +61,9 @@ def waiting_batches(
         settled = settle_running(context.instance, connection)
         if settled:  # the file that a killed run was charged to waits for a batch of its own
             seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+        if verdict := _verdict(context.instance, connection, ingest.settings()):
+            yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
+            return
         room = MAX_QUEUED - _queued(context.instance)
         waiting = batches.list_batches(connection, status="waiting")
         context.instance.add_dynamic_partitions(BATCHES, [batch.key for batch in waiting])
@@ -68,6 +73,17 @@ def waiting_batches(
             yield index
         elif not requests:
             yield dg.SkipReason(f"{len(waiting)} batches wait, room for {room} in the queue, {len(settled)} settled")
+
+
+def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:
+    """Return why no more runs are to be requested: an error budget is spent since the catalog was last asked for."""
+    event = instance.get_latest_materialization_event(catalog.key)
+    return spent_budget(
+        connection,
+        max_errors=settings.max_errors,
+        max_failed_share=settings.max_failed_share,
+        since=datetime.fromtimestamp(event.timestamp if event else 0, tz=UTC),
+    )
 
 
 def _requests(

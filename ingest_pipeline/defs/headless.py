@@ -33,6 +33,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.incidents import spent_budget
 
 MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
 POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
@@ -92,7 +93,7 @@ class Headless:
         self._result = HeadlessResult(since=reports.now(connection))
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._alone: DagsterRun | None = None
-        self._began = time.monotonic()
+        self._began, self._spent = time.monotonic(), False
 
     def run(self, report: Report) -> HeadlessResult:
         """Bring everything that the sources hold to its end: searchable, or failed with a reason."""
@@ -133,7 +134,8 @@ class Headless:
         last_report = 0.0
         while True:
             self._reap()
-            waiting = self._waiting()
+            self._result.stopped = self._verdict() or self._result.stopped
+            waiting = [] if self._spent else self._waiting()
             self._launch_waiting(waiting)
             if not self._mine and not waiting:
                 return bool(self._result.batches)
@@ -149,6 +151,16 @@ class Headless:
                 del self._mine[key]
                 self._after(batch, run)
         settle_running(self._instance, self._connection)
+
+    def _verdict(self) -> str | None:
+        verdict = spent_budget(
+            self._connection,
+            max_errors=self._settings.max_errors,
+            max_failed_share=self._settings.max_failed_share,
+            since=self._result.since,
+        )
+        self._spent = self._spent or verdict is not None
+        return verdict
 
     def _waiting(self) -> list[Batch]:
         return [

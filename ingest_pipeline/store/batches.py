@@ -12,6 +12,7 @@ from psycopg.rows import class_row
 from ingest_pipeline.errors import KilledRepeatedly
 from ingest_pipeline.models import Batch, FileCost, PlannedBatch
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.incidents import record_incident
 from ingest_pipeline.store.ledger import MAX_DEATHS
 
 MAX_FAILURES = 3
@@ -163,6 +164,8 @@ def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: boo
         status = _status_after(connection, batch, failures=failures, canceled=canceled)
         facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
         connection.execute(SETTLE, facts)
+        if failures and not canceled:
+            record_incident(connection, batch=batch, run_id=run_id, message=message)
         return status
 
 
