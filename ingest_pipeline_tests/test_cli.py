@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ FILE_FIELDS = (
     "source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks, "
     "predicted_peak_bytes, measured_peak_bytes, seconds, batch"
 ).split(", ")
+
+LARGE = "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))
 
 
 class Ingest:
@@ -175,9 +177,7 @@ def test_a_killed_run_is_noticed_charged_and_finished(fresh: Ingest) -> None:
     """Kill -9 in the middle of a large file: it goes alone into a new batch, and all files end searchable."""
     source = Path(fresh.environment["INGEST_SOURCES"])
     (source / "small.txt").write_text("A small file in the same batch.")
-    (source / "large.txt").write_text(
-        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))
-    )
+    (source / "large.txt").write_text(LARGE)
     process = fresh.start("run", "--json")
     worker = _embedding_worker(fresh)
     os.kill(worker, signal.SIGKILL)
@@ -191,13 +191,50 @@ def test_a_killed_run_is_noticed_charged_and_finished(fresh: Ingest) -> None:
     assert rows["small.txt"]["status"] == "indexed"
 
 
+@pytest.mark.proof
+def test_a_file_that_kills_three_runs_is_given_up_and_the_others_are_indexed(fresh: Ingest) -> None:
+    """Kill -9 each time that the same file is open: three attempts, `KilledRepeatedly`, exit 0."""
+    source = Path(fresh.environment["INGEST_SOURCES"])
+    for name in ("a.txt", "z.txt"):
+        (source / name).write_text(f"A small file called {name}.")
+    (source / "large.txt").write_text(LARGE)
+    process = fresh.start("run", "--json")
+    killed: list[int] = []
+    while len(killed) < 3:
+        worker = _embedding_worker(fresh, other_than=killed)
+        os.kill(worker, signal.SIGKILL)
+        killed.append(worker)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    rows = {row["path"]: row for row in fresh.json("files")}
+    large = rows.pop("large.txt")
+    assert (large["status"], large["error"], large["attempts"]) == ("failed", "KilledRepeatedly", 3)
+    assert {row["status"] for row in rows.values()} == {"indexed"}
+    assert json.loads(out)["failed"] == {"KilledRepeatedly": 1}
+
+
+@pytest.mark.proof
+def test_a_database_that_is_killed_is_started_again_and_nobody_is_charged(fresh: Ingest) -> None:
+    """Kill -9 of Postgres in the middle of a file: `ingest run` goes on by itself and ends with everything indexed."""
+    source = Path(fresh.environment["INGEST_SOURCES"])
+    (source / "large.txt").write_text(LARGE)
+    process = fresh.start("run", "--json")
+    _embedding_worker(fresh)
+    postmaster = int((fresh.home / "postgres" / "data" / "postmaster.pid").read_text().split()[0])
+    os.kill(postmaster, signal.SIGKILL)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    assert "the database is gone; trying again" in err
+    assert "Traceback" not in err
+    assert json.loads(out)["files"]["indexed"] == 1
+    assert fresh.json("files")[0]["attempts"] == 2
+
+
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_ends_the_runs_and_loses_nothing(fresh: Ingest, stop: signal.Signals) -> None:
     """Interrupted, it says so, leaves no run behind, charges nobody; the next run goes on from there."""
     source = Path(fresh.environment["INGEST_SOURCES"])
-    (source / "large.txt").write_text(
-        "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))
-    )
+    (source / "large.txt").write_text(LARGE)
     process = fresh.start("run")
     worker = _embedding_worker(fresh)
     process.send_signal(stop)
@@ -212,8 +249,14 @@ def test_a_stop_ends_the_runs_and_loses_nothing(fresh: Ingest, stop: signal.Sign
     assert account["chunks_embedded"] < account["chunks"]
 
 
-def _embedding_worker(ingest: Ingest) -> int:
-    """Wait until some vectors are in; return the pid of the run's process."""
+AT_LARGE = """
+SELECT a.run_id FROM ingest.attempts a JOIN ingest.files f USING (file_id)
+WHERE a.open AND a.stage = 'embeddings' AND f.path = 'large.txt' AND (SELECT count(*) FROM ingest.embeddings) > 20
+"""
+
+
+def _embedding_worker(ingest: Ingest, *, other_than: Sequence[int] = ()) -> int:
+    """Wait until a run embeds large.txt; return the pid of its process."""
     import psycopg
 
     deadline = time.monotonic() + 120
@@ -221,12 +264,13 @@ def _embedding_worker(ingest: Ingest) -> int:
         time.sleep(0.3)
         try:
             with psycopg.connect(ingest("db", "url").strip()) as connection:
-                row = connection.execute("SELECT count(*) FROM ingest.embeddings").fetchone()
+                runs = [run for (run,) in connection.execute(AT_LARGE)]
         except psycopg.Error:
             continue
-        if row and row[0] > 20:
-            records = [json.loads(path.read_text()) for path in (ingest.home / "runs").glob("*.json")]
-            return next(int(record["pid"]) for record in records if "code" not in record)
+        records = [json.loads((ingest.home / "runs" / f"{run}.json").read_text()) for run in runs]
+        for record in records:
+            if "code" not in record and record["pid"] not in other_than:
+                return int(record["pid"])
     pytest.fail("nothing was ever embedded")
 
 

@@ -65,7 +65,7 @@ class Progress:
 class HeadlessResult:
     """What one `ingest run` did."""
 
-    since: Any = None
+    since: Any
     runs: int = 0
     batches: list[str] = field(default_factory=list)
     stopped: str | None = None
@@ -86,17 +86,22 @@ class Headless:
         *,
         definitions: Definitions,
         recipe: str,
+        result: HeadlessResult,
     ) -> None:
         self._instance, self._connection, self._settings = instance, connection, settings
         self._definitions, self._recipe = definitions, recipe
         self._slots = slots_of(settings)
-        self._result = HeadlessResult(since=reports.now(connection))
+        self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._alone: DagsterRun | None = None
         self._began, self._spent = time.monotonic(), False
 
     def run(self, report: Report) -> HeadlessResult:
-        """Bring everything that the sources hold to its end: searchable, or failed with a reason."""
+        """Bring everything that the sources hold to its end: searchable, or failed with a reason.
+
+        May be begun again with the same result after the database went away.
+        """
+        self._result.stopped = None
         settle_running(self._instance, self._connection)
         batches.retry_failed_batches(self._connection)
         if not self._run_alone(catalog_job.name, "the catalog"):

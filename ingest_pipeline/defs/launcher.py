@@ -197,6 +197,11 @@ def _parent_of(pid: int) -> int | None:
     return None
 
 
+def ended_by_itself(run_id: str) -> bool:
+    """Return whether a run's process ended with an exit code of its own: then nobody killed it."""
+    return int(read_record(_record_path(run_id)).get("code", -1)) >= 0
+
+
 def _obituary(facts: Mapping[str, Any]) -> str:
     if not facts:
         return "no process was ever started for this run"

@@ -9,6 +9,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 from dagster._core.launcher.base import WorkerStatus
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from ingest_pipeline.defs.launcher import ended_by_itself
 from ingest_pipeline.models import Batch
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -81,8 +82,11 @@ def _is_just_starting(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 
 def _could_speak(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether the run's process lived to report its own failure: then nobody killed it."""
-    return bool(instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE))
+    """Return whether the run's process lived to report its own failure, or to exit: then nobody killed it.
+
+    A run that loses its database cannot report anything; that is not the fault of the file that it was at.
+    """
+    return ended_by_itself(run.run_id) or bool(instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE))
 
 
 def last_words(instance: DagsterInstance, run: DagsterRun | None) -> str:
