@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check proof bench-scifact clean
+.PHONY: help install run ui test check proof proof-memory bench-scifact clean
 
 help:              ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## */  make \1\t/' | expand -t24
@@ -35,6 +35,9 @@ check: install     ## ruff, mypy, import contract, Dagster definitions
 
 proof: install     ## the slow proofs alone: a real daemon, kills, a power cut
 	$(BIN)/python -m pytest -m proof
+
+proof-memory: install ## the corpus under kernel limits of 512 MiB, 768 MiB and 1 GiB: a table, and exit 1 if one is passed
+	$(BIN)/python benchmarks/memory_proof.py $(PROOF_OPTIONS)
 
 bench-scifact: install ## nDCG@10 on SciFact, through the pipeline and by exact search
 	$(BIN)/python benchmarks/scifact.py

@@ -69,14 +69,16 @@ class RunGroup:
                 time.sleep(0.05)
 
 
-def make_group(name: str, limit_bytes: int, *, proc: Path = Path("/proc/self"), root: Path = ROOT) -> RunGroup | None:
+def make_group(
+    name: str, limit_bytes: int, *, prefix: str = PREFIX, proc: Path = Path("/proc/self"), root: Path = ROOT
+) -> RunGroup | None:
     """Return a new group under this process's own, with a limit and no swap; None where that is not allowed."""
     found = _own_group(proc, root)
     if found is None:
         return None
     parent, names = found
     _remove_abandoned(parent)
-    folder = parent / f"{PREFIX}{name}"
+    folder = parent / f"{prefix}{name}"
     try:
         folder.mkdir()
         (folder / names.limit).write_text(str(limit_bytes))
