@@ -224,9 +224,15 @@ def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
     ],
 )
 def test_what_the_parser_says_of_a_file_is_raised(
-    box: Sandbox, corpus: Path, text_file: Path, name: str, expected: type[PermanentError]
+    box: Sandbox,
+    corpus: Path,
+    text_file: Path,
+    name: str,
+    expected: type[PermanentError],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the file's name, once; and the same child goes on with the next file."""
+    """With the file's name, once; and the same child goes on with the next file, whatever it keeps of this one."""
+    monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", 2**40)
     parsed = ParsedFile()
     with pytest.raises(expected) as caught:
         parse_in_steps(box, corpus / name, parsed)
@@ -551,6 +557,32 @@ def test_a_child_is_replaced_after_some_files(box: Sandbox, text_file: Path, mon
         parse(box, text_file)
         pids.append(child_pid(box))
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
+
+
+def test_a_child_that_keeps_much_of_a_file_is_replaced(
+    box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next file's peak is its own, not what was left of the one before."""
+    parse(box, text_file)
+    pid = child_pid(box)
+    parse(box, text_file)
+    assert child_pid(box) == pid
+    monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", -(2**40))
+    parse(box, text_file)
+    assert child_pid(box) != pid
+
+
+def test_a_small_file_behind_a_large_one_is_measured_as_small(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
+    """Its peak is about what it is in a fresh child."""
+    alone, behind = ParsedFile(), ParsedFile()
+    parse(box, text_file, alone)
+    path = tmp_path / "greedy.pdf"
+    path.write_bytes(greedy_pdf())
+    large = ParsedFile()
+    parse(box, path, large)
+    parse(box, text_file, behind)
+    assert large.peak_memory_bytes > alone.peak_memory_bytes + 40 * MIB
+    assert behind.peak_memory_bytes < alone.peak_memory_bytes + 24 * MIB
 
 
 def test_no_process_is_left_after_closing(text_file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from pathlib import Path
 
@@ -42,6 +43,14 @@ def peak_memory_bytes(pid: int | str = "self") -> int:
     except OSError:
         return 0
     return _portable_peak() if pid == "self" else 0
+
+
+def resident_bytes(pid: int) -> int:
+    """Return what a process holds now; 0 if it is gone, or where nobody knows."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def private_bytes(pid: int) -> int:

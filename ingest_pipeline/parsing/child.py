@@ -23,7 +23,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
-from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes, reset_peak
+from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes, reset_peak, return_free_memory
 from ingest_pipeline.models import Gap, Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text
@@ -170,6 +170,7 @@ def _serve(descriptor: int) -> None:
                 message, file_descriptor = receive_with_descriptor(sock)
                 if file_descriptor is not None:
                     _answer(sock, file_descriptor, message)
+                    return_free_memory()  # or the next file's peak would begin where this one's ended
             except (Disconnected, BrokenPipeError, ConnectionResetError):
                 return
 

@@ -25,6 +25,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     error_named,
 )
+from ingest_pipeline.memory.process import resident_bytes
 from ingest_pipeline.models import Gap, Page, ParsedFile
 from ingest_pipeline.parsing.protocol import (
     OUT_OF_MEMORY_EXIT,
@@ -46,6 +47,9 @@ OUT_OF_MEMORY_CODES = {
     OUT_OF_MEMORY_EXIT: "could not even report that it was out of memory",
 }
 FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
+MAX_KEPT_BYTES = 24 * 1024**2
+"""Parsers' libraries take 8-13 MiB. A child that kept more of a large file would have the next, small one measured as
+large: files of 3 KiB were measured at 85 MiB (2026-11)."""
 KEPT_ENVIRONMENT = (
     "PATH",
     "LANG",
@@ -74,6 +78,7 @@ class Sandbox:
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._files = 0
+        self._fresh_bytes = 0
 
     def __enter__(self) -> Self:
         return self
@@ -154,12 +159,18 @@ class Sandbox:
 
     def _ready(self) -> socket.socket:
         self._files += 1
-        if self._socket and (self._files > FILES_PER_CHILD or (self._child and self._child.poll() is not None)):
+        if self._socket and (self._files > FILES_PER_CHILD or not self._is_fit()):
             self.close()
         if self._socket is None:
             self._start()
         assert self._socket is not None
         return self._socket
+
+    def _is_fit(self) -> bool:
+        """Return whether the child lives, and holds no more of earlier files than it may."""
+        if self._child is None or self._child.poll() is not None:
+            return False
+        return resident_bytes(self._child.pid) <= self._fresh_bytes + MAX_KEPT_BYTES
 
     def _start(self) -> None:
         self._files = 1
@@ -178,6 +189,7 @@ class Sandbox:
             )  # fmt: skip
         self._socket = ours
         self._greet(ours)
+        self._fresh_bytes = resident_bytes(self._child.pid)
         logger.debug("parser child %d started, limit %d bytes", self._child.pid, self.memory_limit_bytes)
 
     def _greet(self, sock: socket.socket) -> None:
