@@ -73,6 +73,7 @@ def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
             preexec_fn=box.join if box else None,
         )  # fmt: skip
         seconds = time.monotonic() - began
+        subprocess.run([*command, "memory"], env=environment, cwd=REPOSITORY, check=False)
         account = json.loads(result.stdout) if result.stdout.startswith("{") else {}
         return Proof(budget_bytes, result.returncode, seconds, account, *_kernel_says(box))
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from ingest_pipeline.definitions import defs
 from ingest_pipeline.defs import assets
-from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, waiting_batches
+from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, failed_runs, waiting_batches
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
@@ -180,6 +180,32 @@ def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     assert first.partition_key == key
     assert [file.path for file in ledger.batch_files(connection, key)] == ["good.txt"]
     assert [file.path for file in ledger.batch_files(connection, second.partition_key or "")] == ["bomb.txt"]
+
+
+def test_a_killed_run_is_settled_by_the_failure_sensor(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
+) -> None:
+    """Seconds after the failure: the open file is charged and sealed alone, its sibling waits."""
+    for name in ("bomb.txt", "good.txt"):
+        ledger.record_version(connection, "/s", ListedFile(name, 10, 1), 1, version=name, media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.STARTED)
+    batches.begin_batch(connection, key, run.run_id)
+    bomb = next(file for file in ledger.batch_files(connection, key) if file.path == "bomb.txt")
+    ledger.open_attempt(connection, bomb, batch=key, run_id=run.run_id, stage="chunks")
+    instance.report_run_failed(run, "killed")
+    [event] = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE)
+    failed = instance.get_run_by_id(run.run_id)
+    assert event.dagster_event is not None
+    assert failed is not None
+    context = dg.build_run_status_sensor_context(
+        sensor_name="failed_runs", dagster_instance=instance, dagster_run=failed, dagster_event=event.dagster_event
+    ).for_run_failure()
+    failed_runs(context, ingest=ingest)
+    assert [file.path for file in ledger.batch_files(connection, key)] == ["good.txt"]
+    waiting = {batch.key for batch in batches.list_batches(connection, status="waiting")}
+    [other] = waiting - {key}
+    assert [(file.path, file.deaths) for file in ledger.batch_files(connection, other)] == [("bomb.txt", 1)]
 
 
 def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunRequest]:

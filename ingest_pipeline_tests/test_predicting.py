@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import xml.etree.ElementTree as ET
+from collections import deque
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline import predicting
-from ingest_pipeline.errors import FileNeedsMoreMemory
+from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
+from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES, parse_budget_bytes
 from ingest_pipeline.memory_plot import memory_plot
-from ingest_pipeline.models import CostModel, FileCost, Observation
+from ingest_pipeline.models import CostModel, FileCost, Observation, ParsedFile
 from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.predicting import (
     MIN_OBSERVATIONS,
     SECONDS_PER_FILE,
@@ -214,3 +220,35 @@ def test_the_picture_has_a_dot_for_each_file() -> None:
     root = ET.fromstring(memory_plot(outcomes))
     assert len(root.findall(".//{http://www.w3.org/2000/svg}circle")) == 5
     assert ET.fromstring(memory_plot([])) is not None
+
+
+@pytest.mark.proof
+def test_each_file_of_the_corpus_is_predicted_by_all_the_others(
+    corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Leave one out: what is expected is near, what is promised is kept, and nobody passes a run's budget."""
+    history = []
+    with Sandbox(memory_limit_bytes=parse_budget_bytes(500 * MIB)) as box:
+        for path in sorted(path for path in corpus.rglob("*") if path.is_file() and "retrieval" not in path.parts):
+            with path.open("rb") as stream:
+                media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParsedFile()
+                if media_type not in detect.SUPPORTED:
+                    continue
+                with contextlib.suppress(PermanentError):
+                    deque(box.pages(stream, ParseRequest(path.name, media_type), parsed), maxlen=0)
+                    size, peak = path.stat().st_size, parsed.peak_memory_bytes
+                    history.append(Observation(path.name, media_type, size, peak, parsed.seconds))
+    outcomes = leave_one_out(history)
+    expected = summarize([outcome.expected_error for outcome in outcomes])
+    promised = summarize([outcome.error for outcome in outcomes])
+    over_budget = sum(seen.peak_bytes + PARSE_PARENT_BYTES > 500 * MIB for seen in history)
+    with capsys.disabled():
+        print(
+            f"\nleave one out, {expected.count} files: expected p50 {expected.p50:.1%} p95 {expected.p95:.1%}; "
+            f"promised p50 {promised.p50:.1%} p95 {promised.p95:.1%}, {promised.too_low} too low; "
+            f"runs over 500 MiB: {over_budget}"
+        )
+    assert expected.count > 140
+    assert expected.p50 < 0.2
+    assert promised.too_low <= 0.08 * promised.count
+    assert over_budget == 0

@@ -75,6 +75,19 @@ def waiting_batches(
             yield dg.SkipReason(f"{len(waiting)} batches wait, room for {room} in the queue, {len(settled)} settled")
 
 
+@dg.run_failure_sensor(
+    name="failed_runs",
+    minimum_interval_seconds=10,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Charges the file at which a run was killed, and gives it a batch of its own.",
+)
+def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> None:
+    """Settle what a failed run was at: seconds after the failure, where `waiting_batches` may take half a minute."""
+    with ingest.store() as connection:
+        if settle_running(context.instance, connection):
+            seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+
+
 def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:
     """Return why no more runs are to be requested: an error budget is spent since the catalog was last asked for."""
     event = instance.get_latest_materialization_event(catalog.key)
