@@ -109,15 +109,15 @@ def print_files(rows: Iterable[dict[str, Any]]) -> None:
     """Print a line for each file."""
     print(
         f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}"
-        f"{'promised':>11}{'peak':>11}{'seconds':>9}  reason"
+        f"{'promised':>11}{'parsing':>11}{'embedding':>11}{'seconds':>9}  reason"
     )
     for row in rows:
         print(_file_line(row))
 
 
 def _file_line(row: dict[str, Any]) -> str:
-    promised = "" if row["predicted_peak_bytes"] is None else format_size(row["predicted_peak_bytes"])
-    peak = "" if row["measured_peak_bytes"] is None else format_size(row["measured_peak_bytes"])
+    columns = (row["predicted_peak_bytes"], row["measured_peak_bytes"], row["embed_peak_bytes"])
+    peaks = "".join(f"{'' if peak is None else format_size(peak):>11}" for peak in columns)
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
     gaps = f"{len(row['gaps'])} gaps: pages {', '.join(_gap(gap) for gap in row['gaps'][:5])}" if row["gaps"] else ""
     reason = f"{row['error']}: {_without_path(row)}" if row["error"] else gaps
@@ -125,7 +125,7 @@ def _file_line(row: dict[str, Any]) -> str:
     pages = "" if row["pages"] is None else row["pages"]
     return (
         f"{row['status']:<11}{name:<{NAME_WIDTH}}{format_size(row['bytes']):>10}{pages:>7}{row['chunks']:>8}"
-        f"{promised:>11}{peak:>11}{seconds:>9}  {reason}"
+        f"{peaks}{seconds:>9}  {reason}"
     ).rstrip()
 
 

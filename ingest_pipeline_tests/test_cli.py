@@ -19,7 +19,7 @@ from ingest_pipeline_tests.conftest import REPOSITORY
 
 FILE_FIELDS = (
     "source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks, "
-    "predicted_peak_bytes, measured_peak_bytes, seconds, batch"
+    "predicted_peak_bytes, measured_peak_bytes, seconds, batch, embed_peak_bytes"
 ).split(", ")
 
 LARGE = "".join(f"Sentence number {n} is about the number {n * n}.\n" for n in range(1500))

@@ -153,20 +153,20 @@ def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
 def _table(connection: Connection, run: BatchRun) -> dg.MetadataValue:
     """Return a Markdown table of the batch's files; names are made harmless, contents never appear."""
     lines = [
-        "| file | status | bytes | pages | chunks | predicted | measured | seconds | reason |",
-        "|---|---|--:|--:|--:|--:|--:|--:|---|",
+        "| file | status | bytes | pages | chunks | predicted | parsing | embedding | seconds | reason |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
     rows = list(reports.files(connection, batch=run.batch))
     lines += [_row(row) for row in rows[:TABLE_ROWS]]
     if len(rows) > TABLE_ROWS:
-        lines.append(f"| … {len(rows) - TABLE_ROWS} more: `ingest files` | | | | | | | | |")
+        lines.append(f"| … {len(rows) - TABLE_ROWS} more: `ingest files` | | | | | | | | | |")
     return dg.MetadataValue.md("\n".join(lines))
 
 
 def _row(row: Metadata) -> str:
     cells = [
         _plain(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
-        _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]),
+        _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]), _size(row["embed_peak_bytes"]),
         None if row["seconds"] is None else round(row["seconds"], 1), row["error"],
     ]  # fmt: skip
     return "| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |"

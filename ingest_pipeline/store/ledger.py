@@ -32,8 +32,8 @@ ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, version = excluded.version,
     media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
     error = NULL, message = NULL, retryable = NULL, attempts = 0, deaths = 0, gaps = '[]', warnings = '[]',
-    pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, seconds = NULL, recipe = NULL,
-    updated_at = now()
+    pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
+    recipe = NULL, updated_at = now()
 """
 UPSERT_REFUSED = """
 INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, last_scan,
@@ -115,6 +115,7 @@ UPDATE attempts SET chunks_embedded = chunks_embedded + %s WHERE file_id = %s AN
 """
 ADD_COST = """
 UPDATE files SET measured_peak_bytes = greatest(measured_peak_bytes, %(parse_peak_bytes)s),
+       embed_peak_bytes = greatest(embed_peak_bytes, %(embed_peak_bytes)s),
        seconds = coalesce(seconds, 0) + %(parse_seconds)s + %(embed_seconds)s, updated_at = now()
 WHERE file_id = %(file_id)s
 """

@@ -16,7 +16,7 @@ COUNT_CHUNKS = "SELECT count(*) FROM files f JOIN chunks c USING (generation_id)
 COUNT_EMBEDDINGS = "SELECT count(*) FROM embeddings"
 FILES = """
 SELECT source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks,
-       predicted_peak_bytes, measured_peak_bytes, seconds, batch
+       predicted_peak_bytes, measured_peak_bytes, seconds, batch, embed_peak_bytes
 FROM file_status WHERE (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(batch)s::text IS NULL OR batch = %(batch)s) AND (source, path) > (%(source)s, %(path)s)
 ORDER BY source, path LIMIT %(limit)s

@@ -26,3 +26,11 @@ CREATE TABLE incidents (
     forgiven    boolean NOT NULL DEFAULT false,
     happened_at timestamptz NOT NULL DEFAULT now()
 );
+
+ALTER TABLE files ADD embed_peak_bytes bigint;  -- of the whole run while this file's chunks were embedded
+CREATE OR REPLACE VIEW public.file_status AS
+SELECT f.source, f.path, f.version, f.media_type, f.size_bytes AS bytes, f.pages, f.status, f.attempts, f.error,
+       f.message, f.retryable, f.gaps, coalesce(n.chunks, 0) AS chunks, f.predicted_peak_bytes,
+       f.measured_peak_bytes, f.seconds, f.batch, f.warnings, f.updated_at, f.embed_peak_bytes
+FROM files f
+LEFT JOIN LATERAL (SELECT count(*) AS chunks FROM chunks c WHERE c.generation_id = f.generation_id) n ON true;
