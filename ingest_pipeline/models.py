@@ -183,6 +183,8 @@ class Batch:
     files: int
     runs: int
     """How many runs have begun on it."""
+    failures: int = 0
+    """How many of them in a row ended without finishing it, with no file to charge."""
     run_id: str | None = None
     measured_peak_bytes: int | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -180,6 +181,21 @@ def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     assert first.partition_key == key
     assert [file.path for file in ledger.batch_files(connection, key)] == ["good.txt"]
     assert [file.path for file in ledger.batch_files(connection, second.partition_key or "")] == ["bomb.txt"]
+
+
+def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
+    ingest: IngestResource, connection: Connection
+) -> None:
+    """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    small = replace(ingest.settings(), run_memory=500 * 1024**2)
+    [key] = seal_waiting(connection, settings=small, recipe=RECIPE).batches
+    run = ingest.batch_run(connection, key, "run1")
+    assert ingest.settings().run_memory == 1024**3
+    assert run.settings.run_memory == 500 * 1024**2
+    assert ingest.watch(run).ladder.limit_bytes == 500 * 1024**2
+    assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
+    assert ingest.max_batch_tokens(run) == 512
 
 
 def test_a_killed_run_is_settled_by_the_failure_sensor(

@@ -7,10 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ingest_pipeline.errors import RunOutOfMemory, SourceUnavailable
+from ingest_pipeline import sources
+from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.watch import TreeWatch
@@ -455,3 +457,51 @@ def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
     pipeline.embed(run)
     assert set(seen) == {256}
     assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_batches_that_wait_under_another_budget_are_planned_again(
+    pipeline: Pipeline, source: Path, connection: Connection
+) -> None:
+    """Whoever gives more memory, or less, does not run what was sealed for the old budget; keys are not used again."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.scan()
+    [old] = pipeline.seal().batches
+    assert pipeline.seal().batches == ()
+    pipeline.settings = replace(pipeline.settings, run_memory=pipeline.settings.run_memory // 2)
+    [new] = pipeline.seal().batches
+    assert new != old
+    assert {batch.key: (batch.status, batch.files) for batch in batches.list_batches(connection)} == {
+        old: ("done", 1),
+        new: ("waiting", 1),
+    }
+    assert [file.path for file in ledger.batch_files(connection, old)] == []
+    assert [file.path for file in ledger.batch_files(connection, new)] == ["a.txt"]
+
+
+def test_a_batch_that_is_being_run_keeps_its_budget(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Only what waits is planned again."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    batches.begin_batch(connection, key, "run1")
+    pipeline.settings = replace(pipeline.settings, run_memory=pipeline.settings.run_memory // 2)
+    assert pipeline.seal().batches == ()
+    assert [file.path for file in ledger.batch_files(connection, key)] == ["a.txt"]
+
+
+def test_a_file_that_cannot_be_opened_does_not_stop_the_preview(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is left out of the plan; the scan records what is wrong with it."""
+    for name in ("a.txt", "b.txt"):
+        (source / name).write_text(TEXT)
+    real = sources.open_file
+
+    def open_file(where: str, path: str) -> Any:
+        if path == "a.txt":
+            raise FileVanished("a.txt: gone")
+        return real(where, path)
+
+    monkeypatch.setattr(sources, "open_file", open_file)
+    plan = preview(connection, settings=pipeline.settings)
+    assert [Path(cost.name).name for batch in plan.batches for cost in batch.costs] == ["b.txt"]

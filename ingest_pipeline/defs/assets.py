@@ -1,6 +1,7 @@
 """The assets. Each is a sentence: open, call one plain function, report what it did."""
 
 import warnings
+from functools import partial
 
 import dagster as dg
 
@@ -63,13 +64,12 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
-    with ingest.store() as connection, ingest.sandbox() as sandbox, ingest.watch() as watch:
+    with ingest.store() as connection:
         run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
-        files = ledger.batch_files(connection, run.batch)
-        outcomes = list(
-            chunk_files(connection, files, run, encode=ingest.encoder(), sandbox=sandbox, ladder=watch.ladder)
-        )
+        files, encode = ledger.batch_files(connection, run.batch), ingest.encoder()
+        with ingest.sandbox(run) as sandbox, ingest.watch(run) as watch:
+            outcomes = list(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=watch.ladder))
         store_batches.record_peak(connection, run.batch, watch.peak_bytes)
         return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, watch))
 
@@ -80,16 +80,18 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
-    with ingest.store() as connection, ingest.watch() as watch:
+    with ingest.store() as connection:
         run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
         store_batches.begin_batch(connection, run.batch, run.run_id)
         files, tokens = ledger.batch_files(connection, run.batch), ingest.max_batch_tokens(run)
-        try:
-            outcomes = list(
-                embed_files(connection, files, run, load_embedder=ingest.embedder, max_batch_tokens=tokens, watch=watch)
-            )
-        finally:
-            store_batches.record_peak(connection, run.batch, watch.peak_bytes)
+        load = partial(ingest.embedder, run)
+        with ingest.watch(run) as watch:
+            try:
+                outcomes = list(
+                    embed_files(connection, files, run, load_embedder=load, max_batch_tokens=tokens, watch=watch)
+                )
+            finally:
+                store_batches.record_peak(connection, run.batch, watch.peak_bytes)
         unfinished = store_batches.unfinished_files(connection, run.batch)
         if not unfinished:
             store_batches.finish_batch(connection, run.batch)

@@ -72,7 +72,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         run, settings = context.dagster_run, read_settings()
         limit_bytes = _memory_limit_bytes(run)
         if run.tags.get(PARTITION_NAME_TAG):
-            engine = engine_for(settings.run_memory, settings.engine)
+            engine = engine_for(limit_bytes, settings.engine)
             prepare_engine(settings.model, engine=engine, home=settings.home)
         threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // slots_of(settings)))
         record = _record_path(run.run_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import dagster as dg
 from pydantic import Field
@@ -20,7 +21,7 @@ from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
 from ingest_pipeline.stages.chunks import BatchRun
 from ingest_pipeline.stages.recipe import recipe_of
-from ingest_pipeline.store import vectors
+from ingest_pipeline.store import batches, vectors
 from ingest_pipeline.store.connection import Connection, database_url, store
 
 
@@ -67,8 +68,10 @@ class IngestResource(dg.ConfigurableResource):
             yield connection
 
     def batch_run(self, connection: Connection, batch: str, run_id: str) -> BatchRun:
-        """Return what every step of a batch's run knows."""
-        settings = self.settings()
+        """Return what every step of a batch's run knows; its memory is what the batch was sealed with."""
+        settings, failures = self.settings(), 0
+        for sealed in batches.list_batches(connection, batch=batch):
+            settings, failures = replace(settings, run_memory=sealed.memory_limit_bytes), sealed.failures
         card = model_card(settings.model)
         return BatchRun(
             batch=batch,
@@ -77,6 +80,7 @@ class IngestResource(dg.ConfigurableResource):
             card=card,
             model_id=vectors.model_id(connection, card),
             recipe=recipe_of(card),
+            failures=failures,
         )
 
     def recipe(self) -> str:
@@ -87,31 +91,28 @@ class IngestResource(dg.ConfigurableResource):
         """Return the model's tokenizer as the chunker wants it."""
         return load_encoder(model_folder(self.settings().model) / "tokenizer.json")
 
-    def sandbox(self) -> Sandbox:
+    def sandbox(self, run: BatchRun) -> Sandbox:
         """Return a sandbox that keeps within what the run's budget leaves for parsing."""
-        settings = self.settings()
         return Sandbox(
-            memory_limit_bytes=parse_budget_bytes(settings.run_memory),
-            page_seconds=settings.page_seconds,
-            file_seconds=settings.file_seconds,
+            memory_limit_bytes=parse_budget_bytes(run.settings.run_memory),
+            page_seconds=run.settings.page_seconds,
+            file_seconds=run.settings.file_seconds,
         )
 
-    def watch(self) -> TreeWatch:
+    def watch(self, run: BatchRun) -> TreeWatch:
         """Return a watch over the run's processes that goes down the ladder before the budget is spent."""
-        return TreeWatch(Ladder(limit_bytes=self.settings().run_memory))
+        return TreeWatch(Ladder(limit_bytes=run.settings.run_memory))
 
-    def embedder(self) -> Embedder:
+    def embedder(self, run: BatchRun) -> Embedder:
         """Load the model."""
-        settings, engine = self.settings(), self.chosen_engine()
-        return load_embedder(settings.model, model_card(settings.model), engine=engine, home=settings.home)
-
-    def chosen_engine(self) -> Engine:
-        """Return who computes vectors within the run's budget."""
-        settings = self.settings()
-        return engine_for(settings.run_memory, settings.engine)
+        return load_embedder(run.settings.model, run.card, engine=_engine(run), home=run.settings.home)
 
     def max_batch_tokens(self, run: BatchRun) -> int:
         """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        engine = self.chosen_engine()
+        engine = _engine(run)
         headroom = embed_headroom_bytes(run.settings.run_memory, engine)
         return batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension, engine=engine)
+
+
+def _engine(run: BatchRun) -> Engine:
+    return engine_for(run.settings.run_memory, run.settings.engine)

@@ -173,6 +173,7 @@ def embedding_peak_bytes(settings: Settings) -> int:
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
+        batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             ledger.requeue_with_gaps(connection)
         ledger.requeue_affordable(connection, budget.parse_budget_bytes(settings.run_memory))

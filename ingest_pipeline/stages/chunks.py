@@ -36,6 +36,8 @@ class BatchRun:
     card: ModelCard
     model_id: int
     recipe: str
+    failures: int = 0
+    """Runs of this batch that ended without finishing it: this one takes smaller micro-batches."""
 
 
 @dataclass(frozen=True, slots=True)

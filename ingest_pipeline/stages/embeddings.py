@@ -54,7 +54,8 @@ def embed_files(
                 return_free_memory()
             if embedder is None and generations.missing_vectors(connection, generation.generation_id, run.model_id):
                 embedder = load_embedder()
-            tokens = max(MIN_BATCH_TOKENS, max_batch_tokens >> file.deaths)  # a run died at it: something must change
+            # A run died at this file, or stopped in this batch: something must change.
+            tokens = max(MIN_BATCH_TOKENS, max_batch_tokens >> (file.deaths + run.failures))
             yield _embed_file(connection, file, run, generation, embedder, tokens, watch)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingest_pipeline import predicting, sources
+from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
@@ -45,8 +46,11 @@ def _changed_in(
         same = looks_unchanged(file, known.get(file.path), settings)
         if same or file.refusal or file.size_bytes > settings.max_file_size:
             continue
-        with sources.open_file(source, file.path) as stream:
-            media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
+        try:
+            with sources.open_file(source, file.path) as stream:
+                media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
+        except IngestError:  # the scan will record it as failed, or gone
+            continue
         if media_type in detect.SUPPORTED:
             yield predicting.predict(
                 model,

@@ -33,7 +33,7 @@ WHERE file_id = %s AND version = %s AND status = 'synced' AND batch IS NULL
 """
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
-       b.measured_peak_bytes, b.runs, b.run_id,
+       b.measured_peak_bytes, b.runs, b.failures, b.run_id,
        (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files
 FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
   AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
@@ -73,6 +73,15 @@ WHERE batch = %(batch)s
 """
 MESSAGE = "SELECT message FROM batches WHERE batch = %s"
 LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
+# Sealed under another budget and not begun: its files are planned again, the batch stays on record, empty.
+DISSOLVE = """
+WITH dissolved AS (
+    UPDATE batches SET status = 'done', ended_at = now(), message = 'planned again under another INGEST_RUN_MEMORY'
+    WHERE status = 'waiting' AND memory_limit_bytes <> %s RETURNING batch
+)
+UPDATE files f SET batch = NULL, status = 'synced', updated_at = now() FROM dissolved
+WHERE f.batch = dissolved.batch AND f.status IN ('synced', 'processing', 'processed')
+"""
 RETRY_FAILED_BATCHES = """
 UPDATE batches b SET status = 'waiting', failures = 0
 WHERE b.status = 'failed' AND EXISTS (
@@ -110,6 +119,11 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
                 [(key, cost.predicted_peak_bytes, cost.file_id, cost.version) for cost in planned.costs],
             )
     return key
+
+
+def dissolve_waiting(connection: Connection, *, memory_limit_bytes: int) -> int:
+    """Let go of the files of batches that wait under another budget; return how many there were."""
+    return connection.execute(DISSOLVE, (memory_limit_bytes,)).rowcount
 
 
 def list_batches(connection: Connection, *, status: str | None = None, batch: str | None = None) -> list[Batch]:
