@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from ingest_pipeline.defs import persistence
+from ingest_pipeline.defs.headless import Headless, HeadlessResult
 from ingest_pipeline.defs.persistence import persistently
 from ingest_pipeline.errors import ErrorBudgetSpent, StoreUnavailable
+from ingest_pipeline.settings import Settings
 
 
 class Work:
@@ -70,3 +75,21 @@ def test_dagsters_own_ways_to_lose_a_database_are_known() -> None:
 
     for error in (DagsterPostgresException("too many retries"), OperationalError("SELECT 1", {}, Exception("gone"))):
         assert persistence.is_loss_of_database(error)
+
+
+class Launcher:
+    """Cannot terminate anything: its database is gone."""
+
+    def terminate(self, run_id: str) -> bool:
+        """Try."""
+        raise StoreUnavailable("Postgres: gone")
+
+
+def test_ctrl_c_while_the_database_is_gone_ends_it() -> None:
+    """Stopping is not work that is begun again: the loss is noted, the interrupt goes on its way."""
+    instance: Any = SimpleNamespace(run_launcher=Launcher())
+    nothing: Any = None
+    result = HeadlessResult(since=None)
+    headless = Headless(instance, nothing, Settings(), definitions=nothing, recipe="", result=result)
+    headless._mine = {"batch": (nothing, SimpleNamespace(run_id="run"))}  # type: ignore[dict-item]
+    headless.stop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from ingest_pipeline.defs.assets import BATCHES, vector_index
 from ingest_pipeline.defs.automation import catalog_job, index_job
 from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
+from ingest_pipeline.defs.persistence import is_loss_of_database
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, latest_run, settle, settle_running
 from ingest_pipeline.memory.machine import usable_cores
@@ -35,6 +37,7 @@ from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget
 
+logger = logging.getLogger(__name__)
 MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
 POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
 REPORT_SECONDS = 2.0
@@ -113,7 +116,15 @@ class Headless:
         return self._result
 
     def stop(self) -> None:
-        """Ask every run of ours to stop, and wait until its process is gone."""
+        """Ask every run of ours to stop, and wait until its process is gone; not for a database that is gone itself."""
+        try:
+            self._stop()
+        except Exception as error:
+            if not is_loss_of_database(error):
+                raise
+            logger.warning("stopped without the database: %s", type(error).__name__)
+
+    def _stop(self) -> None:
         launcher = self._instance.run_launcher
         ours = [run for _, run in self._mine.values()] + ([self._alone] if self._alone else [])
         for run in ours:
