@@ -25,7 +25,7 @@ def memory_plot(outcomes: Sequence[Outcome]) -> str:
         color = COLORS[index % len(COLORS)]
         mine = [outcome for outcome in outcomes if outcome.media_type == kind]
         parts += [_dot(outcome, color, low, high) for outcome in mine]
-        parts.append(_text(MARGIN + 14, MARGIN + 18 * index, f"{kind} ({len(mine)})", color))
+        parts.append(_text(MARGIN + 34, MARGIN + 18 * index, f"{kind} ({len(mine)})", color))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *parts, "</svg>\n"])
 
