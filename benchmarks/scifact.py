@@ -32,11 +32,11 @@ import numpy as np
 from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
-from ingest_pipeline.embedding.batching import batch_tokens
+from ingest_pipeline.embedding.batching import run_batch_tokens
 from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.memory.budget import embed_headroom_bytes, engine_for, parse_budget_bytes
+from ingest_pipeline.memory.budget import engine_for, parse_budget_bytes
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
@@ -269,8 +269,8 @@ def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder:
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     files = ledger.batch_files(connection, run.batch)
     _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=Ladder(0)))
-    headroom = embed_headroom_bytes(run.settings.run_memory)
-    tokens = batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension)
+    engine = engine_for(run.settings.run_memory, run.settings.engine)
+    tokens = run_batch_tokens(run.settings.run_memory, dimension=run.card.dimension, engine=engine)
     files = ledger.batch_files(connection, run.batch)
     outcomes = embed_files(
         connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, watch=TreeWatch()

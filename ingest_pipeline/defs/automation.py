@@ -58,9 +58,7 @@ def waiting_batches(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request runs for sealed batches."""
     with ingest.store() as connection:
-        settled = settle_running(context.instance, connection)
-        if settled:  # the file that a killed run was charged to waits for a batch of its own
-            seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+        settled = _settle(context.instance, connection, ingest)
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
             return
@@ -84,8 +82,15 @@ def waiting_batches(
 def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> None:
     """Settle what a failed run was at: seconds after the failure, where `waiting_batches` may take half a minute."""
     with ingest.store() as connection:
-        if settle_running(context.instance, connection):
-            seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+        _settle(context.instance, connection, ingest)
+
+
+def _settle(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
+    """Settle the batches whose runs have ended; the file that a killed run was at gets a batch of its own."""
+    settled = settle_running(instance, connection)
+    if settled:
+        seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+    return settled
 
 
 def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:

@@ -149,8 +149,8 @@ class Headless:
         """Run every waiting batch, as many at once as fit; return whether there was any."""
         last_report = 0.0
         while True:
-            self._reap()
-            self._result.stopped = self._verdict() or self._result.stopped
+            if self._reap() or not last_report:
+                self._result.stopped = self._verdict() or self._result.stopped
             waiting = [] if self._spent else self._waiting()
             self._launch_waiting(waiting)
             if not self._mine and not waiting:
@@ -160,13 +160,12 @@ class Headless:
                 report(self._progress())
             time.sleep(POLL_SECONDS)
 
-    def _reap(self) -> None:
-        """Settle every batch whose run has ended: ours, and those of a launcher that is gone."""
-        for key, (batch, run) in list(self._mine.items()):
-            if has_ended(self._instance, self._reload(run)):
-                del self._mine[key]
-                self._after(batch, run)
-        settle_running(self._instance, self._connection)
+    def _reap(self) -> bool:
+        """Settle every batch whose run has ended, ours and those of a launcher that is gone; return whether any had."""
+        ended = [key for key, (_, run) in self._mine.items() if has_ended(self._instance, self._reload(run))]
+        for key in ended:
+            self._after(*self._mine.pop(key))
+        return bool(settle_running(self._instance, self._connection) or ended)
 
     def _verdict(self) -> str | None:
         verdict = spent_budget(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from ingest_pipeline.errors import ErrorBudgetSpent, StoreUnavailable
+from ingest_pipeline.store.connection import first_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def persistently(
             if errors >= max_errors:
                 raise ErrorBudgetSpent(
                     f"the database went away {errors} times in a row (INGEST_MAX_ERRORS={max_errors}): "
-                    f"{_first_line(error)}; what is committed stays"
+                    f"{first_line(error)[:300]}; what is committed stays"
                 ) from None
         logger.warning("lost the database, error %d of %d", errors, max_errors)
         say(f"the database is gone; trying again in {seconds:.0f} s ({errors} of {max_errors})")
@@ -54,8 +55,3 @@ def is_loss_of_database(error: BaseException) -> bool:
     from sqlalchemy.exc import InterfaceError, OperationalError
 
     return isinstance(error, StoreUnavailable | DagsterPostgresException | InterfaceError | OperationalError)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

@@ -11,10 +11,10 @@ import dagster as dg
 from pydantic import Field
 
 from ingest_pipeline.chunking import Encode, load_encoder
-from ingest_pipeline.embedding.batching import batch_tokens
+from ingest_pipeline.embedding.batching import run_batch_tokens
 from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
-from ingest_pipeline.memory.budget import Engine, embed_headroom_bytes, engine_for, parse_budget_bytes
+from ingest_pipeline.memory.budget import Engine, engine_for, parse_budget_bytes
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.parsing.sandbox import Sandbox
@@ -109,9 +109,7 @@ class IngestResource(dg.ConfigurableResource):
 
     def max_batch_tokens(self, run: BatchRun) -> int:
         """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        engine = _engine(run)
-        headroom = embed_headroom_bytes(run.settings.run_memory, engine)
-        return batch_tokens(headroom_bytes=headroom, dimension=run.card.dimension, engine=engine)
+        return run_batch_tokens(run.settings.run_memory, dimension=run.card.dimension, engine=_engine(run))
 
 
 def _engine(run: BatchRun) -> Engine:

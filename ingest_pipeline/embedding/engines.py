@@ -58,10 +58,11 @@ def prepare_engine(name: str, *, engine: Engine, home: Path) -> None:
         BadSetting, ModelExportFailed: the lean engine's model cannot be made.
     """
     if engine == "openvino":
-        from ingest_pipeline.embedding.export import exported_model
+        from ingest_pipeline.embedding.export import export_path, exported_model
 
         card = model_card(name)
-        exported_model(verified_folder(name, card), card, home=home)
+        if not export_path(card, home=home).is_file():  # each launch asks: the 90 MB of weights are not hashed for it
+            exported_model(verified_folder(name, card), card, home=home)
 
 
 def verified_folder(name: str, card: ModelCard) -> Path:

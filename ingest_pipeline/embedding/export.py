@@ -38,12 +38,18 @@ def exported_model(folder: Path, card: ModelCard, *, home: Path) -> Path:
         ModelExportFailed: the child failed; its last words are in the message.
     """
     pooling_of(folder)
-    cached = home / "models" / f"{card.identity[:16]}-openvino-{version('openvino')}"
+    path = export_path(card, home=home)
+    cached = path.parent
     cached.parent.mkdir(parents=True, exist_ok=True)
     with _only_one(cached.with_suffix(".lock")):
-        if not (cached / MODEL_FILE).is_file():
+        if not path.is_file():
             _export_in_child(folder, cached)
-    return cached / MODEL_FILE
+    return path
+
+
+def export_path(card: ModelCard, *, home: Path) -> Path:
+    """Return where a model's exported form is, or will be."""
+    return home / "models" / f"{card.identity[:16]}-openvino-{version('openvino')}" / MODEL_FILE
 
 
 def pooling_of(folder: Path) -> str:

@@ -37,12 +37,11 @@ def peak_memory_bytes(pid: int | str = "self") -> int:
     VmHWM, not ru_maxrss: the latter survives fork and exec from a large parent (FINDINGS G).
     """
     try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        return _status(pid)["VmHWM"]
     except OSError:
         return 0
-    return _portable_peak() if pid == "self" else 0
+    except KeyError:  # a zombie, or a kernel that does not say
+        return _portable_peak() if pid == "self" else 0
 
 
 def resident_bytes(pid: int) -> int:
@@ -56,12 +55,16 @@ def resident_bytes(pid: int) -> int:
 def private_bytes(pid: int) -> int:
     """Return the highest that a process's own pages were: its peak without what it shares with others; 0 if gone."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        sizes = _status(pid)
     except OSError:
         return 0
-    sizes = {line.split(":")[0]: int(line.split()[1]) for line in status.splitlines() if line.endswith(" kB")}
-    shared = sizes.get("RssFile", 0) + sizes.get("RssShmem", 0)
-    return max(0, sizes.get("VmHWM", 0) - shared) * 1024
+    return max(0, sizes.get("VmHWM", 0) - sizes.get("RssFile", 0) - sizes.get("RssShmem", 0))
+
+
+def _status(pid: int | str) -> dict[str, int]:
+    """Return the sizes in a process's status, in bytes."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
 
 
 def _portable_peak() -> int:

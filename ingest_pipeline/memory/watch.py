@@ -6,7 +6,6 @@ of the resident size saw 13 MB where the mark said 204 (FINDINGS G). A look cost
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Self
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.process import peak_memory_bytes, private_bytes, reset_peak
 
-logger = logging.getLogger(__name__)
 LOOKS_PER_SECOND = 8
 SUPERVISOR = "ingest_pipeline.defs.run_supervisor"
 

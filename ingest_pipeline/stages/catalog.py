@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from ingest_pipeline import planning, predicting, sources
-from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
+from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
     FileNeedsMoreMemory,
@@ -165,8 +165,7 @@ def embedding_peak_bytes(settings: Settings) -> int:
     """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
     dimension = model_card(settings.model).dimension
     engine = budget.engine_for(settings.run_memory, settings.engine)
-    headroom = budget.embed_headroom_bytes(settings.run_memory, engine)
-    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension, engine=engine)
+    tokens = run_batch_tokens(settings.run_memory, dimension=dimension, engine=engine)
     return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
 
 

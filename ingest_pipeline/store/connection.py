@@ -76,9 +76,10 @@ def _named_failures() -> Iterator[None]:
     try:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise StoreUnavailable(f"Postgres: {_first_line(error)}; is it running? `ingest db start`") from error
+        raise StoreUnavailable(f"Postgres: {first_line(error)}; is it running? `ingest db start`") from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, or its type where it says nothing."""
     lines: list[Any] = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

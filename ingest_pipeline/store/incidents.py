@@ -52,6 +52,8 @@ def spent_budget(connection: Connection, *, max_errors: int, max_failed_share: f
     count, cause, message = connection.execute(IN_A_ROW).fetchone() or (0, None, None)
     if count >= max_errors:
         return f"{count} runs in a row ended with {cause} (INGEST_MAX_ERRORS={max_errors}): {message}"
+    if max_failed_share >= 1:
+        return None
     failed, ended = connection.execute(FAILED_SHARE, (since,)).fetchone() or (0, 0)
     if ended >= MIN_DOCUMENTS and failed / ended > max_failed_share:
         return f"{failed} of {ended} documents failed (INGEST_MAX_FAILED_SHARE={max_failed_share}): `ingest files`"
