@@ -236,7 +236,7 @@ def ingest(
     Raises:
         CannotRun: a file did not arrive; a figure without it would be of other documents.
     """
-    began, recipe = time.monotonic(), recipe_of(card)
+    began, recipe = time.monotonic(), recipe_of(card, Settings())
     scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
     seal_waiting(connection, settings=settings, recipe=recipe)
     chunks = run_batches(connection, settings, card, embedder)
@@ -253,7 +253,7 @@ def run_batches(connection: Connection, settings: Settings, card: ModelCard, emb
     """Run every batch that is not done; return how many chunks were embedded."""
     began, chunks = time.monotonic(), 0  # not only the new ones: a kept folder may have been interrupted
     keys = [batch.key for batch in batches.list_batches(connection) if batch.status != "done"]
-    model, recipe = vectors.model_id(connection, card), recipe_of(card)
+    model, recipe = vectors.model_id(connection, card), recipe_of(card, Settings())
     with _sandbox(settings) as sandbox:
         for number, key in enumerate(keys, start=1):
             run = BatchRun(key, f"scifact-{uuid.uuid4()}", settings, card, model, recipe)

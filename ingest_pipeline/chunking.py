@@ -153,6 +153,8 @@ class Chunker:
             char_from=begin,
             char_to=begin + len(text),
             heading=first.heading,
+            page_label=first.label,
+            section=first.section,
         )
         self._ordinal += 1
 

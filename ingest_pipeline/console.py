@@ -45,7 +45,7 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     from ingest_pipeline.store import reports
     from ingest_pipeline.store.connection import connected, database_url, store
 
-    recipe, began, line = recipe_of(model_card(settings.model)), time.monotonic(), ProgressLine()
+    recipe, began, line = recipe_of(model_card(settings.model), settings), time.monotonic(), ProgressLine()
     with connected(database_url(settings)) as connection:
         result = HeadlessResult(since=reports.now(connection))
 

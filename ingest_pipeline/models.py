@@ -21,6 +21,8 @@ class ListedFile:
     modified_ns: int
     refusal: str | None = None
     """Why this file must not be opened (a link that leaves the source), or None."""
+    etag: str = ""
+    """What a server says instead of a modification time that can be trusted; '' for a local file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class RawFile:
     predicted_peak_bytes: int = 0
     deaths: int = 0
     """Runs that were killed while it was open: its next attempt takes smaller steps."""
+    etag: str = ""
 
     @property
     def name(self) -> str:
@@ -56,6 +59,10 @@ class Page:
     heading: str | None = None
     continues: bool = False
     """True when the text goes on from the page before without a boundary (the next slab of one text)."""
+    label: str | None = None
+    """What is printed on the page where that is not its number: `xii`, `A-3`."""
+    section: int | None = None
+    """The ordinal of the section that the page begins in; set by the sandbox's parent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +72,31 @@ class Gap:
     page_from: int
     page_to: int
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class OutlineEntry:
+    """A heading as a parser meets it: an outline entry of a PDF, a heading of a text. Comes before its page."""
+
+    level: int
+    """From 1."""
+    title: str
+    page: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part of a document with a title: from its heading to the next one that is not below it."""
+
+    ordinal: int
+    """From 0, in document order."""
+    level: int
+    title: str
+    path: str
+    """Its own and all its parents' titles, the outermost first, with ` › ` between them."""
+    page_from: int
+    page_to: int | None = None
+    """None while the file is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +125,9 @@ class Chunk:
     """Offset in the file's text: all its pages, one after another."""
     char_to: int
     heading: str | None = None
+    page_label: str | None = None
+    section: int | None = None
+    """The ordinal of the section that the chunk begins in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +264,9 @@ class SearchHit:
     page_to: int
     text: str
     heading: str | None = None
+    page_label: str | None = None
+    section: str | None = None
+    """The path of the section that the chunk begins in."""
 
 
 @dataclass(slots=True)
@@ -246,6 +284,7 @@ class ParsedFile:
     title: str | None = None
     warnings: list[str] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
     peak_memory_bytes: int = 0
     seconds: float = 0.0
     waited_seconds: float = 0.0
@@ -258,7 +297,7 @@ class ParsedFile:
         self.has_text |= part.has_text
         self.title = self.title or part.title
         self.warnings += [warning for warning in part.warnings if warning not in self.warnings]
-        self.gaps += part.gaps
+        self.gaps, self.sections = part.gaps, part.sections  # a part begins with what was known before it
         self.peak_memory_bytes = max(self.peak_memory_bytes, part.peak_memory_bytes)
         self.seconds += part.seconds
         self.waited_seconds += part.waited_seconds

@@ -45,6 +45,14 @@ class Settings:
     model: str = "all-MiniLM-L6-v2"
     engine: str = "auto"
     """Who computes vectors; `auto` is torch where `run_memory` holds it, OpenVINO under that."""
+    pdf_passwords: tuple[str, ...] = ()
+    """Tried on PDFs that the empty password does not open; never logged or stored."""
+    record_text: str = ""
+    """How a record (CSV, TSV, JSONL, Parquet) becomes text: `{title}. {abstract}`; empty: every field with its name."""
+    record_id: str = "id"
+    """The field that names a record in search results."""
+    s3_endpoint: str = ""
+    """Of an S3 server that is not Amazon's: `http://minio:9000`."""
     allow_gaps: bool = True
     """Whether a file of which some pages could not be read may be indexed with these gaps recorded."""
     max_errors: int = 10
@@ -100,7 +108,7 @@ def _positive_number(text: str) -> float:
     return value
 
 
-def _sources(text: str) -> tuple[str, ...]:
+def _listed(text: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in text.split(",") if part.strip())
     if not found:
         raise ValueError(text)
@@ -133,6 +141,18 @@ def _share(text: str) -> float:
     return value
 
 
+def _template(text: str) -> str:
+    if not re.search(r"\{[^{}]+\}", text):
+        raise ValueError(text)
+    return text
+
+
+def _endpoint(text: str) -> str:
+    if not text.startswith(("http://", "https://")) or "@" in text:
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
 def _engine(text: str) -> str:
     if text not in ("auto", "torch", "openvino"):
         raise ValueError(text)
@@ -145,9 +165,10 @@ def _cron(text: str) -> str:
     return text.strip()
 
 
+SECRETS = ("database_url", "pdf_passwords", "s3_endpoint")  # a URL may hold a password
 SIZE, COUNT, NUMBER = "a size such as 512MiB or 1GiB", "a whole number above 0", "a number above 0"
 READERS: dict[str, tuple[Callable[[str], object], str]] = {
-    "sources": (_sources, "folders, with commas between them"),
+    "sources": (_listed, "folders, buckets or lists, with commas between them"),
     "home": (lambda text: Path(text).expanduser(), "a folder"),
     "database_url": (_database_url, "postgresql://user:password@host:port/database"),
     "run_memory": (parse_size, SIZE),
@@ -161,6 +182,10 @@ READERS: dict[str, tuple[Callable[[str], object], str]] = {
     "file_seconds": (_positive_number, NUMBER),
     "model": (str.strip, "a model's name or folder"),
     "engine": (_engine, "auto, torch or openvino"),
+    "pdf_passwords": (_listed, "passwords, with commas between them"),
+    "record_text": (_template, "a text with fields in braces, such as {title}. {abstract}"),
+    "record_id": (str, "a field's name"),
+    "s3_endpoint": (_endpoint, "http://host:port, without a password"),
     "allow_gaps": (_flag, "on or off"),
     "max_errors": (_positive_int, COUNT),
     "max_failed_share": (_share, "a share from 0 to 1, or off"),
@@ -195,7 +220,7 @@ def _read(name: str, text: str) -> object:
     try:
         return read(text)
     except (ValueError, KeyError, OverflowError, RuntimeError):  # RuntimeError: `~nobody` has no home
-        shown = "…" if name == "database_url" else text  # a URL may hold a password
+        shown = "…" if name in SECRETS else text
         raise BadSetting(variable(name), shown, expected) from None
 
 

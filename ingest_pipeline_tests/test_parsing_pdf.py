@@ -15,7 +15,7 @@ import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing import pdf, pypdf_walker
 from ingest_pipeline.parsing.clean import clean_text
 from ingest_pipeline.parsing.pdf import Headings, pdf_pages
@@ -37,7 +37,8 @@ def parsed(path: Path | bytes, *, first_page: int = 1, max_pages: int = 20_000) 
     facts = ParseFacts()
     request = ParseRequest("name", "application/pdf", first_page=first_page, max_pages=max_pages)
     with io.BytesIO(path) if isinstance(path, bytes) else path.open("rb") as stream:
-        return list(pdf_pages(stream, request, facts)), facts
+        found = list(pdf_pages(stream, request, facts))
+        return [one for one in found if not isinstance(one, OutlineEntry)], facts
 
 
 def pages_of(path: Path | bytes) -> list[Page]:
@@ -61,13 +62,13 @@ def similarity(one: Counter[str], other: Counter[str]) -> float:
     return sum((one & other).values()) / max(1, sum((one | other).values()))
 
 
-def flat(outline: list[Any]) -> Iterator[Any]:
-    """The entries of pypdf's nested outline, in order."""
+def flat(outline: list[Any], level: int = 1) -> Iterator[tuple[int, Any]]:
+    """The entries of pypdf's nested outline, in order, with their levels."""
     for entry in outline:
         if isinstance(entry, list):
-            yield from flat(entry)
+            yield from flat(entry, level + 1)
         else:
-            yield entry
+            yield level, entry
 
 
 def locked(*, user: str, owner: str = "owner", algorithm: str = "AES-256", text_from: Path) -> bytes:
@@ -154,14 +155,15 @@ def test_pages_stand_under_the_headings_of_the_outline(corpus: Path) -> None:
     headings = [page.heading for page in pages_of(corpus / "pdf" / "pdflatex-outline.pdf")]
     assert headings == [None, "Foo", "Bar", "Baz"] or headings[:2] == [None, "Foo"]
     reader = pypdf.PdfReader(corpus / "pdf" / "pdflatex-outline.pdf")
-    entries = [(reader.get_destination_page_number(entry) or 0, entry.title) for entry in flat(reader.outline)]
+    entries = [(reader.get_destination_page_number(entry) or 0, entry.title) for _, entry in flat(reader.outline)]
     assert headings[1] == next(title for number, title in entries if number == 1)
 
 
 def test_headings_are_looked_up_by_page() -> None:
     """Before the first there is none; of several on a page, the first."""
-    headings = Headings([(5, "c"), (2, "a"), (2, "b")])
+    headings = Headings([OutlineEntry(1, "c", 5), OutlineEntry(1, "a", 2), OutlineEntry(2, "b", 2)])
     assert [headings.at(number) for number in (1, 2, 3, 4, 5, 6)] == [None, "a", "b", "b", "c", "c"]
+    assert [entry.title for entry in headings.beginning_on(2)] == ["a", "b"]
     assert Headings([]).at(1) is None
 
 
@@ -200,7 +202,10 @@ def test_the_outline_of_the_walker_is_pypdfs(corpus: Path, name: str, entries: i
     path = corpus / "pdf" / name
     reader = pypdf.PdfReader(path)
     numbers = {page.indirect_reference.idnum: number for number, page in enumerate(reader.pages, start=1)}
-    expected = [(numbers[entry.page.idnum], str(entry.title).strip()) for entry in flat(reader.outline)]
+    expected = [
+        OutlineEntry(level, str(entry.title).strip(), numbers[entry.page.idnum])
+        for level, entry in flat(reader.outline)
+    ]
     with path.open("rb") as stream, pypdf_walker.opened(stream) as document:
         found = document.outline()
     assert len(found) == entries

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import unicodedata
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import Page
+from ingest_pipeline.models import Gap, Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text
 from ingest_pipeline.parsing.encoding import SAMPLE_BYTES, detect_encoding
@@ -28,7 +29,7 @@ def parsed(parser: Parser, content: bytes | BinaryIO) -> tuple[list[Page], Parse
     stream = io.BytesIO(content) if isinstance(content, bytes) else content
     facts = ParseFacts()
     found = list(parser(stream, ParseRequest("name", "text/plain"), facts))
-    assert all(isinstance(page, Page) for page in found)
+    assert not any(isinstance(one, Gap) for one in found)
     return [page for page in found if isinstance(page, Page)], facts
 
 
@@ -41,6 +42,11 @@ def parsed_file(parser: Parser, path: Path) -> tuple[list[Page], ParseFacts]:
 def joined(pages: list[Page]) -> str:
     """All the text of all the pages, as it was yielded."""
     return "".join(page.text for page in pages)
+
+
+def taken(pager: Pager) -> list[Page]:
+    """The finished pages, without the headings between them."""
+    return [found for found in pager.take() if isinstance(found, Page)]
 
 
 def encoding_of(content: bytes, declared: str | None = None) -> tuple[str, str | None]:
@@ -367,9 +373,9 @@ def test_a_pager_keeps_every_character_of_text(parts: list[tuple[bool, str]]) ->
             pager.begin("heading")
         pager.add(text)
         fed += text
-        pages += pager.take()
+        pages += taken(pager)
     pager.close()
-    pages += pager.take()
+    pages += taken(pager)
     assert "".join(joined(pages).split()) == "".join(fed.split())
     assert [page.number for page in pages] == list(range(1, len(pages) + 1))
 
@@ -382,7 +388,7 @@ def test_a_pager_cuts_at_the_slab_and_begins_again_after_a_section() -> None:
     pager.begin("Two")
     pager.add("y" * 10)
     pager.close()
-    assert [(page.number, page.heading, page.continues, len(page.text)) for page in pager.take()] == [
+    assert [(page.number, page.heading, page.continues, len(page.text)) for page in taken(pager)] == [
         (1, "One", False, SLAB_CHARACTERS),
         (2, "One", True, SLAB_CHARACTERS),
         (3, "One", True, MIN_SECTION_CHARACTERS),
@@ -398,7 +404,10 @@ def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
     pager.begin("Section")
     pager.add("b" * 500)
     pager.close()
-    assert [(page.number, page.heading) for page in pager.take()] == [(7, "Chapter"), (7, "Section")]
+    assert [(page.number, page.heading) for page in taken(pager)] == [(7, "Chapter"), (7, "Section")]
+
+
+STORED = b"PK\x03\x04" + bytes(22) + b"\x08\x00\x00\x00"
 
 
 @pytest.mark.parametrize(
@@ -407,10 +416,43 @@ def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
         ("a.pdf", b"%PDF-1.7\n", detect.PDF),
         ("no-suffix", b"%PDF-1.4", detect.PDF),
         ("renamed.txt", b"\xef\xbb\xbf%PDF-1.4", detect.PDF),
-        ("a.pdf", b"not a pdf at all", detect.PDF),
+        ("a.pdf", b"not a pdf at all", detect.TEXT),
+        ("a.pdf", b"1 0 obj << /Type", detect.PDF),
+        ("a.pdf", b"\x00\x01", detect.PDF),
         ("a.epub", b"PK\x03\x04" + bytes(26) + b"something else", detect.EPUB),
-        ("book", b"PK\x03\x04" + bytes(26) + b"mimetypeapplication/epub+zip", detect.EPUB),
-        ("a.docx", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", detect.UNKNOWN),
+        ("book", STORED + b"mimetypeapplication/epub+zipPK", detect.EPUB),
+        ("a.zip", STORED + b"mimetypeapplication/vnd.oasis.opendocument.textPK", detect.ODT),
+        ("a.epub", STORED + b"mimetypeapplication/vnd.oasis.opendocument.text\nPK", detect.ODT),
+        ("a.odt", STORED + b"mimetypeapplication/vnd.oasis.opendocument.text-templatePK", detect.ODT),
+        ("a", STORED + b"mimetypeapplication/vnd.oasis.opendocument.spreadsheetPK", detect.UNKNOWN),
+        ("a.docx", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", detect.DOCX),
+        ("a.zip", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml PK word/document.xml", detect.DOCX),
+        ("a.zip", b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml PK ppt/presentation.xml", detect.PPTX),
+        ("a.zip", b"PK\x03\x04" + bytes(26) + b"word/ppt/", detect.UNKNOWN),
+        ("a.pptx", b"words", detect.TEXT),
+        ("a.docx", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", detect.OLE),
+        ("a.doc", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", detect.OLE),
+        ("a.rst", b"x", detect.RST),
+        ("a.csv", b"a,b", detect.CSV),
+        ("a.tsv", b"a\tb", detect.TSV),
+        ("a.ndjson", b"{}", detect.JSONL),
+        ("a.bin", b"PAR1\x15\x04", detect.PARQUET),
+        ("a.csv", b"\x89PNG\r\n", detect.UNKNOWN),
+        ("a.txt", b"\xff\xd8\xff\xe0", detect.UNKNOWN),
+        ("saved.txt", b"\n <!-- a page --><!DOCTYPE html><html>", detect.HTML),
+        ("saved", b"<?xml version='1.0'?><html xmlns=''>", detect.HTML),
+        ("a.eml", b"From: a", detect.EMAIL),
+        ("a.mbox", b"From a", detect.MBOX),
+        ("a.log", b"words\n", detect.TEXT),
+        ("a.xml", b"<?xml version='1.0'?><a/>", detect.TEXT),
+        ("a.bin", b"\x00\x01\x02", detect.UNKNOWN),
+        ("utf16", "words".encode("utf-16"), detect.TEXT),
+        ("a.csv.gz", gzip.compress(b"a,b"), "text/csv+gzip"),
+        ("a.csv", gzip.compress(b"a,b"), "text/csv+gzip"),
+        ("a.gz", gzip.compress(b"words"), "text/plain+gzip"),
+        ("a.pdf.gz", gzip.compress(b"%PDF-1.4"), detect.UNKNOWN),
+        ("a.tar.gz", gzip.compress(b"a.txt" + bytes(200)), detect.UNKNOWN),
+        ("a.txt.gz", gzip.compress(gzip.compress(b"words")), detect.UNKNOWN),
         ("a.txt", b"PK\x03\x04" + bytes(26), detect.UNKNOWN),
         ("A.HTML", b"<html>", detect.HTML),
         ("a.htm", b"", detect.HTML),
@@ -421,13 +463,22 @@ def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
         ("notes.txt", b"", detect.TEXT),
         ("folder.md/notes.txt", b"", detect.TEXT),
         ("folder.md/notes", b"", detect.UNKNOWN),
-        ("README", b"words", detect.UNKNOWN),
+        ("README", b"words", detect.TEXT),
         ("a.tar.gz", b"\x1f\x8b", detect.UNKNOWN),
     ],
 )
 def test_a_file_is_what_its_first_bytes_and_then_its_name_say(path: str, head: bytes, expected: str) -> None:
     """Bytes before names, for what has a signature."""
     assert detect.media_type(path, head) == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "head", "said"),
+    [("a.pdf", b"words", True), ("a.pdf", b"%PDF-1.4", False), ("a", b"words", False), ("a.md", b"<html>", True)],
+)
+def test_a_name_that_says_something_else_is_recorded(path: str, head: bytes, said: bool) -> None:
+    """Bytes win, and the disagreement is in words; no name, no disagreement."""
+    assert (detect.detected(path, head).disagreement is not None) == said
 
 
 def test_every_real_file_is_recognized(corpus: Path) -> None:
@@ -438,7 +489,7 @@ def test_every_real_file_is_recognized(corpus: Path) -> None:
         "html": detect.HTML,
         "md": detect.MARKDOWN,
         "txt": detect.TEXT,
-        "docx": detect.UNKNOWN,
+        "docx": detect.DOCX,
     }
     for folder, expected in folders.items():
         files = [path for path in (corpus / folder).rglob("*") if path.is_file()]

@@ -30,10 +30,10 @@ from ingest_pipeline.errors import (
     PermanentError,
     TooManyPages,
     UnreadableDocument,
-    UnsupportedFormat,
 )
 from ingest_pipeline.models import Page, ParsedFile
 from ingest_pipeline.parsing import detect, sandbox
+from ingest_pipeline.parsing.outline import before_page
 from ingest_pipeline.parsing.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
@@ -71,7 +71,7 @@ class StagedSandbox(Sandbox):
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
-            "    send(sock, {'kind': 'page', 'number': number, 'text': 'x', 'heading': None,\n"
+            "    send(sock, {'kind': 'page', 'number': number, 'text': 'x', 'heading': None, 'label': None,\n"
             "                'continues': False, 'total': None, 'whole': True, 'peak': 1, 'seconds': 0.0} | more)\n"
             "send(sock, {'kind': 'ready'})\n"
             "receive_with_descriptor(sock)\n"
@@ -216,10 +216,9 @@ def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
     ("name", "expected"),
     [
         ("bad/cabinet-encryption_openpassword.pdf", EncryptedDocument),
-        ("bad/tika-plain-text-named.pdf", UnreadableDocument),
         ("bad/pdfplumber-empty.pdf", UnreadableDocument),
         ("bad/qpdf-bad35.pdf", UnreadableDocument),
-        ("bad/tika-password.docx", UnsupportedFormat),
+        ("bad/tika-password.docx", EncryptedDocument),
         ("pdf/grayscale-image.pdf", NoText),
     ],
 )
@@ -268,15 +267,18 @@ def test_parsing_goes_on_where_it_was_left(box: Sandbox, corpus: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pdf/pdflatex-4-pages.pdf", "txt/debian-faq.pt.txt", "epub/project-history.ko.epub"])
 def test_a_step_ends_where_it_was_told_to(box: Sandbox, corpus: Path, name: str) -> None:
-    """The pages between first and last, the same as in the whole file, and a word on whether more follow."""
-    whole = parse(box, corpus / name)
-    parsed = ParsedFile()
+    """Pages and sections between first and last, the same as in the whole file, and a word on whether more follow."""
+    entire = ParsedFile()
+    whole = parse(box, corpus / name, entire)
+    parsed = ParsedFile(sections=before_page(entire.sections, 2))
     assert parse(box, corpus / name, parsed, first_page=2, last_page=3) == [
         page for page in whole if page.number in (2, 3)
     ]
     assert parsed.more
-    last, parsed = whole[-1].number, ParsedFile()
+    assert parsed.sections == before_page(entire.sections, 4)
+    last, parsed = whole[-1].number, ParsedFile(sections=before_page(entire.sections, whole[-1].number))
     assert parse(box, corpus / name, parsed, first_page=last, last_page=last + 5)[-1] == whole[-1]
+    assert parsed.sections == entire.sections
     assert not parsed.more
 
 

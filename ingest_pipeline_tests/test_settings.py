@@ -48,6 +48,10 @@ BAD = [
     ("batch_minutes", "0"),
     ("batch_minutes", "nan"),
     ("batch_minutes", "inf"),
+    ("pdf_passwords", ","),
+    ("record_text", "no field at all"),
+    ("s3_endpoint", "minio:9000"),
+    ("s3_endpoint", "http://user:hunter2@minio:9000"),
     ("page_seconds", "-1"),
     ("page_seconds", "soon"),
     ("file_seconds", "1h"),
@@ -180,8 +184,8 @@ def test_a_bad_value_is_one_clear_line_that_names_the_variable(name: str, value:
 
 
 def test_every_kind_of_setting_that_can_be_bad_is_in_the_list() -> None:
-    """Only a model's name cannot be judged before it is looked up."""
-    assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - {"model"}
+    """Only the names of a model and of a field cannot be judged before they are looked up."""
+    assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - {"model", "record_id"}
 
 
 def test_a_bad_value_with_a_newline_stays_on_one_line() -> None:

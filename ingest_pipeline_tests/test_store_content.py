@@ -103,7 +103,7 @@ def test_chunks_behind_the_checkpoint_are_written_again(connection: Connection) 
     with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
         assert again.gaps == (Gap(1, 1, "torn"),)
-        assert generations.resume_generation(connection, again) == Checkpoint(2, 200, 3)
+        assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
     ordinals = [ordinal for (ordinal,) in connection.execute("SELECT ordinal FROM chunks ORDER BY 1")]
     assert ordinals == [0, 1, 2]
 

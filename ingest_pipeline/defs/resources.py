@@ -32,7 +32,7 @@ def _setting(description: str) -> str:
 class IngestResource(dg.ConfigurableResource):
     """Every `INGEST_*` setting as a field; a field that is empty is read from its variable."""
 
-    sources: str = _setting("INGEST_SOURCES: folders, with commas between them.")
+    sources: str = _setting("INGEST_SOURCES: folders, buckets or lists, with commas between them.")
     home: str = _setting("INGEST_HOME: where the embedded Postgres and records of runs live.")
     database_url: str = _setting("INGEST_DATABASE_URL: your own Postgres; keep passwords in the environment.")
     run_memory: str = _setting("INGEST_RUN_MEMORY: what one run may use at its peak, such as 1GiB.")
@@ -46,6 +46,10 @@ class IngestResource(dg.ConfigurableResource):
     file_seconds: str = _setting("INGEST_FILE_SECONDS: the longest that parsing one file may take.")
     model: str = _setting("INGEST_MODEL: a model's name or folder.")
     engine: str = _setting("INGEST_ENGINE: auto, torch or openvino.")
+    pdf_passwords: str = _setting("INGEST_PDF_PASSWORDS: tried on encrypted PDFs; keep them in the environment.")
+    record_text: str = _setting("INGEST_RECORD_TEXT: how a record becomes text, such as {title}. {abstract}.")
+    record_id: str = _setting("INGEST_RECORD_ID: the field that names a record.")
+    s3_endpoint: str = _setting("INGEST_S3_ENDPOINT: of an S3 server that is not Amazon's.")
     allow_gaps: str = _setting("INGEST_ALLOW_GAPS: whether a file with unreadable pages may be indexed.")
     max_errors: str = _setting("INGEST_MAX_ERRORS: errors of one cause in a row before everything stops.")
     max_failed_share: str = _setting("INGEST_MAX_FAILED_SHARE: share of failed documents at which everything stops.")
@@ -79,13 +83,14 @@ class IngestResource(dg.ConfigurableResource):
             settings=settings,
             card=card,
             model_id=vectors.model_id(connection, card),
-            recipe=recipe_of(card),
+            recipe=recipe_of(card, settings),
             failures=failures,
         )
 
     def recipe(self) -> str:
         """Return the recipe under which files are indexed now."""
-        return recipe_of(model_card(self.settings().model))
+        settings = self.settings()
+        return recipe_of(model_card(settings.model), settings)
 
     def encoder(self) -> Encode:
         """Return the model's tokenizer as the chunker wants it."""

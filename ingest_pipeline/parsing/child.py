@@ -6,12 +6,16 @@ Run as `python -m ingest_pipeline.parsing.child <socket fd> <memory limit> <pare
 from __future__ import annotations
 
 import ctypes
+import gzip
 import os
 import signal
 import socket
 import sys
 import time
+import zlib
 from collections.abc import Iterator
+from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,9 +28,10 @@ from ingest_pipeline.errors import (
     UnsupportedFormat,
 )
 from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes, reset_peak, return_free_memory
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text
+from ingest_pipeline.parsing.outline import MAX_TITLE_CHARACTERS
 from ingest_pipeline.parsing.protocol import (
     MAX_PAGE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
@@ -35,10 +40,30 @@ from ingest_pipeline.parsing.protocol import (
     receive_with_descriptor,
     send,
 )
-from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
+from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
+from ingest_pipeline.parsing.streams import unpacked
 
 PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = 1000  # if the kernel must choose, it takes the child, never the run
+PARSERS = {
+    detect.PDF: ("pdf", "pdf_pages"),
+    detect.EPUB: ("epub", "epub_pages"),
+    detect.DOCX: ("docx", "docx_pages"),
+    detect.PPTX: ("pptx", "pptx_pages"),
+    detect.ODT: ("odt", "odt_pages"),
+    detect.HTML: ("html", "html_pages"),
+    detect.MARKDOWN: ("text", "markdown_pages"),
+    detect.RST: ("text", "rst_pages"),
+    detect.TEXT: ("text", "text_pages"),
+    detect.CSV: ("records", "csv_pages"),
+    detect.TSV: ("records", "tsv_pages"),
+    detect.JSONL: ("records", "jsonl_pages"),
+    detect.PARQUET: ("records", "parquet_pages"),
+    detect.EMAIL: ("mail", "eml_pages"),
+    detect.MBOX: ("mail", "mbox_pages"),
+    detect.OLE: ("ole", "ole_pages"),
+}
+"""Modules are imported when a file needs them: each brings libraries of its own."""
 
 
 def parser_for(media_type: str) -> Parser:
@@ -47,23 +72,20 @@ def parser_for(media_type: str) -> Parser:
     Raises:
         UnsupportedFormat: there is none.
     """
-    if media_type == detect.PDF:
-        from ingest_pipeline.parsing.pdf import pdf_pages
+    if media_type.endswith(detect.GZIPPED):
+        return partial(_unpacked_pages, parser_for(media_type.removesuffix(detect.GZIPPED)))
+    if media_type not in PARSERS:
+        raise UnsupportedFormat(f"no parser for {media_type}")
+    module, function = PARSERS[media_type]
+    parser: Parser = getattr(import_module(f"ingest_pipeline.parsing.{module}"), function)
+    return parser
 
-        return pdf_pages
-    if media_type == detect.EPUB:
-        from ingest_pipeline.parsing.epub import epub_pages
 
-        return epub_pages
-    if media_type == detect.HTML:
-        from ingest_pipeline.parsing.html import html_pages
-
-        return html_pages
-    if media_type in (detect.MARKDOWN, detect.TEXT):
-        from ingest_pipeline.parsing.text import markdown_pages, text_pages
-
-        return markdown_pages if media_type == detect.MARKDOWN else text_pages
-    raise UnsupportedFormat(f"no parser for {media_type}")
+def _unpacked_pages(parser: Parser, stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    try:
+        yield from parser(unpacked(stream, request), request, facts)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UnreadableDocument(f"{request.name}: not a readable gzip file: {error}") from None
 
 
 def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message]:
@@ -72,15 +94,19 @@ def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message
     Raises:
         PermanentError: what is wrong with the file.
     """
-    facts, last, more, characters = ParseFacts(), 0, False, 0
+    facts, last, more, characters = ParseFacts(warnings=_disagreement(stream, request)), 0, False, 0
     for found in parser_for(request.media_type)(stream, request, facts):
-        first = found.page_from if isinstance(found, Gap) else found.number
+        first = _first_page(found)
         if first < request.first_page:
             last = max(last, first)
             continue  # a parser that cannot begin in the middle reads through what is known
         if request.last_page is not None and first > request.last_page:
             more = True
             break
+        if isinstance(found, OutlineEntry):
+            if title := " ".join(clean_text(found.title).split()):
+                yield {"kind": "section", "level": found.level, "title": title[:MAX_TITLE_CHARACTERS], "page": first}
+            continue
         if isinstance(found, Gap):
             last = max(last, found.page_to)
             yield {"kind": "gap", "from": found.page_from, "to": found.page_to, "reason": found.reason[:500]}
@@ -103,6 +129,19 @@ def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message
     }
 
 
+def _first_page(found: Found) -> int:
+    if isinstance(found, OutlineEntry):
+        return found.page
+    return found.page_from if isinstance(found, Gap) else found.number
+
+
+def _disagreement(stream: BinaryIO, request: ParseRequest) -> list[str]:
+    """Return a warning where the file's name says something else than its bytes."""
+    found = detect.detected(request.name, stream.read(detect.HEAD_BYTES))
+    stream.seek(0)
+    return [found.disagreement] if found.disagreement else []
+
+
 def _page_messages(page: Page) -> Iterator[Message]:
     text = clean_text(page.text)
     heading = clean_text(page.heading)[:500] if page.heading else None
@@ -112,6 +151,7 @@ def _page_messages(page: Page) -> Iterator[Message]:
             "number": page.number,
             "text": text[start : start + MAX_PAGE_CHARACTERS],
             "heading": heading,
+            "label": clean_text(page.label)[:50] if page.label else None,
             "continues": page.continues or start > 0,
             "whole": start + MAX_PAGE_CHARACTERS >= len(text),
         }

@@ -2,38 +2,150 @@
 
 from __future__ import annotations
 
-PDF, EPUB = "application/pdf", "application/epub+zip"
-HTML, MARKDOWN, TEXT = "text/html", "text/markdown", "text/plain"
-UNKNOWN = "application/octet-stream"
-SUPPORTED = (PDF, EPUB, HTML, MARKDOWN, TEXT)
+import re
+import zlib
+from dataclasses import dataclass
 
+PDF, EPUB = "application/pdf", "application/epub+zip"
+DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
+PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
+ODT = "application/vnd.oasis.opendocument.text"
+HTML, MARKDOWN, RST, TEXT = "text/html", "text/markdown", "text/x-rst", "text/plain"
+CSV, TSV, JSONL, PARQUET = (
+    "text/csv",
+    "text/tab-separated-values",
+    "application/jsonl",
+    "application/vnd.apache.parquet",
+)
+EMAIL, MBOX = "message/rfc822", "application/mbox"
+OLE = "application/x-ole-storage"
+"""Word and Excel of before 2007, and the wrapper of an encrypted file of today."""
+UNKNOWN = "application/octet-stream"
+GZIPPED = "+gzip"
+"""Ends the type of a text that is packed: `text/csv+gzip`."""
+
+TEXTS = (HTML, MARKDOWN, RST, TEXT, CSV, TSV, JSONL)
+RECORDS = (CSV, TSV, JSONL, PARQUET, *(f"{kind}{GZIPPED}" for kind in (CSV, TSV, JSONL)))
+SUPPORTED = (PDF, EPUB, DOCX, PPTX, ODT, PARQUET, EMAIL, MBOX, OLE, *TEXTS, *(f"{kind}{GZIPPED}" for kind in TEXTS))
+
+HEAD_BYTES = 4096
 BY_SUFFIX = {
     ".pdf": PDF,
     ".epub": EPUB,
+    ".docx": DOCX, ".docm": DOCX, ".dotx": DOCX,
+    ".pptx": PPTX, ".pptm": PPTX, ".ppsx": PPTX,
+    ".odt": ODT, ".ott": ODT,
     ".html": HTML, ".htm": HTML, ".xhtml": HTML,
     ".md": MARKDOWN, ".markdown": MARKDOWN,
+    ".rst": RST, ".rest": RST,
     ".txt": TEXT, ".text": TEXT,
+    ".csv": CSV, ".tsv": TSV, ".tab": TSV,
+    ".jsonl": JSONL, ".ndjson": JSONL,
+    ".parquet": PARQUET,
+    ".eml": EMAIL, ".mbox": MBOX,
 }  # fmt: skip
-OTHER_ZIPS = (".docx", ".pptx", ".odt", ".xlsx", ".zip")
+MARKS = (
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", OLE),
+    (b"PAR1", PARQUET),
+    # No text, whatever the name says.
+    *((mark, UNKNOWN) for mark in (
+        b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"\x7fELF", b"7z\xbc\xaf", b"Rar!\x1a", b"BZh9", b"\xfd7zXZ",
+        b"\x28\xb5\x2f\xfd", b"RIFF", b"OggS", b"SQLite format 3\x00",
+    )),
+)  # fmt: skip
+ZIPS = (EPUB, DOCX, PPTX, ODT)
+# A zip's first entry tells what it is: EPUB and ODF store `mimetype` first, Office's parts have telling names.
+STORED_MIMETYPE = re.compile(rb"^.{26}\x08\x00..mimetype([\w.+/-]+?)\s*PK", re.DOTALL)
+OFFICE_PARTS = ((b"word/", DOCX), (b"ppt/", PPTX))
+PDF_PARTS = (b"%PDF-", b" obj", b"endobj", b"xref", b"trailer")
+HTML_START = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
+)
+BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
+BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What a file is, and what about that should be recorded."""
+
+    media_type: str
+    disagreement: str | None = None
+    """In words, when content and name say different things."""
 
 
 def media_type(path: str, head: bytes) -> str:
     """Return the media type of a file from its first 4 KiB and its name; `UNKNOWN` if neither tells."""
+    return detected(path, head).media_type
+
+
+def detected(path: str, head: bytes) -> Detected:
+    """Return what a file is by its first 4 KiB; by its name where these do not tell.
+
+    Text of which the name says nothing (`README`, `.log`, `.xml`) is plain text.
+    """
+    by_name = _by_name(path)
+    if head[:2] == b"\x1f\x8b":
+        return Detected(_packed_type(path, head))
+    found = _by_content(head, by_name)
+    if found is None:
+        return Detected(by_name)
+    agrees = found == by_name or by_name == UNKNOWN
+    return Detected(found, None if agrees else f"named like {by_name}, but holds {found}: read as that")
+
+
+def _by_content(head: bytes, by_name: str) -> str | None:
+    """Return what the bytes say, None where they leave it to the name."""
     if b"%PDF-" in head[:1024]:
         return PDF
+    for mark, kind in MARKS:
+        if head.startswith(mark):
+            return kind
     if head.startswith(b"PK\x03\x04"):
-        return _zip_type(path, head)
-    by_name = BY_SUFFIX.get(_suffix(path), UNKNOWN)
-    if by_name == TEXT and path.lower().endswith((".md.txt", ".markdown.txt")):
+        return _zip_type(head, by_name)
+    if by_name == PDF:
+        return TEXT if _is_text(head) and not any(part in head for part in PDF_PARTS) else None
+    if HTML_START.match(head):
+        return HTML
+    if by_name in (UNKNOWN, *ZIPS, PARQUET):
+        return TEXT if _is_text(head) else UNKNOWN if head else None
+    return None
+
+
+def _zip_type(head: bytes, by_name: str) -> str:
+    stored = STORED_MIMETYPE.match(head)
+    if stored:
+        kind = stored[1].decode("ascii", "replace").removesuffix("-template")
+        return kind if kind in (EPUB, ODT) else by_name if by_name in ZIPS else UNKNOWN
+    if by_name in ZIPS:
+        return by_name
+    return next((kind for part, kind in OFFICE_PARTS if b"[Content_Types].xml" in head and part in head), UNKNOWN)
+
+
+def _packed_type(path: str, head: bytes) -> str:
+    name = path[: -len(".gz")] if path.lower().endswith(".gz") else path
+    try:
+        inner = zlib.decompressobj(31).decompress(head, HEAD_BYTES)
+    except zlib.error:
+        inner = b""
+    if inner[:2] == b"\x1f\x8b":  # an archive in an archive: quines are made so
+        return UNKNOWN
+    kind = media_type(name, inner)
+    return f"{kind}{GZIPPED}" if kind in TEXTS else UNKNOWN
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether bytes look like text: of some encoding, without the controls that only binary files have."""
+    if not head:
+        return False
+    return head.startswith(BOMS) or not BINARY.search(head)
+
+
+def _by_name(path: str) -> str:
+    found = BY_SUFFIX.get(_suffix(path), UNKNOWN)
+    if found == TEXT and path.lower().endswith((".md.txt", ".markdown.txt")):
         return MARKDOWN
-    return by_name
-
-
-def _zip_type(path: str, head: bytes) -> str:
-    # An EPUB's first entry is `mimetype`, stored: its text stands at byte 38.
-    if head[30:58] == b"mimetypeapplication/epub+zip" or _suffix(path) == ".epub":
-        return EPUB
-    return UNKNOWN
+    return found
 
 
 def _suffix(path: str) -> str:

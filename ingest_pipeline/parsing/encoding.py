@@ -5,8 +5,11 @@ from __future__ import annotations
 import codecs
 import io
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import BinaryIO
+
+from ingest_pipeline.parsing.request import ParseFacts
+from ingest_pipeline.parsing.streams import rewinding
 
 READ_BYTES = 256 * 1024
 SAMPLE_BYTES = 64 * 1024  # charset-normalizer: 0 MB on this much, 51 MB on a whole 3 MB file
@@ -53,6 +56,14 @@ def decoded(stream: BinaryIO, encoding: str) -> Iterator[io.TextIOWrapper]:
         yield text
     finally:
         text.detach()
+
+
+def decoded_text(stream: BinaryIO, facts: ParseFacts) -> AbstractContextManager[io.TextIOWrapper]:
+    """Read a seekable stream from its start as text in the encoding that it is in; a guess is recorded."""
+    encoding, warning = detect_encoding(rewinding(stream))
+    facts.warnings += [warning] if warning else []
+    stream.seek(0)
+    return decoded(stream, encoding)
 
 
 def _utf16_without_mark(head: bytes) -> str | None:

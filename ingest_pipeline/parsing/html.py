@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import OutlineEntry, Page
 from ingest_pipeline.parsing.encoding import decoded, detect_encoding
 from ingest_pipeline.parsing.pager import Pager
-from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
-from ingest_pipeline.parsing.text import rewinding
+from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
+from ingest_pipeline.parsing.streams import rewinding
 
 FEED_CHARACTERS = 64 * 1024
 SCRIPTS = frozenset(("script", "style", "template", "svg", "math", "iframe", "object", "noscript"))
@@ -93,7 +93,7 @@ class TextTarget:
         if tag == "title":
             self.title = self.title or heading or None
         elif heading:
-            self.pager.begin(heading)
+            self.pager.begin(heading, int(tag[1]))
             self._add(heading)
             self._break(2)
 
@@ -109,7 +109,7 @@ class TextTarget:
             self._at_line_start = True
 
 
-def html_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Page | Gap]:
+def html_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield an HTML document, a page for each section of some length."""
     yield from streamed_html(rewinding(stream), facts)
 
@@ -120,7 +120,7 @@ def streamed_html(
     *,
     number: int | None = None,
     heading: str | None = None,
-) -> Iterator[Page]:
+) -> Iterator[Page | OutlineEntry]:
     """Yield the pages of HTML that can be opened again and again.
 
     Args:
@@ -175,7 +175,7 @@ class _Look:
 
 def _pushed(
     open_stream: Callable[[], BinaryIO], encoding: str, target: TextTarget | _Look, facts: ParseFacts
-) -> Iterator[Page]:
+) -> Iterator[Page | OutlineEntry]:
     from lxml import etree
 
     parser = etree.HTMLParser(target=target, encoding="utf-8", no_network=True, remove_comments=True)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ingest_pipeline.models import Page
+from ingest_pipeline.models import OutlineEntry, Page
 
 SLAB_CHARACTERS = 20_000  # one encoding of this much text costs the chunker 7 MB, of 2 MB it costs 427 (FINDINGS F)
 MIN_SECTION_CHARACTERS = 400  # a hundred tokens: a section of one line would be a chunk that answers nothing
 
 
 class Pager:
-    """Collects one document's text; finished pages wait in `ready`."""
+    """Collects one document's text; headings and finished pages wait in `ready`, in this order."""
 
     def __init__(self, *, number: int | None = None, heading: str | None = None) -> None:
-        self.ready: list[Page] = []
+        self.ready: list[Page | OutlineEntry] = []
         self.characters = 0
         self._fixed = number
         self._number = number or 1
@@ -21,12 +21,18 @@ class Pager:
         self._length = 0
         self._continues = False
 
-    def begin(self, heading: str) -> None:
-        """Start a section, unless the one before it is so short that the two share a page."""
+    @property
+    def number(self) -> int:
+        """The number of the page that is open, or of the next one."""
+        return self._number
+
+    def begin(self, heading: str, level: int = 1) -> None:
+        """Start a section; where the one before it is short, the two share a page."""
         if self._length >= MIN_SECTION_CHARACTERS:
             self.close()
         if not self._length or self._heading is None:
             self._heading = heading
+        self.ready.append(OutlineEntry(level, heading, self._number))
 
     def add(self, text: str) -> None:
         """Append text to the page that is open; cut it into slabs when it grows too long."""
@@ -43,8 +49,8 @@ class Pager:
         self._emit()
         self._continues = False
 
-    def take(self) -> list[Page]:
-        """Return the finished pages and forget them."""
+    def take(self) -> list[Page | OutlineEntry]:
+        """Return what is finished and forget it."""
         ready, self.ready = self.ready, []
         return ready
 

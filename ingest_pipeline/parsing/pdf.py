@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import EncryptedDocument, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing import pypdf_walker
-from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
+from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 logger = logging.getLogger(__name__)
 WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 class Headings:
-    """The outline as page numbers and titles: which heading does a page stand under?"""
+    """The outline: which entries begin on a page, and which heading does the page stand under?"""
 
-    def __init__(self, entries: list[tuple[int, str]]) -> None:
-        self._entries = sorted(entries, key=lambda entry: entry[0])  # stable: outline order within a page
-        self._numbers = [number for number, _ in self._entries]
+    def __init__(self, entries: list[OutlineEntry]) -> None:
+        self._entries = sorted(entries, key=lambda entry: entry.page)  # stable: outline order within a page
+        self._pages = [entry.page for entry in self._entries]
+
+    def beginning_on(self, number: int) -> list[OutlineEntry]:
+        """Return the entries that begin on a page, in their order."""
+        return self._entries[bisect_left(self._pages, number) : bisect_right(self._pages, number)]
 
     def at(self, number: int) -> str | None:
-        """Return the first heading that starts on the page, or the last one before it."""
-        after = bisect_right(self._numbers, number)
-        if not after:
-            return None
-        while after > 1 and self._numbers[after - 2] == number:
-            after -= 1
-        return self._entries[after - 1][1]
+        """Return the first heading that begins on the page, or the last one before it."""
+        after = bisect_right(self._pages, number)
+        found = self.beginning_on(number) or self._entries[:after][-1:]
+        return found[0].title if found else None
 
 
-def pdf_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Page | Gap]:
+def pdf_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the pages of a PDF from `request.first_page` on; a page that cannot be read is a gap.
 
     Raises:
@@ -42,36 +43,54 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
     import pypdfium2
 
     try:
-        document = pypdfium2.PdfDocument(stream)
+        document, password = _opened(stream, request)
         count = len(document)
     except pypdfium2.PdfiumError as error:
-        if getattr(error, "err_code", None) == WRONG_PASSWORD:
-            raise EncryptedDocument(f"{request.name}: the PDF needs a password") from None
         facts.warnings.append(f"pdfium: {error}; read with pypdf")
         yield from _by_pypdf(stream, request, facts)
         return
     try:
-        yield from _by_pdfium(document, count, stream, request, facts)
+        yield from _by_pdfium(document, count, stream, request, facts, password)
     finally:
         document.close()
 
 
+def _opened(stream: BinaryIO, request: ParseRequest) -> tuple[Any, str]:
+    """Return the document, and the password that opened it."""
+    import pypdfium2
+
+    for password in ("", *request.passwords):
+        try:
+            return pypdfium2.PdfDocument(stream, password=password or None), password
+        except pypdfium2.PdfiumError as error:
+            if getattr(error, "err_code", None) != WRONG_PASSWORD:
+                raise
+    raise password_needed(request)
+
+
+def password_needed(request: ParseRequest) -> EncryptedDocument:
+    """Return the refusal of a PDF that no password opens."""
+    tried = f"; none of the {len(request.passwords)} in INGEST_PDF_PASSWORDS opens it" if request.passwords else ""
+    return EncryptedDocument(f"{request.name}: the PDF needs a password{tried or ': set INGEST_PDF_PASSWORDS'}")
+
+
 def _by_pdfium(
-    document: Any, count: int, stream: BinaryIO, request: ParseRequest, facts: ParseFacts
-) -> Iterator[Page | Gap]:
+    document: Any, count: int, stream: BinaryIO, request: ParseRequest, facts: ParseFacts, password: str
+) -> Iterator[Found]:
     _check_page_count(count, request)
     facts.title, facts.total_pages = _title(document), count
     headings = Headings(_outline(document, facts))
     for number in range(request.first_page, count + 1):
+        yield from headings.beginning_on(number)
         try:
             text = _page_text(document, number - 1)
         except MemoryError:
             raise
         except Exception as error:  # pdfium's own errors, and ctypes' on a damaged page
             logger.info("page %d: pdfium: %s", number, error)
-            yield _page_by_pypdf(stream, number, headings, error)
+            yield _page_by_pypdf(stream, number, headings, error, password)
             continue
-        yield Page(number, text, headings.at(number))
+        yield Page(number, text, headings.at(number), label=_label(document, number))
 
 
 def _page_text(document: Any, index: int) -> str:
@@ -86,9 +105,18 @@ def _page_text(document: Any, index: int) -> str:
         page.close()  # without it pdfium keeps every page's objects until the document closes
 
 
-def _page_by_pypdf(stream: BinaryIO, number: int, headings: Headings, first: Exception) -> Page | Gap:
+def _label(document: Any, number: int) -> str | None:
+    """Return what is printed on the page, where that is not its number."""
     try:
-        with pypdf_walker.opened(stream) as document:
+        label = str(document.get_page_label(number - 1)).strip()
+    except Exception:  # a damaged number tree is no reason to lose the page
+        return None
+    return label if label and label != str(number) else None
+
+
+def _page_by_pypdf(stream: BinaryIO, number: int, headings: Headings, first: Exception, password: str) -> Page | Gap:
+    try:
+        with pypdf_walker.opened(stream, (password,)) as document:
             return Page(number, document.page_text(number), headings.at(number))
     except MemoryError:
         raise
@@ -96,19 +124,20 @@ def _page_by_pypdf(stream: BinaryIO, number: int, headings: Headings, first: Exc
         return Gap(number, number, f"{type(first).__name__}: {first}; pypdf: {type(error).__name__}")
 
 
-def _by_pypdf(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Page | Gap]:
+def _by_pypdf(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     try:
-        with pypdf_walker.opened(stream) as document:
+        with pypdf_walker.opened(stream, request.passwords) as document:
             facts.title = document.title
             headings = Headings(document.outline())
             for number, text in document.texts(request.first_page):
                 _check_page_count(number, request)
+                yield from headings.beginning_on(number)
                 if isinstance(text, str):
                     yield Page(number, text, headings.at(number))
                 else:
                     yield Gap(number, number, f"{type(text).__name__}: {text}")
     except pypdf_walker.PasswordNeeded:
-        raise EncryptedDocument(f"{request.name}: the PDF needs a password") from None
+        raise password_needed(request) from None
     except pypdf_walker.Damaged as error:
         raise UnreadableDocument(f"{request.name}: neither pdfium nor pypdf can open it: {error}") from None
 
@@ -128,15 +157,21 @@ def _title(document: Any) -> str | None:
         return None
 
 
-def _outline(document: Any, facts: ParseFacts) -> list[tuple[int, str]]:
+def _outline(document: Any, facts: ParseFacts) -> list[OutlineEntry]:
     # pdfium reads an outline of 1182 entries in 6 ms, where pypdf needs 5.5 s and 283 MB (FINDINGS C).
-    entries: list[tuple[int, str]] = []
+    entries: list[OutlineEntry] = []
+    homeless: list[tuple[int, str]] = []  # "Part I" that leads nowhere begins where its first chapter does
     try:
         for bookmark in document.get_toc(max_depth=15):
-            target = bookmark.get_dest()
+            target, level = bookmark.get_dest(), bookmark.level + 1
             index = target.get_index() if target else None
-            if index is not None:
-                entries.append((index + 1, bookmark.get_title().strip()))
+            homeless = [(above, title) for above, title in homeless if above < level]
+            if index is None:
+                homeless.append((level, bookmark.get_title().strip()))
+                continue
+            entries += [OutlineEntry(above, title, index + 1) for above, title in homeless]
+            entries.append(OutlineEntry(level, bookmark.get_title().strip(), index + 1))
+            homeless = []
     except Exception as error:
         facts.warnings.append(f"outline unreadable after {len(entries)} entries: {type(error).__name__}")
     return entries

@@ -7,11 +7,12 @@ pages gives the same text at 27 MB (FINDINGS C: identical on 160 of 160 files).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import IngestError
+from ingest_pipeline.models import OutlineEntry
 
 CLEAR_EVERY_PAGES = 32  # every 8 / 32 / 128: 21 / 27 / 49 MB; every page halves the speed
 INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
@@ -68,8 +69,8 @@ class WalkedPdf:
                 raise Damaged(str(text)) from text
         raise Damaged(f"no page {number}")
 
-    def outline(self) -> list[tuple[int, str]]:
-        """Return `(page number, title)` of each outline entry whose target is a page; [] if it is broken."""
+    def outline(self) -> list[OutlineEntry]:
+        """Return each outline entry whose target is a page; [] if the outline is broken."""
         try:
             return list(self._outline_entries())
         except Exception:  # an outline is a help: the pages stand without it
@@ -104,19 +105,21 @@ class WalkedPdf:
             stack.extend((kid, passed, depth + 1) for kid in reversed(kids))
         raise Damaged("the page tree has no end")
 
-    def _outline_entries(self) -> Iterator[tuple[int, str]]:
+    def _outline_entries(self) -> Iterator[OutlineEntry]:
         numbers = {_id(reference): number for number, (reference, _, _) in enumerate(self._leaves(), start=1)}
         self._reader.resolved_objects.clear()
         node = self._reader.root_object.get("/Outlines", {}).get("/First")
-        stack = [node] if node is not None else []
+        stack = [(node, 1)] if node is not None else []
         for count in range(MAX_OUTLINE_ENTRIES):
             if not stack:
                 return
-            entry = stack.pop().get_object()
-            stack.extend(entry.raw_get(key) for key in ("/Next", "/First") if key in entry)
+            reference, level = stack.pop()
+            entry = reference.get_object()
+            below = (("/Next", level), ("/First", level + 1))
+            stack.extend((entry.raw_get(key), depth) for key, depth in below if key in entry)
             number = numbers.get(_id(self._target(entry)))
             if number is not None:
-                yield number, str(entry.get("/Title", "")).strip()
+                yield OutlineEntry(level, str(entry.get("/Title", "")).strip(), number)
             if count % CLEAR_EVERY_PAGES == 0:
                 self._reader.resolved_objects.clear()
 
@@ -166,11 +169,11 @@ def _text_or_error(page: Any) -> str | Exception:
 
 
 @contextmanager
-def opened(stream: BinaryIO) -> Iterator[WalkedPdf]:
+def opened(stream: BinaryIO, passwords: Iterable[str] = ()) -> Iterator[WalkedPdf]:
     """Open a PDF from a seekable stream, without reading it whole, under limits that stop bombs.
 
     Raises:
-        PasswordNeeded: the empty password does not open it.
+        PasswordNeeded: neither the empty password nor one of these opens it.
         Damaged: pypdf cannot find its way in.
     """
     import pypdf
@@ -180,7 +183,7 @@ def opened(stream: BinaryIO) -> Iterator[WalkedPdf]:
     with pypdf.apply_configuration(None, **LIMITS):
         try:
             reader = pypdf.PdfReader(stream, strict=False)
-            if reader.is_encrypted and not reader.decrypt(""):
+            if reader.is_encrypted and not any(reader.decrypt(password) for password in ("", *passwords)):
                 raise PasswordNeeded
             yield WalkedPdf(reader)
         except (FileNotDecryptedError, WrongPasswordError):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import Gap, OutlineEntry, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,13 @@ class ParseRequest:
     max_characters: int = 1 << 40
     """Of text, all pages together."""
     max_expanded_bytes: int = 512 * 1024**2
-    """Bytes that the entries of an archive may unpack to, all together."""
+    """Bytes that an archive's entries, or a packed text, may unpack to, all together."""
+    passwords: tuple[str, ...] = ()
+    """Tried on an encrypted document, after the empty one."""
+    record_text: str = ""
+    """How a record becomes text: `{title}. {abstract}`; empty: every field with its name."""
+    record_id: str = "id"
+    """The field that names a record."""
 
 
 @dataclass(slots=True)
@@ -45,4 +51,6 @@ def without_text(media_type: str, pages: int) -> str:
     return "there is no text in it"
 
 
-Parser = Callable[[BinaryIO, ParseRequest, ParseFacts], Iterator[Page | Gap]]
+Found = Page | Gap | OutlineEntry
+"""What a parser yields; an outline entry comes before its page."""
+Parser = Callable[[BinaryIO, ParseRequest, ParseFacts], Iterator[Found]]

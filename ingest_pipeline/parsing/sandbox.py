@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
@@ -26,7 +26,8 @@ from ingest_pipeline.errors import (
     error_named,
 )
 from ingest_pipeline.memory.process import resident_bytes
-from ingest_pipeline.models import Gap, Page, ParsedFile
+from ingest_pipeline.models import Gap, OutlineEntry, Page, ParsedFile
+from ingest_pipeline.parsing.outline import MAX_SECTIONS, with_entry
 from ingest_pipeline.parsing.protocol import (
     OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
@@ -128,7 +129,7 @@ class Sandbox:
             self._child = None
 
     def _answers(self, sock: socket.socket, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
-        waited = 0.0
+        waited, sections = 0.0, _Sections(len(parsed.sections))
         while True:
             began = time.monotonic()
             try:
@@ -137,7 +138,7 @@ class Sandbox:
                 waited = parsed.waited_seconds = waited + time.monotonic() - began
             parsed.peak_memory_bytes, parsed.seconds = int(message["peak"]), float(message["seconds"])
             if message["kind"] == "page":
-                page = _page(message)
+                page = _page(message, sections.at(parsed))
                 parsed.pages = max(parsed.pages, page.number)
                 if page.number > request.max_pages:
                     raise ProtocolError("more pages than were asked for")
@@ -145,6 +146,8 @@ class Sandbox:
                 parsed.complete_page = page.number if message["whole"] else parsed.complete_page
                 parsed.has_text = parsed.has_text or bool(page.text.strip())
                 yield page
+            elif message["kind"] == "section":
+                _add_section(parsed, message)
             elif message["kind"] == "gap":
                 parsed.gaps.append(Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
                 if len(parsed.gaps) > request.max_pages:
@@ -216,14 +219,35 @@ class Sandbox:
         return ParserCrashed(f"{request.name}: the parser's child died: {name}")
 
 
-def _page(message: Message) -> Page:
-    heading = message["heading"]
+@dataclass(slots=True)
+class _Sections:
+    """Which section a page begins in: the first that came since the page before it, else the last one."""
+
+    known: int
+
+    def at(self, parsed: ParsedFile) -> int | None:
+        first, self.known = self.known, len(parsed.sections)
+        if first < self.known:
+            return first
+        return self.known - 1 if self.known else None
+
+
+def _page(message: Message, section: int | None) -> Page:
+    heading, label = message["heading"], message["label"]
     return Page(
         number=int(message["number"]),
         text=str(message["text"]),
         heading=None if heading is None else str(heading),
         continues=bool(message["continues"]),
+        label=None if label is None else str(label),
+        section=section,
     )
+
+
+def _add_section(parsed: ParsedFile, message: Message) -> None:
+    entry = OutlineEntry(int(message["level"]), str(message["title"]), int(message["page"]))
+    if len(parsed.sections) < MAX_SECTIONS:
+        parsed.sections.append(with_entry(parsed.sections, entry))
 
 
 def _finish(parsed: ParsedFile, message: Message) -> None:

@@ -23,6 +23,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Gap, Page, ParsedFile
+from ingest_pipeline.parsing.outline import before_page
 from ingest_pipeline.parsing.request import ParseRequest, without_text
 
 logger = logging.getLogger(__name__)
@@ -149,12 +150,16 @@ def pages_in_steps(
     while not steps.ended:
         steps.begin()
         step = replace(request, first_page=steps.next_page, last_page=steps.last_page)
-        part = ParsedFile()
+        # Shared, not copied: what is written while a child works must hold its gaps and sections.
+        parsed.sections = before_page(parsed.sections, steps.next_page)
+        part = ParsedFile(sections=parsed.sections, gaps=parsed.gaps)
         try:
             yield from pieces.new(parser.pages(stream, step, part), steps, part)
         except CHILD_DEATHS as error:
-            part.gaps = [gap for gap in part.gaps if gap.page_to < steps.next_page]  # the next child finds the others
             parsed.add(part)
+            parsed.gaps = [
+                gap for gap in parsed.gaps if gap.page_to < steps.next_page
+            ]  # the next child finds the others
             gap = steps.died(error, total=parsed.total_pages, waited_seconds=parsed.waited_seconds)
             parsed.gaps += [gap] if gap else []
             logger.warning("%s at page %d: %s", error.reason, step.first_page, gap or "again in a smaller step")

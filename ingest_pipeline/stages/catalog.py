@@ -24,6 +24,7 @@ from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCo
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
 from ingest_pipeline.stages.costs import refit
+from ingest_pipeline.stages.recipe import locked_recipe
 from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store.connection import Connection
 
@@ -53,7 +54,7 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
         SourceUnavailable: a folder that cannot be read; nothing of its source is deleted then.
     """
     counts = ScanCounts()
-    ledger.requeue_outdated(connection, recipe)
+    ledger.requeue_outdated(connection, recipe, locked_recipe(recipe, settings))
     for source in sources.canonical_sources(names):
         counts += _scan(connection, source, settings, recipe)
     return counts

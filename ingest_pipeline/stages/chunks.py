@@ -8,14 +8,22 @@ from dataclasses import dataclass
 
 from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
-from ingest_pipeline.errors import FileChanged, FileVanished, IngestError, StoreUnavailable, UnreadablePages
+from ingest_pipeline.errors import (
+    EncryptedDocument,
+    FileChanged,
+    FileVanished,
+    IngestError,
+    StoreUnavailable,
+    UnreadablePages,
+)
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.models import Chunk, Gap, ModelCard, ParsedFile, RawFile
+from ingest_pipeline.parsing.outline import with_ends
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.parsing.steps import STEP_AFTER_KILLS, pages_in_steps
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.recipe import generation_recipe
+from ingest_pipeline.stages.recipe import generation_recipe, locked_recipe
 from ingest_pipeline.store import generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
@@ -126,27 +134,32 @@ def _parse_and_write(
     sandbox: Sandbox,
 ) -> int:
     """Stream one file through parser, splitter and store; return how many chunks were written."""
-    start = generations.resume_generation(connection, generation)
+    start, parsed.sections = generations.resume_generation(connection, generation)
     request = ParseRequest(
         name=file.name,
         media_type=file.media_type,
         first_page=start.pages + 1,
         max_pages=run.settings.max_pages,
         max_characters=MIN_CHARACTERS + MAX_EXPANSION * file.size_bytes,
+        passwords=run.settings.pdf_passwords,
+        record_text=run.settings.record_text,
+        record_id=run.settings.record_id,
     )
     chunker = Chunker(encode, max_tokens=run.card.max_tokens, start=start)
     waiting: list[Chunk] = []
-    written = 0
+    written = stored = 0
     with sources.open_version(file) as stream:
         width = STEP_AFTER_KILLS[min(file.deaths, len(STEP_AFTER_KILLS) - 1)]
         for chunks in chunker.split(pages_in_steps(sandbox, stream, request, parsed, width=width)):
             waiting += chunks
             if len(waiting) >= WRITE_CHUNKS:
                 sources.refuse_changed(stream, file)
-                written += _write(connection, generation, waiting, chunker, parsed)
+                written += _write(connection, generation, waiting, chunker, parsed, since=stored)
+                stored = len(parsed.sections)
     if parsed.gaps and not run.settings.allow_gaps:
         raise UnreadablePages(f"{file.name}: {_in_words(parsed.gaps)}; INGEST_ALLOW_GAPS=on would index the rest")
-    return written + _write(connection, generation, waiting, chunker, parsed)
+    parsed.sections = with_ends(parsed.sections, parsed.pages)
+    return written + _write(connection, generation, waiting, chunker, parsed, since=0)
 
 
 def _in_words(gaps: Sequence[Gap]) -> str:
@@ -157,10 +170,18 @@ def _in_words(gaps: Sequence[Gap]) -> str:
 
 
 def _write(
-    connection: Connection, generation: Generation, waiting: list[Chunk], chunker: Chunker, parsed: ParsedFile
+    connection: Connection,
+    generation: Generation,
+    waiting: list[Chunk],
+    chunker: Chunker,
+    parsed: ParsedFile,
+    *,
+    since: int,
 ) -> int:
-    rows = [(chunk, text_hash(chunk.text)) for chunk in waiting]
-    generations.write_chunks(connection, generation, rows, checkpoint=chunker.checkpoint, gaps=parsed.gaps)
+    rows, sections = [(chunk, text_hash(chunk.text)) for chunk in waiting], parsed.sections[since:]
+    generations.write_chunks(
+        connection, generation, rows, checkpoint=chunker.checkpoint, gaps=parsed.gaps, sections=sections
+    )
     waiting.clear()
     return len(rows)
 
@@ -181,7 +202,9 @@ def _fail(connection: Connection, file: RawFile, error: IngestError, run: BatchR
     logger.warning("file %d failed: %s", file.file_id, error.reason)
     if error.retryable:
         ledger.forget_facts(connection, file)
-    ledger.refuse_file(connection, file.file_id, error, recipe=run.recipe)
+    locked = isinstance(error, EncryptedDocument)
+    recipe = locked_recipe(run.recipe, run.settings) if locked else run.recipe
+    ledger.refuse_file(connection, file.file_id, error, recipe=recipe)
 
 
 def _cost(parsed: ParsedFile) -> ledger.AttemptCost:

@@ -6,17 +6,31 @@ import hashlib
 
 from ingest_pipeline import chunking
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 """Raise it when a parser would give other text for the same bytes: every file is then parsed anew."""
 
 
-def recipe_of(card: ModelCard) -> str:
-    """Return a short name for parser, chunker and model together; files indexed under another are outdated."""
-    facts = (PARSER_VERSION, chunking.VERSION, card.identity, card.max_tokens)
+def recipe_of(card: ModelCard, settings: Settings) -> str:
+    """Return a short name for parser, chunker, model and the settings that change texts; others are outdated."""
+    facts = (
+        PARSER_VERSION, chunking.VERSION, card.identity, card.max_tokens, settings.record_text, settings.record_id,
+    )  # fmt: skip
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
 
 
 def generation_recipe(recipe: str, media_type: str) -> str:
     """Return the recipe of one generation: the same bytes read as Markdown and as text give other pages."""
     return f"{recipe}:{media_type}"
+
+
+def locked_recipe(recipe: str, settings: Settings) -> str:
+    """Return under what a file that no password opens is refused: under other passwords it is outdated.
+
+    The ledger keeps this, so it tells as little of the passwords as scrypt can.
+    """
+    if not settings.pdf_passwords:
+        return f"{recipe}+none"
+    secret = "\n".join(sorted(settings.pdf_passwords)).encode()
+    return f"{recipe}+{hashlib.scrypt(secret, salt=recipe.encode(), n=2**14, r=8, p=1, dklen=8).hex()}"

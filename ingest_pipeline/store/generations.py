@@ -11,7 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile
+from psycopg import Cursor
+from psycopg.rows import class_row
+
+from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
 from ingest_pipeline.store.connection import Connection
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
@@ -24,8 +27,22 @@ SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpo
 FROM generations WHERE version = %s AND recipe = %s
 """
 INSERT_CHUNK = """
-INSERT INTO chunks (generation_id, ordinal, page_from, page_to, char_from, char_to, tokens, heading, text, text_hash)
-VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+INSERT INTO chunks (generation_id, ordinal, page_from, page_to, char_from, char_to, tokens, heading,
+                    page_label, section, text, text_hash)
+VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
+"""
+SELECT_SECTIONS = """
+SELECT ordinal, level, title, path, page_from, page_to FROM sections WHERE generation_id = %s ORDER BY ordinal
+"""
+UPSERT_SECTION = """
+INSERT INTO sections (generation_id, ordinal, level, title, path, page_from, page_to)
+VALUES (%s, %s, %s, %s, %s, %s, %s)
+ON CONFLICT (generation_id, ordinal) DO UPDATE SET level = excluded.level, title = excluded.title,
+    path = excluded.path, page_from = excluded.page_from, page_to = excluded.page_to
+"""
+DROP_SECTIONS_AFTER_CHECKPOINT = """
+DELETE FROM sections s USING generations g
+WHERE g.generation_id = %s AND s.generation_id = g.generation_id AND s.page_from > g.checkpoint_pages
 """
 SAVE_CHECKPOINT = """
 UPDATE generations SET checkpoint_pages = %s, checkpoint_characters = %s, checkpoint_chunks = %s,
@@ -94,10 +111,13 @@ def claimed_generation(connection: Connection, file: RawFile, *, recipe: str, mo
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
 
 
-def resume_generation(connection: Connection, generation: Generation) -> Checkpoint:
-    """Return where to go on, and drop what came after that point: it may be cut differently this time."""
-    connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
-    return generation.checkpoint
+def resume_generation(connection: Connection, generation: Generation) -> tuple[Checkpoint, list[Section]]:
+    """Return where to go on and the sections up to there; drop what came after: it may be cut differently this time."""
+    with connection.transaction():
+        connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
+        connection.execute(DROP_SECTIONS_AFTER_CHECKPOINT, (generation.generation_id,))
+    with connection.cursor(row_factory=class_row(Section)) as cursor:
+        return generation.checkpoint, cursor.execute(SELECT_SECTIONS, (generation.generation_id,)).fetchall()
 
 
 def discard_progress(connection: Connection, generation: Generation) -> None:
@@ -105,6 +125,7 @@ def discard_progress(connection: Connection, generation: Generation) -> None:
     with connection.transaction():
         connection.execute(FORGET_CHECKPOINT, (generation.generation_id,))
         connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
+        connection.execute(DROP_SECTIONS_AFTER_CHECKPOINT, (generation.generation_id,))
 
 
 def write_chunks(
@@ -114,18 +135,22 @@ def write_chunks(
     *,
     checkpoint: Checkpoint,
     gaps: Iterable[Gap],
+    sections: Iterable[Section] = (),
 ) -> None:
-    """Store some chunks (with the hashes of their texts) and how far the file has come, in one transaction."""
+    """Store some chunks (with the hashes of their texts), the sections that began since the last time, and how far
+    the file has come, in one transaction.
+    """
     rows = [
         (
             generation.generation_id, chunk.ordinal, chunk.page_from, chunk.page_to, chunk.char_from, chunk.char_to,
-            chunk.tokens, chunk.heading, chunk.text, text_hash,
+            chunk.tokens, chunk.heading, chunk.page_label, chunk.section, chunk.text, text_hash,
         )
         for chunk, text_hash in chunks
     ]  # fmt: skip
     with connection.transaction(), connection.cursor() as cursor:
         if rows:
             cursor.executemany(INSERT_CHUNK, rows)
+        _upsert_sections(cursor, generation, sections)
         cursor.execute(
             SAVE_CHECKPOINT,
             (
@@ -142,6 +167,15 @@ def complete_generation(connection: Connection, generation: Generation, parsed: 
     """Note that all chunks of a generation are stored."""
     facts = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(parsed.warnings))
     connection.execute(COMPLETE, (*facts, generation.generation_id))
+
+
+def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[Section]) -> None:
+    rows = [
+        (generation.generation_id, one.ordinal, one.level, one.title, one.path, one.page_from, one.page_to)
+        for one in sections
+    ]
+    if rows:
+        cursor.executemany(UPSERT_SECTION, rows)
 
 
 def find_generation(connection: Connection, file: RawFile, recipe: str) -> Generation:

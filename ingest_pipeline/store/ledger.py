@@ -64,7 +64,7 @@ WHERE source = %s AND last_scan < %s AND status <> 'deleted'
 OUTDATED = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL, attempts = 0,
        deaths = 0, updated_at = now()
-WHERE status IN ('indexed', 'failed') AND recipe IS NOT NULL AND recipe <> %s AND version <> ''
+WHERE status IN ('indexed', 'failed') AND recipe IS NOT NULL AND recipe <> ALL(%s) AND version <> ''
 """
 WAITING = """
 SELECT file_id, source, path, version, media_type, size_bytes, deaths > 0 AS alone
@@ -226,9 +226,9 @@ def delete_unseen(connection: Connection, source: str, scan: int) -> int:
     return connection.execute(DELETE_UNSEEN, (source, scan)).rowcount
 
 
-def requeue_outdated(connection: Connection, recipe: str) -> int:
-    """Put back in line what was indexed or failed under another recipe (model, chunker, parser)."""
-    return connection.execute(OUTDATED, (recipe,)).rowcount
+def requeue_outdated(connection: Connection, *recipes: str) -> int:
+    """Put back in line what was indexed or failed under a recipe (model, chunker, parser) that is none of these."""
+    return connection.execute(OUTDATED, (list(recipes),)).rowcount
 
 
 def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:

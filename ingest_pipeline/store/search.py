@@ -25,11 +25,13 @@ WITH near AS MATERIALIZED (
     ORDER BY e.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension})
     LIMIT %(candidates)s
 )
-SELECT 1 - near.distance AS score, f.source, f.path, c.page_from, c.page_to, c.text, c.heading
+SELECT 1 - near.distance AS score, f.source, f.path, c.page_from, c.page_to, c.text, c.heading,
+       c.page_label, s.path AS section
 FROM near
 JOIN chunks c USING (text_hash)
 JOIN generations g ON g.generation_id = c.generation_id AND g.model_id = {model}
 JOIN files f ON f.generation_id = c.generation_id
+LEFT JOIN sections s ON s.generation_id = c.generation_id AND s.ordinal = c.section
 ORDER BY near.distance, f.source, f.path, c.ordinal
 LIMIT %(rows)s
 """

@@ -1,0 +1,163 @@
+"""Tables and streams of records: one text for each record, a hundred records to a page.
+
+A record is a page's text of its own, so that it becomes a chunk of its own (more where it is long): a record that did
+not change keeps its vector, whatever happens to its neighbours.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, BinaryIO, TextIO
+
+from ingest_pipeline.errors import UnreadableDocument
+from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.parsing.encoding import decoded_text
+from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
+
+PAGE_RECORDS = 100
+MAX_LINE_CHARACTERS = 4 * 1024**2
+MAX_FIELD_CHARACTERS = 1024**2  # a quote that never closes would otherwise take the rest of the file for one field
+SNIFF_CHARACTERS = 64 * 1024
+DELIMITERS = ",;\t|"
+PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
+
+Record = Mapping[str, Any]
+Row = Record | str
+"""A record, or in words why there is none."""
+
+
+def csv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield the rows of a table whose first row names its columns; the delimiter is the header's commonest."""
+    with decoded_text(stream, facts) as text:
+        header = text.readline(SNIFF_CHARACTERS)
+        delimiter = max(DELIMITERS, key=header.count)
+        yield from _grouped(_rows(text, header, delimiter), request, facts)
+
+
+def tsv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield the rows of a table with tabs between its columns."""
+    with decoded_text(stream, facts) as text:
+        yield from _grouped(_rows(text, text.readline(SNIFF_CHARACTERS), "\t"), request, facts)
+
+
+def jsonl_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield the objects of a file that has one JSON object on each line."""
+    with decoded_text(stream, facts) as text:
+        yield from _grouped((_json_row(line) for line in _lines(text) if line.strip()), request, facts)
+
+
+def parquet_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield the rows of a Parquet file, a hundred in memory at a time.
+
+    Raises:
+        UnreadableDocument: no Parquet, or damaged.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(stream, pre_buffer=False, memory_map=False)
+        facts.total_pages = -(-file.metadata.num_rows // PAGE_RECORDS)
+        batches = file.iter_batches(batch_size=PAGE_RECORDS, use_threads=False)
+        yield from _grouped((row for batch in batches for row in batch.to_pylist()), request, facts)
+    except (pyarrow.ArrowException, OSError) as error:  # its MemoryError is Python's, too, and goes on
+        if isinstance(error, MemoryError):
+            raise
+        raise UnreadableDocument(f"{request.name}: not a readable Parquet file: {error}") from error
+
+
+def _grouped(rows: Iterator[Row], request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield each record as a text; a hundred share a page's number; what is no record is one gap for its page."""
+    facts.one_text_per_page = False
+    text_of: Callable[[Record], str] | None = None
+    bad: list[str] = []
+    number = 0
+    for index, row in enumerate(rows, start=1):
+        if (index - 1) // PAGE_RECORDS + 1 != number:
+            yield from _gap(number, bad)
+            number, bad = number + 1, []
+        if isinstance(row, str):
+            bad.append(f"record {index}: {row}")
+            continue
+        text_of = text_of or _text_of(row, request, facts)
+        if number >= request.first_page:
+            name = row.get(request.record_id)
+            yield Page(number, text_of(row), f"record {index}" if name in (None, "") else str(name))
+    yield from _gap(number, bad)
+
+
+def _gap(number: int, bad: list[str]) -> Iterator[Gap]:
+    if bad:
+        more = f" and {len(bad) - 1} more" if len(bad) > 1 else ""
+        yield Gap(number, number, f"{bad[0]}{more}")
+
+
+def _text_of(first: Record, request: ParseRequest, facts: ParseFacts) -> Callable[[Record], str]:
+    """Return how a record becomes text: by the template, unless the file has none of the fields that it names."""
+    names = PLACEHOLDER.findall(request.record_text)
+    if names and any(name in first for name in names):
+        return lambda row: PLACEHOLDER.sub(lambda match: value_text(row.get(match[1])), request.record_text).strip()
+    if names:
+        facts.warnings.append("no field of INGEST_RECORD_TEXT is in its records: every field was taken")
+    return lambda row: "\n".join(f"{name}: {text}" for name, value in row.items() if (text := value_text(value)))
+
+
+def value_text(value: Any) -> str:
+    """Return a field's value as a reader would write it; bytes are no text."""
+    if value is None or isinstance(value, bytes):
+        return ""
+    if isinstance(value, (list, tuple)) and not any(isinstance(one, (dict, list)) for one in value):
+        return ", ".join(text for one in value if (text := value_text(one)))
+    if isinstance(value, (dict, list, tuple)):
+        import orjson
+
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return str(value).strip()
+
+
+def _rows(text: TextIO, header: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(MAX_FIELD_CHARACTERS)
+    names = _columns(next(csv.reader([header], delimiter=delimiter), []))
+    reader = csv.reader(_lines(text), delimiter=delimiter)
+    while True:
+        try:
+            values = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield str(error)
+            continue
+        if any(values):
+            names += [f"column {number}" for number in range(len(names) + 1, len(values) + 1)]
+            yield dict(zip(names, values, strict=False))
+
+
+def _columns(header: list[str]) -> list[str]:
+    """Return the columns' names: a name that is empty or comes again gets its number."""
+    names: list[str] = []
+    for number, name in enumerate(header, start=1):
+        plain = " ".join(name.split())
+        names.append(plain if plain and plain not in names else f"{plain} {number}" if plain else f"column {number}")
+    return names
+
+
+def _json_row(line: str) -> Row:
+    import orjson
+
+    if len(line) >= MAX_LINE_CHARACTERS:
+        return f"a line of over {MAX_LINE_CHARACTERS:,} characters"
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON: {error.msg}"
+    return value if isinstance(value, dict) else "not a JSON object"
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Yield lines, a very long one cut off: what is left of it is read over."""
+    while line := text.readline(MAX_LINE_CHARACTERS):
+        yield line
+        while len(line) >= MAX_LINE_CHARACTERS and not line.endswith("\n"):
+            line = text.readline(MAX_LINE_CHARACTERS)
