@@ -73,7 +73,7 @@ class StagedSandbox(Sandbox):
             "def page(number, **more):\n"
             "    send(sock, {'kind': 'page', 'number': number, 'text': 'x', 'heading': None, 'label': None,\n"
             "                'continues': False, 'total': None, 'whole': True, 'peak': 1, 'seconds': 0.0} | more)\n"
-            "send(sock, {'kind': 'ready'})\n"
+            "send(sock, {'kind': 'ready', 'confined': {}})\n"
             "receive_with_descriptor(sock)\n"
         )
         with theirs:

@@ -5,10 +5,8 @@ Run as `python -m ingest_pipeline.parsing.child <socket fd> <memory limit> <pare
 
 from __future__ import annotations
 
-import ctypes
 import gzip
 import os
-import signal
 import socket
 import sys
 import time
@@ -16,7 +14,6 @@ import zlib
 from collections.abc import Iterator
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from typing import BinaryIO
 
 from ingest_pipeline.errors import (
@@ -27,10 +24,11 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
-from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes, reset_peak, return_free_memory
+from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, return_free_memory
 from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.clean import clean_text
+from ingest_pipeline.parsing.confine import confine
 from ingest_pipeline.parsing.outline import MAX_TITLE_CHARACTERS
 from ingest_pipeline.parsing.protocol import (
     MAX_PAGE_CHARACTERS,
@@ -43,8 +41,6 @@ from ingest_pipeline.parsing.protocol import (
 from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
 from ingest_pipeline.parsing.streams import unpacked
 
-PR_SET_PDEATHSIG = 1
-OOM_SCORE_ADJ = 1000  # if the kernel must choose, it takes the child, never the run
 PARSERS = {
     detect.PDF: ("pdf", "pdf_pages"),
     detect.EPUB: ("epub", "epub_pages"),
@@ -182,29 +178,19 @@ def _cost(began: float) -> Message:
     return {"peak": peak_memory_bytes(), "seconds": time.monotonic() - began}
 
 
-def _confine(limit_bytes: int, parent_pid: int) -> None:
-    os.setsid()
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:
-            sys.exit(1)  # the parent died before the signal was asked for
-        Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
-    limit_data_bytes(limit_bytes)
-
-
 def main(arguments: list[str]) -> None:
     """Serve files from the socket until the parent hangs up."""
     descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
-    _confine(limit_bytes, parent_pid)
+    reached = confine(limit_bytes, parent_pid)
     try:
-        _serve(descriptor)
+        _serve(descriptor, reached)
     except MemoryError:
         os._exit(OUT_OF_MEMORY_EXIT)
 
 
-def _serve(descriptor: int) -> None:
+def _serve(descriptor: int, reached: dict[str, str]) -> None:
     with socket.socket(fileno=descriptor) as sock:
-        send(sock, {"kind": "ready"})
+        send(sock, {"kind": "ready", "confined": reached})
         while True:
             try:
                 message, file_descriptor = receive_with_descriptor(sock)

@@ -76,6 +76,8 @@ class Sandbox:
         self.memory_limit_bytes = memory_limit_bytes
         self.page_seconds = page_seconds
         self.file_seconds = file_seconds
+        self.confined: dict[str, str] = {}
+        """What keeps the child from `network` and `files`; `open` where the kernel does not allow it."""
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._files = 0
@@ -181,7 +183,7 @@ class Sandbox:
         with theirs:
             self._child = subprocess.Popen(
                 [
-                    sys.executable, "-m", "ingest_pipeline.parsing.child",
+                    sys.executable, "-P", "-m", "ingest_pipeline.parsing.child",
                     str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
                 ],
                 pass_fds=(theirs.fileno(),),
@@ -193,12 +195,16 @@ class Sandbox:
         self._socket = ours
         self._greet(ours)
         self._fresh_bytes = resident_bytes(self._child.pid)
-        logger.debug("parser child %d started, limit %d bytes", self._child.pid, self.memory_limit_bytes)
+        logger.debug(
+            "parser child %d started, limit %d bytes, network %s, files %s",
+            self._child.pid, self.memory_limit_bytes, self.confined.get("network"), self.confined.get("files"),
+        )  # fmt: skip
 
     def _greet(self, sock: socket.socket) -> None:
         try:
-            receive(sock, deadline=time.monotonic() + START_SECONDS)
-        except (Disconnected, DeadlinePassed, ProtocolError) as error:
+            ready = receive(sock, deadline=time.monotonic() + START_SECONDS)
+            self.confined = {str(name): str(how) for name, how in dict(ready["confined"]).items()}
+        except (Disconnected, DeadlinePassed, ProtocolError, KeyError, TypeError, ValueError) as error:
             self.close()
             raise ParserUnavailable(
                 f"the parser's child did not start under {self.memory_limit_bytes:,} bytes: {type(error).__name__}; "
