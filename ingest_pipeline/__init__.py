@@ -5,7 +5,7 @@
 | `models.py`      | the nouns: frozen dataclasses that the rooms pass to each other         |
 | `errors.py`      | the error tree, drawn in its docstring                                  |
 | `settings.py`    | the `INGEST_*` environment, read once and checked                       |
-| `sources.py`     | a source URL -> its files; a file -> a stream of bytes                  |
+| `sources/`       | a source URL -> its files; a file -> a stream of bytes; uploads         |
 | `planning.py`    | predicted costs + a budget -> batches; pure arithmetic                  |
 | `predicting.py`  | what files did cost -> what a file will cost; pure arithmetic           |
 | `memory/`        | limits and peaks of memory, a run's budget, the watch over its processes |

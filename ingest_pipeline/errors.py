@@ -3,7 +3,8 @@
 IngestError
 ├── ConfigurationError            one clear line at start, exit 2
 │   ├── BadSetting
-│   └── ModelMismatch
+│   ├── ModelMismatch
+│   └── UploadRefused             `ingest add` cannot put this file there
 ├── ErrorBudgetSpent              too many errors in a row that are no file's fault; exit 3
 ├── PermanentError                the file will fail again until the file or a setting changes
 │   ├── UnreadableDocument        damaged, or not what it claims to be
@@ -26,6 +27,7 @@ IngestError
     ├── ParserUnavailable         the parser's child cannot even start
     ├── RunOutOfMemory            a run stopped by itself before its limit; what it had committed stays
     ├── ModelExportFailed         the lean engine's model could not be made
+    ├── FileCutShort              a server keeps breaking off while it sends this file
     ├── FileChanged               its bytes are no longer those that the batch was sealed with
     └── FileVanished
 
@@ -66,6 +68,10 @@ class ModelMismatch(ConfigurationError):
         super().__init__(
             f"{model}: weights have SHA-256 {found[:12]}…, expected {expected[:12]}…; reinstall the model package"
         )
+
+
+class UploadRefused(ConfigurationError):
+    """A file cannot be added to a source: its name is taken, leaves the source, or the folder cannot be written."""
 
 
 class ErrorBudgetSpent(IngestError):
@@ -156,6 +162,10 @@ class RunOutOfMemory(TransientError):
 
 class ModelExportFailed(TransientError):
     """The child that turns a model into the lean engine's form failed: no file's fault."""
+
+
+class FileCutShort(TransientError):
+    """A server answers, but breaks off at the same place of this file again and again."""
 
 
 class FileChanged(TransientError):

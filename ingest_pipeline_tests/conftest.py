@@ -17,6 +17,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
+from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, filesystem
 
 REPOSITORY = Path(__file__).parents[1]
 CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
@@ -94,6 +95,26 @@ def settings(url: str, tmp_path: Path) -> Settings:
 def source(settings: Settings) -> Path:
     """The folder of documents that `settings` points at."""
     return Path(settings.sources[0])
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """One real S3 server for the whole session."""
+    server = Seaweed(tmp_path_factory.mktemp("seaweed"))
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def bucket(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of an empty bucket; the credentials for it are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    filesystem(seaweed.endpoint).call_s3("create_bucket", Bucket=name)
+    return name
 
 
 class WordEncoder:

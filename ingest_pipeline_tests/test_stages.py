@@ -495,13 +495,13 @@ def test_a_file_that_cannot_be_opened_does_not_stop_the_preview(
     """It is left out of the plan; the scan records what is wrong with it."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(TEXT)
-    real = sources.open_file
+    real = sources.local.open_file
 
     def open_file(where: str, path: str) -> Any:
         if path == "a.txt":
             raise FileVanished("a.txt: gone")
         return real(where, path)
 
-    monkeypatch.setattr(sources, "open_file", open_file)
+    monkeypatch.setattr(sources.local, "open_file", open_file)
     plan = preview(connection, settings=pipeline.settings)
     assert [Path(cost.name).name for batch in plan.batches for cost in batch.costs] == ["b.txt"]

@@ -11,11 +11,13 @@ from ingest_pipeline import planning, predicting, sources
 from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
+    FileCutShort,
     FileNeedsMoreMemory,
     FileTooLarge,
     FileVanished,
     IngestError,
     LinkLeavesSource,
+    SourceUnavailable,
     UnreadableDocument,
     UnsupportedFormat,
 )
@@ -23,6 +25,7 @@ from ingest_pipeline.memory import budget
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
+from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.stages.recipe import locked_recipe
 from ingest_pipeline.store import batches, generations, ledger
@@ -62,7 +65,7 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
 
 def _scan(connection: Connection, source: str, settings: Settings, recipe: str) -> ScanCounts:
     scan, counts = ledger.next_scan(connection), ScanCounts()
-    for slab in slabs(sources.list_files(source)):
+    for slab in slabs(sources.list_files(source, access_of(settings))):
         counts += _compare(connection, source, slab, scan, settings)
     renamed = ledger.adopt_known_versions(connection, recipe)
     deleted = ledger.delete_unseen(connection, source, scan)
@@ -88,7 +91,7 @@ def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
 
 def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings) -> ScanCounts:
     known = ledger.known_files(connection, source, [file.path for file in slab])
-    unchanged = [file.path for file in slab if looks_unchanged(file, known.get(file.path), settings)]
+    unchanged = [file.path for file in slab if looks_unchanged(source, file, known.get(file.path), settings)]
     ledger.mark_seen(connection, source, unchanged, scan)
     counts, skip = ScanCounts(listed=len(slab)), set(unchanged)
     for file in slab:
@@ -97,13 +100,15 @@ def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: 
     return counts
 
 
-def looks_unchanged(file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
-    """Return whether the cheap check says that nothing needs to be read: size and time are as they were."""
+def looks_unchanged(source: str, file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
+    """Return whether the cheap check says that nothing needs to be read: size, time and ETag are as they were."""
     if known is None or known.status == "deleted" or file.refusal:
         return False
     if known.error == FileTooLarge.__name__ and file.size_bytes <= settings.max_file_size:
         return False  # the limit was raised
-    return (known.size_bytes, known.modified_ns) == (file.size_bytes, file.modified_ns)
+    if known.error == FileCutShort.__name__ or (sources.is_remote(source) and not file.etag and not file.modified_ns):
+        return False  # it was never read to its end; or the server says nothing that could be compared
+    return (known.size_bytes, known.modified_ns, known.etag) == (file.size_bytes, file.modified_ns, file.etag)
 
 
 def _look_closer(
@@ -119,6 +124,8 @@ def _look_closer(
         version, head = _version_of(source, file, settings)
     except FileVanished:
         return ScanCounts()  # listed a moment ago, gone now: deleted at the end of this scan
+    except SourceUnavailable:
+        raise  # no file's fault: nothing of this source is to be judged now
     except IngestError as error:
         ledger.record_refusal(connection, source, file, scan, error, media_type=detect.media_type(file.path, b""))
         return ScanCounts(refused=1)
@@ -145,9 +152,7 @@ def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str,
         raise kind(f"{name}: {file.refusal}")
     if file.size_bytes > settings.max_file_size:
         raise sources.too_large(name, file.size_bytes, settings.max_file_size)
-    with sources.open_file(source, file.path) as stream:
-        version, _, head = sources.hash_stream(stream, name=name, max_bytes=settings.max_file_size)
-    return version, head
+    return sources.read_version(source, file.path, access_of(settings), max_bytes=settings.max_file_size)
 
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:

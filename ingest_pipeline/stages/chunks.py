@@ -11,8 +11,10 @@ from ingest_pipeline.chunking import Chunker, Encode, text_hash
 from ingest_pipeline.errors import (
     EncryptedDocument,
     FileChanged,
+    FileCutShort,
     FileVanished,
     IngestError,
+    SourceUnavailable,
     StoreUnavailable,
     UnreadablePages,
 )
@@ -23,6 +25,7 @@ from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.parsing.steps import STEP_AFTER_KILLS, pages_in_steps
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.recipe import generation_recipe, locked_recipe
 from ingest_pipeline.store import generations, ledger
 from ingest_pipeline.store.connection import Connection
@@ -72,8 +75,8 @@ def check_files(connection: Connection, files: Sequence[RawFile], run: BatchRun)
 
 def _checked(connection: Connection, file: RawFile, run: BatchRun) -> FileOutcome:
     try:
-        sources.verify_version(file, max_bytes=run.settings.max_file_size)
-    except StoreUnavailable:
+        sources.verify_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size)
+    except (StoreUnavailable, SourceUnavailable):
         raise
     except IngestError as error:
         _fail(connection, file, error, run)
@@ -110,7 +113,7 @@ def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: En
         parsed, written = ParsedFile(gaps=settled), 0
         try:
             written = _parse_and_write(connection, file, run, generation, parsed, encode, sandbox)
-        except (FileChanged, FileVanished) as error:
+        except (FileChanged, FileVanished, FileCutShort) as error:
             generations.discard_progress(connection, generation)  # its last pages may be other bytes than its first
             return _failed(connection, file, error, run, parsed)
         except IngestError as error:
@@ -148,7 +151,7 @@ def _parse_and_write(
     chunker = Chunker(encode, max_tokens=run.card.max_tokens, start=start)
     waiting: list[Chunk] = []
     written = stored = 0
-    with sources.open_version(file) as stream:
+    with sources.open_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size) as stream:
         width = STEP_AFTER_KILLS[min(file.deaths, len(STEP_AFTER_KILLS) - 1)]
         for chunks in chunker.split(pages_in_steps(sandbox, stream, request, parsed, width=width)):
             waiting += chunks

@@ -9,12 +9,11 @@ from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.costs import latest_model
-
-HEAD_BYTES = 4096
 
 
 def preview(connection: Connection, *, settings: Settings) -> Plan:
@@ -34,7 +33,7 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
 
 
 def _changed(connection: Connection, source: str, settings: Settings, model: CostModel) -> Iterator[FileCost]:
-    for slab in slabs(sources.list_files(source)):
+    for slab in slabs(sources.list_files(source, access_of(settings))):
         yield from _changed_in(connection, source, slab, settings, model)
 
 
@@ -43,14 +42,14 @@ def _changed_in(
 ) -> Iterator[FileCost]:
     known = ledger.known_files(connection, source, [file.path for file in slab])
     for file in slab:
-        same = looks_unchanged(file, known.get(file.path), settings)
+        same = looks_unchanged(source, file, known.get(file.path), settings)
         if same or file.refusal or file.size_bytes > settings.max_file_size:
             continue
         try:
-            with sources.open_file(source, file.path) as stream:
-                media_type = detect.media_type(file.path, stream.read(HEAD_BYTES))
+            head = sources.read_head(source, file.path, access_of(settings))
         except IngestError:  # the scan will record it as failed, or gone
             continue
+        media_type = detect.media_type(file.path, head)
         if media_type in detect.SUPPORTED:
             yield predicting.predict(
                 model,

@@ -16,32 +16,35 @@ MAX_DEATHS = 3
 
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
-SELECT path, size_bytes, modified_ns, version, status, error
+SELECT path, size_bytes, modified_ns, version, status, error, etag
 FROM files WHERE source = %s AND path = ANY(%s)
 """
 SEEN = "UPDATE files SET last_scan = %s WHERE source = %s AND path = ANY(%s)"
 TOUCHED = """
-UPDATE files SET size_bytes = %(size_bytes)s, modified_ns = %(modified_ns)s, last_scan = %(scan)s
+UPDATE files SET size_bytes = %(size_bytes)s, modified_ns = %(modified_ns)s, etag = %(etag)s, last_scan = %(scan)s
 WHERE source = %(source)s AND path = %(path)s
 """
 # A new version waits from its first attempt on; what readers see (generation_id) stays until it is indexed.
 UPSERT_VERSION = """
-INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, last_scan)
-VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(version)s, %(media_type)s, 'synced', %(scan)s)
+INSERT INTO files (source, path, size_bytes, modified_ns, etag, version, media_type, status, last_scan)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(etag)s, %(version)s, %(media_type)s, 'synced',
+        %(scan)s)
 ON CONFLICT (source, path) DO UPDATE SET
-    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, version = excluded.version,
+    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
+    version = excluded.version,
     media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
     error = NULL, message = NULL, retryable = NULL, attempts = 0, deaths = 0, gaps = '[]', warnings = '[]',
     pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
     recipe = NULL, updated_at = now()
 """
 UPSERT_REFUSED = """
-INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, last_scan,
+INSERT INTO files (source, path, size_bytes, modified_ns, etag, version, media_type, status, last_scan,
                    error, message, retryable, recipe)
-VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(version)s, %(media_type)s, 'failed', %(scan)s,
-        %(error)s, %(message)s, %(retryable)s, %(recipe)s)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(etag)s, %(version)s, %(media_type)s, 'failed',
+        %(scan)s, %(error)s, %(message)s, %(retryable)s, %(recipe)s)
 ON CONFLICT (source, path) DO UPDATE SET
-    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, version = excluded.version,
+    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
+    version = excluded.version,
     media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
     error = excluded.error, message = excluded.message, retryable = excluded.retryable,
     recipe = excluded.recipe, updated_at = now()
@@ -84,7 +87,7 @@ UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, 
 WHERE status = 'failed' AND error = 'UnreadablePages'
 """
 BATCH_FILES = """
-SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.modified_ns, f.media_type, f.status,
+SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.modified_ns, f.etag, f.media_type, f.status,
        coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.deaths
 FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
@@ -124,7 +127,7 @@ UPDATE files SET status = 'processed', pages = %(pages)s, gaps = %(gaps)s, warni
 WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', 'processing', 'processed')
 """
 # A file that changed while it was read must be hashed again even if its time and size look the same.
-FORGET_FACTS = "UPDATE files SET modified_ns = -1 WHERE file_id = %s"
+FORGET_FACTS = "UPDATE files SET modified_ns = -1, etag = '' WHERE file_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +140,7 @@ class KnownFile:
     version: str
     status: str
     error: str | None
+    etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,7 +332,7 @@ def forget_facts(connection: Connection, file: RawFile) -> None:
 
 
 def _facts(file: ListedFile) -> dict[str, object]:
-    return {"path": file.path, "size_bytes": file.size_bytes, "modified_ns": file.modified_ns}
+    return {"path": file.path, "size_bytes": file.size_bytes, "modified_ns": file.modified_ns, "etag": file.etag}
 
 
 def _error(error: IngestError) -> dict[str, object]:

@@ -1,53 +1,34 @@
-"""A source URL becomes its files; a file becomes a stream of bytes. The only room that touches paths."""
+"""Folders: their files in order, links followed inside only, names as they are."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from upath import UPath
-
 from ingest_pipeline.errors import (
     BadSetting,
-    FileChanged,
-    FileTooLarge,
     FileVanished,
     LinkLeavesSource,
     SourceUnavailable,
     UnreadableDocument,
 )
-from ingest_pipeline.models import ListedFile, RawFile
-
-READ_BYTES = 256 * 1024  # the upload report's figure: larger reads gained nothing, a whole file cost 28 MB
+from ingest_pipeline.models import ListedFile
 
 
-def canonical_source(text: str) -> str:
-    """Return one spelling for a source, so that `./docs` and `docs/` are the same rows in the ledger.
+def canonical_folder(text: str) -> str:
+    """Return one spelling for a folder: absolute, without `..` and without a slash at its end.
 
     Raises:
-        BadSetting: a kind of URL that is not supported, or a folder that is not there.
+        BadSetting: it is not there.
     """
-    url = UPath(text)
-    if url.protocol not in ("", "file"):
-        raise BadSetting("INGEST_SOURCES", text, "a local folder (buckets come in a later version)")
-    folder = Path(os.path.abspath(os.path.expanduser(url.path)))
+    folder = Path(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
     if not folder.is_dir():
         raise BadSetting("INGEST_SOURCES", text, "an existing folder")
     return str(folder)
-
-
-def canonical_sources(names: Iterable[str]) -> list[str]:
-    """Return each source once, in the order given.
-
-    Raises:
-        BadSetting: as for `canonical_source`.
-    """
-    return list(dict.fromkeys(canonical_source(name) for name in names))
 
 
 def list_files(source: str) -> Iterator[ListedFile]:
@@ -138,73 +119,7 @@ def open_file(source: str, path: str) -> Iterator[BinaryIO]:
         yield stream
 
 
-def hash_stream(stream: BinaryIO, *, name: str, max_bytes: int) -> tuple[str, int, bytes]:
-    """Return the SHA-256 in hex, the length and the first bytes of a stream, reading 256 KiB at a time.
-
-    Raises:
-        FileTooLarge: more than `max_bytes` came; reading stopped there.
-        UnreadableDocument: the disk refused a read.
-    """
-    digest, length, head = hashlib.sha256(), 0, b""
-    while piece := _read(stream, name):
-        head = head or piece[:4096]
-        length += len(piece)
-        if length > max_bytes:
-            raise too_large(name, length, max_bytes)
-        digest.update(piece)
-    return digest.hexdigest(), length, head
-
-
-def _read(stream: BinaryIO, name: str) -> bytes:
-    try:
-        return stream.read(READ_BYTES)
-    except OSError as error:
-        raise UnreadableDocument(f"{name}: reading failed: {error.strerror}") from error
-
-
-def too_large(name: str, size_bytes: int, max_bytes: int) -> FileTooLarge:
-    """Return the refusal of a file over the size limit, in one wording."""
-    return FileTooLarge(
-        f"{name}: {size_bytes:,} bytes or more, over the limit of {max_bytes:,}; raise INGEST_MAX_FILE_SIZE"
-    )
-
-
-def verify_version(file: RawFile, *, max_bytes: int) -> None:
-    """Make sure that a file still holds the bytes that its batch was sealed with.
-
-    Raises:
-        FileChanged: its bytes differ; the next catalog takes up the new ones.
-        FileVanished, FileTooLarge, LinkLeavesSource, UnreadableDocument: as for opening and hashing.
-    """
-    with open_file(file.source, file.path) as stream:
-        version, _, _ = hash_stream(stream, name=file.name, max_bytes=max_bytes)
-    if version != file.version:
-        raise _changed(file)
-
-
-@contextmanager
-def open_version(file: RawFile) -> Iterator[BinaryIO]:
-    """Open a file that was verified; refuse it when size or modification time moved meanwhile.
-
-    Raises:
-        FileChanged: it was written to after it was hashed, before or while it was read.
-    """
-    with open_file(file.source, file.path) as stream:
-        refuse_changed(stream, file)
-        yield stream
-        refuse_changed(stream, file)
-
-
-def refuse_changed(stream: BinaryIO, file: RawFile) -> None:
-    """Make sure that an open file was not written to since it was catalogued.
-
-    Raises:
-        FileChanged: size or modification time moved.
-    """
+def facts_of(stream: BinaryIO) -> tuple[int, int]:
+    """Return size and modification time in nanoseconds of an open file."""
     facts = os.fstat(stream.fileno())
-    if (facts.st_size, facts.st_mtime_ns) != (file.size_bytes, file.modified_ns):
-        raise _changed(file)
-
-
-def _changed(file: RawFile) -> FileChanged:
-    return FileChanged(f"{file.name}: changed since it was catalogued; the next catalog takes it up")
+    return facts.st_size, facts.st_mtime_ns
