@@ -57,7 +57,14 @@ def _parser() -> argparse.ArgumentParser:
         _run,
         "bring every file of the sources to its end: searchable, or failed with a reason",
     )
-    run.add_argument("sources", nargs="*", metavar="SOURCE", help="folders; default INGEST_SOURCES")
+    run.add_argument("sources", nargs="*", metavar="SOURCE", help="folders, buckets, lists; default INGEST_SOURCES")
+    add = _command(commands, "add", _add, "copy files into a source, for the next run to take up")
+    add.add_argument("files", nargs="+", metavar="FILE", help="`-` is the standard input, and needs --name")
+    add.add_argument(
+        "--to", metavar="SOURCE", help="a folder or s3://bucket/prefix; default INGEST_SOURCES, if it is one"
+    )
+    add.add_argument("--name", help="its name in the source, with / for folders; default its own")
+    add.add_argument("--replace", action="store_true", help="make it the new version of a file of that name")
     _command(
         commands,
         "ui",
@@ -115,6 +122,23 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     return STOPPED if result.stopped else OK
 
 
+def _add(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.console import print_added
+    from ingest_pipeline.stages.uploads import add_files
+
+    if options.name and len(options.files) > 1:
+        raise ConfigurationError("--name is for one file")
+    added = add_files(
+        options.files,
+        to=options.to,
+        name=options.name,
+        replace=options.replace,
+        settings=settings,
+        stdin=sys.stdin.buffer,
+    )
+    return FAILED if print_added(added, as_json=options.json) else OK
+
+
 def _ui(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.defs.services import serve
 
@@ -168,7 +192,8 @@ def _search(options: argparse.Namespace, settings: Settings) -> int:
         return OK
     for hit in hits:
         row = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
-        print(json.dumps(row | {"pages": [hit.page_from, hit.page_to], "text": hit.text}, ensure_ascii=False))
+        place = {"pages": [hit.page_from, hit.page_to], "page_label": hit.page_label, "section": hit.section}
+        print(json.dumps(row | place | {"heading": hit.heading, "text": hit.text}, ensure_ascii=False))
     return OK
 
 

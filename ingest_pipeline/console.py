@@ -16,6 +16,7 @@ from ingest_pipeline.settings import Settings, format_size
 if TYPE_CHECKING:
     from ingest_pipeline.defs.headless import HeadlessResult, Progress
     from ingest_pipeline.stages.costs import MemoryReport
+    from ingest_pipeline.stages.uploads import Added
     from ingest_pipeline.store.connection import Connection
 
 FULL_TABLE_FILES = 100  # beyond it only what needs attention is listed; `ingest files` has the rest
@@ -121,12 +122,17 @@ def _file_line(row: dict[str, Any]) -> str:
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
     gaps = f"{len(row['gaps'])} gaps: pages {', '.join(_gap(gap) for gap in row['gaps'][:5])}" if row["gaps"] else ""
     reason = f"{row['error']}: {_without_path(row)}" if row["error"] else gaps
-    name = _shortened(row["path"], NAME_WIDTH - 2)
+    name = _shortened(printable(row["path"]), NAME_WIDTH - 2)
     pages = "" if row["pages"] is None else row["pages"]
     return (
         f"{row['status']:<11}{name:<{NAME_WIDTH}}{format_size(row['bytes']):>10}{pages:>7}{row['chunks']:>8}"
-        f"{peaks}{seconds:>9}  {reason}"
+        f"{peaks}{seconds:>9}  {printable(reason)}"
     ).rstrip()
+
+
+def printable(text: str) -> str:
+    """Return a text that moves no cursor and stays on one line: a file's name may hold anything."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _without_path(row: dict[str, Any]) -> str:
@@ -143,14 +149,29 @@ def _shortened(text: str, width: int) -> str:
     return text if len(text) <= width else "…" + text[-(width - 1) :]
 
 
+def print_added(added: Iterable[Added], *, as_json: bool) -> int:
+    """Print what became of each upload as it ends; return how many were refused."""
+    refused = 0
+    for upload in added:
+        refused += upload.error is not None
+        if as_json:
+            print(json.dumps(asdict(upload), ensure_ascii=False))
+        elif upload.error:
+            print(f"ingest: {upload.error}", file=sys.stderr)
+        else:
+            print(f"{printable(upload.name)}  {format_size(upload.size_bytes)}  added to {upload.source}")
+    return refused
+
+
 def print_hits(hits: Sequence[SearchHit]) -> None:
     """Print search results for reading."""
     if not hits:
         print("nothing found: is anything indexed? `ingest status`")
     for number, hit in enumerate(hits, start=1):
         pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
-        heading = f" · {hit.heading}" if hit.heading else ""
-        print(f"{number}. {hit.score:.3f}  {hit.path}, {pages}{heading}")
+        label = f" (printed {hit.page_label})" if hit.page_label else ""
+        place = hit.section or hit.heading
+        print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}")
         print(textwrap.indent(textwrap.fill(textwrap.shorten(hit.text, 320, placeholder=" …"), 100), "   "))
 
 

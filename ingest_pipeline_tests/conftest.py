@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,13 +59,20 @@ def template(server: EmbeddedServer) -> str:
     return name
 
 
-@pytest.fixture
-def url(server: EmbeddedServer, template: str) -> Iterator[str]:
+@contextmanager
+def fresh_database(server: EmbeddedServer, template: str) -> Iterator[str]:
     """The URL of a fresh migrated database."""
     name = f"test_{uuid.uuid4().hex[:12]}"
     _admin(server, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield _url(server, name)
     _admin(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def url(server: EmbeddedServer, template: str) -> Iterator[str]:
+    """The URL of a fresh migrated database."""
+    with fresh_database(server, template) as url:
+        yield url
 
 
 @pytest.fixture

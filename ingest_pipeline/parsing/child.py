@@ -18,6 +18,7 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import (
     IngestError,
+    NoText,
     ParserOutOfMemory,
     TooManyPages,
     TooMuchText,
@@ -41,6 +42,7 @@ from ingest_pipeline.parsing.protocol import (
 from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
 from ingest_pipeline.parsing.streams import unpacked
 
+PEAK_SECONDS = 0.02
 PARSERS = {
     detect.PDF: ("pdf", "pdf_pages"),
     detect.EPUB: ("epub", "epub_pages"),
@@ -53,6 +55,7 @@ PARSERS = {
     detect.TEXT: ("text", "text_pages"),
     detect.CSV: ("records", "csv_pages"),
     detect.TSV: ("records", "tsv_pages"),
+    detect.JSON: ("json_values", "json_pages"),
     detect.JSONL: ("records", "jsonl_pages"),
     detect.PARQUET: ("records", "parquet_pages"),
     detect.EMAIL: ("mail", "eml_pages"),
@@ -132,9 +135,16 @@ def _first_page(found: Found) -> int:
 
 
 def _disagreement(stream: BinaryIO, request: ParseRequest) -> list[str]:
-    """Return a warning where the file's name says something else than its bytes."""
-    found = detect.detected(request.name, stream.read(detect.HEAD_BYTES))
+    """Return a warning where the file's name says something else than its bytes.
+
+    Raises:
+        NoText: there are no bytes.
+    """
+    head = stream.read(detect.HEAD_BYTES)
     stream.seek(0)
+    if not head:
+        raise NoText(f"{request.name}: the file is empty")
+    found = detect.detected(request.name, head)
     return [found.disagreement] if found.disagreement else []
 
 
@@ -156,26 +166,36 @@ def _page_messages(page: Page) -> Iterator[Message]:
 def _answer(sock: socket.socket, descriptor: int, message: Message) -> None:
     request = ParseRequest(**message["request"])
     reset_peak()
-    began = time.monotonic()
+    cost = _Cost()
     try:
         with os.fdopen(descriptor, "rb") as stream:
             for answer in parsed_messages(stream, request):
-                send(sock, answer | _cost(began))
+                send(sock, answer | cost.now(exactly=answer["kind"] == "done"))
     except IngestError as error:
-        _send_failure(sock, error.reason, str(error), began)
+        _send_failure(sock, error.reason, str(error), cost)
     except (MemoryError, ImportError):  # ImportError: a library that cannot be mapped under the limit
-        _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", began)
+        _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", cost)
     except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
         reason = f"{request.name}: {type(error).__name__}: {error}"
-        _send_failure(sock, UnreadableDocument.__name__, reason[:1000], began)
+        _send_failure(sock, UnreadableDocument.__name__, reason[:1000], cost)
 
 
-def _send_failure(sock: socket.socket, reason: str, text: str, began: float) -> None:
-    send(sock, {"kind": "failed", "reason": reason, "message": text} | _cost(began))
+def _send_failure(sock: socket.socket, reason: str, text: str, cost: _Cost) -> None:
+    send(sock, {"kind": "failed", "reason": reason, "message": text} | cost.now(exactly=True))
 
 
-def _cost(began: float) -> Message:
-    return {"peak": peak_memory_bytes(), "seconds": time.monotonic() - began}
+class _Cost:
+    """What a file cost so far; the peak is read anew when it could have moved: a table has a message for each row."""
+
+    def __init__(self) -> None:
+        self._began = self._read_at = time.monotonic()
+        self._peak = peak_memory_bytes()
+
+    def now(self, *, exactly: bool) -> Message:
+        now = time.monotonic()
+        if exactly or now - self._read_at > PEAK_SECONDS:
+            self._peak, self._read_at = peak_memory_bytes(), now
+        return {"peak": self._peak, "seconds": now - self._began}
 
 
 def main(arguments: list[str]) -> None:

@@ -11,12 +11,8 @@ DOCX = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
 PPTX = "application/vnd.openxmlformats-officedocument.presentationml.presentation"
 ODT = "application/vnd.oasis.opendocument.text"
 HTML, MARKDOWN, RST, TEXT = "text/html", "text/markdown", "text/x-rst", "text/plain"
-CSV, TSV, JSONL, PARQUET = (
-    "text/csv",
-    "text/tab-separated-values",
-    "application/jsonl",
-    "application/vnd.apache.parquet",
-)
+CSV, TSV, PARQUET = "text/csv", "text/tab-separated-values", "application/vnd.apache.parquet"
+JSON, JSONL = "application/json", "application/jsonl"
 EMAIL, MBOX = "message/rfc822", "application/mbox"
 OLE = "application/x-ole-storage"
 """Word and Excel of before 2007, and the wrapper of an encrypted file of today."""
@@ -24,8 +20,7 @@ UNKNOWN = "application/octet-stream"
 GZIPPED = "+gzip"
 """Ends the type of a text that is packed: `text/csv+gzip`."""
 
-TEXTS = (HTML, MARKDOWN, RST, TEXT, CSV, TSV, JSONL)
-RECORDS = (CSV, TSV, JSONL, PARQUET, *(f"{kind}{GZIPPED}" for kind in (CSV, TSV, JSONL)))
+TEXTS = (HTML, MARKDOWN, RST, TEXT, CSV, TSV, JSON, JSONL)
 SUPPORTED = (PDF, EPUB, DOCX, PPTX, ODT, PARQUET, EMAIL, MBOX, OLE, *TEXTS, *(f"{kind}{GZIPPED}" for kind in TEXTS))
 
 HEAD_BYTES = 4096
@@ -40,7 +35,7 @@ BY_SUFFIX = {
     ".rst": RST, ".rest": RST,
     ".txt": TEXT, ".text": TEXT,
     ".csv": CSV, ".tsv": TSV, ".tab": TSV,
-    ".jsonl": JSONL, ".ndjson": JSONL,
+    ".json": JSON, ".jsonl": JSONL, ".ndjson": JSONL,
     ".parquet": PARQUET,
     ".eml": EMAIL, ".mbox": MBOX,
 }  # fmt: skip

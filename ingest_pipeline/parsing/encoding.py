@@ -6,14 +6,17 @@ import codecs
 import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ingest_pipeline.parsing.request import ParseFacts
 from ingest_pipeline.parsing.streams import rewinding
 
 READ_BYTES = 256 * 1024
 SAMPLE_BYTES = 64 * 1024  # charset-normalizer: 0 MB on this much, 51 MB on a whole 3 MB file
-FEW_BYTES = 16  # too few for statistics: one `São Paulo` in an English text was taken for Polish
+# Too little for statistics: one `São Paulo` in an English text was taken for Polish, a table whose only odd letter was
+# a no-break space for `hp_roman8`.
+FEW_BYTES, FEW_LETTERS = 16, 3
+TIE = 0.06  # in coherence: German by 0.05
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -132,13 +135,29 @@ def _as_browsers_do(encoding: str, sample: bytes) -> str:
     return "cp1252" if latin and any(0x80 <= byte <= 0x9F for byte in sample) else encoding
 
 
+def _is_western(match: Any) -> bool:
+    return bool({"cp1252", "latin_1"} & {match.encoding, *match.could_be_from_charset})
+
+
+def _as_good(match: Any, best: Any) -> bool:
+    """Return whether a candidate is as likely as the first, or nearly so.
+
+    Of two that read a text equally well the first is chance: German came out as `mac_turkish`, Spanish as `cp1250`. The
+    one that most texts are in is the better guess. Polish, Czech, Russian, Greek never tie with it.
+    """
+    return bool(match.chaos <= best.chaos and match.coherence >= best.coherence - TIE)
+
+
 def _guess(sample: bytes) -> tuple[str, str | None]:
     import charset_normalizer
 
-    if sum(byte > 0x7F for byte in sample) < FEW_BYTES and _decodes(sample, "cp1252"):
+    odd = [byte for byte in sample if byte > 0x7F]
+    if (len(odd) < FEW_BYTES or len(set(odd)) <= FEW_LETTERS) and _decodes(sample, "cp1252"):
         return "cp1252", "encoding guessed from a few bytes: cp1252"
-    best = charset_normalizer.from_bytes(sample).best()
+    matches = charset_normalizer.from_bytes(sample)
+    best = matches.best()
     if best is None:
         return "cp1252", "encoding unknown: read as cp1252, unreadable bytes replaced"
-    encoding = _as_browsers_do(best.encoding, sample)
+    western = any(_is_western(match) and _as_good(match, best) for match in matches)
+    encoding = "cp1252" if western else _as_browsers_do(best.encoding, sample)
     return encoding, f"encoding guessed: {encoding}"

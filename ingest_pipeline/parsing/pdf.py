@@ -13,6 +13,8 @@ from ingest_pipeline.parsing import pypdf_walker
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 logger = logging.getLogger(__name__)
+BLANK_PAGES_TRIED = 3
+"""pdfium opens some damaged files as blank pages without a word; where a document begins blank, pypdf is asked, too."""
 WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
@@ -79,7 +81,7 @@ def _by_pdfium(
 ) -> Iterator[Found]:
     _check_page_count(count, request)
     facts.title, facts.total_pages = _title(document), count
-    headings = Headings(_outline(document, facts))
+    headings, seen, blank = Headings(_outline(document, facts)), False, 0
     for number in range(request.first_page, count + 1):
         yield from headings.beginning_on(number)
         try:
@@ -90,6 +92,10 @@ def _by_pdfium(
             logger.info("page %d: pdfium: %s", number, error)
             yield _page_by_pypdf(stream, number, headings, error, password)
             continue
+        seen, blank = seen or bool(text.strip()), blank + (not text.strip())
+        if not seen and blank <= BLANK_PAGES_TRIED:
+            second = _page_by_pypdf(stream, number, headings, ValueError("blank"), password)
+            text = second.text if isinstance(second, Page) else text
         yield Page(number, text, headings.at(number), label=_label(document, number))
 
 

@@ -21,6 +21,7 @@ MAX_LINE_CHARACTERS = 4 * 1024**2
 MAX_FIELD_CHARACTERS = 1024**2  # a quote that never closes would otherwise take the rest of the file for one field
 SNIFF_CHARACTERS = 64 * 1024
 DELIMITERS = ",;\t|"
+MAX_DEPTH = 3
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 Record = Mapping[str, Any]
@@ -33,19 +34,19 @@ def csv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
     with decoded_text(stream, facts) as text:
         header = text.readline(SNIFF_CHARACTERS)
         delimiter = max(DELIMITERS, key=header.count)
-        yield from _grouped(_rows(text, header, delimiter), request, facts)
+        yield from grouped(_rows(text, header, delimiter), request, facts)
 
 
 def tsv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the rows of a table with tabs between its columns."""
     with decoded_text(stream, facts) as text:
-        yield from _grouped(_rows(text, text.readline(SNIFF_CHARACTERS), "\t"), request, facts)
+        yield from grouped(_rows(text, text.readline(SNIFF_CHARACTERS), "\t"), request, facts)
 
 
 def jsonl_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the objects of a file that has one JSON object on each line."""
     with decoded_text(stream, facts) as text:
-        yield from _grouped((_json_row(line) for line in _lines(text) if line.strip()), request, facts)
+        yield from grouped((_json_row(line) for line in _lines(text) if line.strip()), request, facts)
 
 
 def parquet_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
@@ -61,14 +62,14 @@ def parquet_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) ->
         file = parquet.ParquetFile(stream, pre_buffer=False, memory_map=False)
         facts.total_pages = -(-file.metadata.num_rows // PAGE_RECORDS)
         batches = file.iter_batches(batch_size=PAGE_RECORDS, use_threads=False)
-        yield from _grouped((row for batch in batches for row in batch.to_pylist()), request, facts)
+        yield from grouped((row for batch in batches for row in batch.to_pylist()), request, facts)
     except (pyarrow.ArrowException, OSError) as error:  # its MemoryError is Python's, too, and goes on
         if isinstance(error, MemoryError):
             raise
         raise UnreadableDocument(f"{request.name}: not a readable Parquet file: {error}") from error
 
 
-def _grouped(rows: Iterator[Row], request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+def grouped(rows: Iterator[Row], request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield each record as a text; a hundred share a page's number; what is no record is one gap for its page."""
     facts.one_text_per_page = False
     text_of: Callable[[Record], str] | None = None
@@ -97,11 +98,24 @@ def _gap(number: int, bad: list[str]) -> Iterator[Gap]:
 def _text_of(first: Record, request: ParseRequest, facts: ParseFacts) -> Callable[[Record], str]:
     """Return how a record becomes text: by the template, unless the file has none of the fields that it names."""
     names = PLACEHOLDER.findall(request.record_text)
-    if names and any(name in first for name in names):
-        return lambda row: PLACEHOLDER.sub(lambda match: value_text(row.get(match[1])), request.record_text).strip()
+    if names and any(name in dict(_flat(first)) for name in names):
+        return lambda row: _filled(request.record_text, dict(_flat(row)) | dict(row))
     if names:
         facts.warnings.append("no field of INGEST_RECORD_TEXT is in its records: every field was taken")
-    return lambda row: "\n".join(f"{name}: {text}" for name, value in row.items() if (text := value_text(value)))
+    return lambda row: "\n".join(f"{name}: {text}" for name, value in _flat(row) if (text := value_text(value)))
+
+
+def _flat(row: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a record's fields, those of an object in it as `meta.source`."""
+    for name, value in row.items():
+        if isinstance(value, dict) and value and prefix.count(".") < MAX_DEPTH:
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _filled(template: str, row: Record) -> str:
+    return PLACEHOLDER.sub(lambda match: value_text(row.get(match[1])), template).strip()
 
 
 def value_text(value: Any) -> str:

@@ -1,0 +1,64 @@
+"""JSON as it streams by: an array of objects is records, anything else is its values under their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO
+
+from ingest_pipeline.errors import UnreadableDocument
+from ingest_pipeline.models import Gap
+from ingest_pipeline.parsing.encoding import decoded_text
+from ingest_pipeline.parsing.pager import Pager
+from ingest_pipeline.parsing.records import Row, grouped
+from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
+
+HEAD_CHARACTERS = 4096
+
+
+def json_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
+    """Yield the objects of a JSON array as records, or all values of any other JSON, one on a line with its name.
+
+    Raises:
+        UnreadableDocument: it is not JSON from its first value on; what breaks off later is a gap.
+    """
+    with decoded_text(stream, ParseFacts()) as text:
+        head = text.read(HEAD_CHARACTERS).lstrip()
+    with decoded_text(stream, facts) as text:
+        if head.startswith("[") and head[1:].lstrip().startswith("{"):
+            yield from grouped(_items(text), request, facts)
+        else:
+            yield from _values(text, request)
+
+
+def _items(text: TextIO) -> Iterator[Row]:
+    import ijson
+
+    try:
+        for item in ijson.items(text, "item", use_float=True):
+            yield item if isinstance(item, dict) else "not a JSON object"
+    except ijson.JSONError as error:
+        yield f"not JSON: {error}"
+
+
+def _values(text: TextIO, request: ParseRequest) -> Iterator[Found]:
+    import ijson
+
+    pager, came = Pager(), False
+    try:
+        for path, event, value in ijson.parse(text, use_float=True):
+            if event in ("string", "number", "boolean") and str(value).strip():
+                name = next((part for part in reversed(path.split(".")) if part != "item"), "")
+                pager.add(f"{name}: {value}\n" if name else f"{value}\n")
+                for found in pager.take():
+                    came = True
+                    yield found
+    except ijson.JSONError as error:
+        pager.close()
+        rest = pager.take()
+        yield from rest
+        if not came and not rest:
+            raise UnreadableDocument(f"{request.name}: not JSON: {error}") from None
+        yield Gap(pager.number, pager.number, f"not JSON from here on: {error}")
+        return
+    pager.close()
+    yield from pager.take()

@@ -1,0 +1,84 @@
+"""The whole corpus through the whole pipeline: what somebody who read the files wrote down, file by file."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.connection import Connection, store
+from ingest_pipeline.store.server import EmbeddedServer
+from ingest_pipeline_tests.conftest import fresh_database
+from ingest_pipeline_tests.expected_documents import BAD, NO_TEXT, PHRASES
+from ingest_pipeline_tests.pipeline import Pipeline
+
+LISTS = ("MANIFEST.tsv", "PYPDF_SURVEY.tsv")  # about the corpus, and tables themselves
+
+
+@pytest.fixture(scope="module")
+def ingested(
+    server: EmbeddedServer, template: str, corpus: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Connection]:
+    """A store that holds all of it; the model is a fake, the rest is not."""
+    home = tmp_path_factory.mktemp("corpus")
+    with fresh_database(server, template) as url, store(url) as connection:
+        settings = replace(Settings(), sources=(str(corpus),), home=home, database_url=url)
+        with Sandbox(memory_limit_bytes=512 * 1024**2, page_seconds=20) as sandbox:
+            Pipeline(connection, settings, sandbox).ingest()
+        yield connection
+
+
+def squeezed(text: str) -> str:
+    """A text without its white space."""
+    return "".join(unicodedata.normalize("NFC", text).split())
+
+
+def status_of(connection: Connection, path: str) -> tuple[str, str | None, str | None]:
+    row = connection.execute("SELECT status, error, message FROM file_status WHERE path = %s", (path,)).fetchone()
+    assert row is not None, f"{path} is not accounted for"
+    return row[0], row[1], row[2]
+
+
+def text_of(connection: Connection, path: str) -> str:
+    rows = connection.execute("SELECT text FROM searchable_chunks WHERE path = %s ORDER BY ordinal", (path,))
+    return squeezed("".join(text for (text,) in rows))
+
+
+def test_every_file_is_accounted_for(ingested: Connection, corpus: Path) -> None:
+    """Each of the 213 is searchable or failed with a reason; nothing is left over."""
+    rows = ingested.execute("SELECT path, status, error FROM file_status").fetchall()
+    named = {line.split("\t")[0] for line in (corpus / "MANIFEST.tsv").read_text().splitlines()[1:]}
+    assert len(named) == 213
+    assert {path for path, _, _ in rows} == named | set(LISTS)
+    assert {status for _, status, _ in rows} == {"indexed", "failed"}
+    assert all(error for _, status, error in rows if status == "failed")
+    assert set(PHRASES) | set(NO_TEXT) | set(BAD) == named
+
+
+@pytest.mark.parametrize("path", sorted(PHRASES))
+def test_an_ordinary_file_says_what_it_says(ingested: Connection, path: str) -> None:
+    """A phrase of it, as somebody read it, is in its chunks."""
+    assert status_of(ingested, path)[:2] == ("indexed", None)
+    assert squeezed(PHRASES[path]) in text_of(ingested, path)
+
+
+@pytest.mark.parametrize("path", NO_TEXT)
+def test_a_file_without_text_says_so(ingested: Connection, path: str) -> None:
+    """A scan names what is missing."""
+    status, error, message = status_of(ingested, path)
+    assert (status, error) == ("failed", "NoText")
+    assert ("OCR" in str(message)) == path.endswith(".pdf")
+
+
+@pytest.mark.parametrize("path", sorted(BAD))
+def test_a_bad_file_ends_as_it_should(ingested: Connection, path: str) -> None:
+    """Read as far as it can be, or failed with the right reason."""
+    status, fact = BAD[path]
+    assert status_of(ingested, path)[:2] == (status, None if status == "indexed" else fact)
+    if status == "indexed":
+        assert squeezed(str(fact)) in text_of(ingested, path)
