@@ -132,388 +132,212 @@ NO_TEXT = (
     "pdf/imagemagick-CCITTFaxDecode.pdf",  # one page, one fax image
 )
 
-# how each damaged, encrypted or hostile file should end; "UNSURE" marks what is open to judgement,
-# "UNSURE (readers only)" where poppler and pypdf disagree and the text is plainly there
+# How each damaged, encrypted or hostile file ends: with a phrase of its text, or with the reason of its failure.
 BAD: dict[str, tuple[str, str | None]] = {
-    "bad/cabinet-corruptionOneByteMissing.pdf": (  # xref off by one byte; poppler, pypdf, mupdf all repair it
-        "indexed",
-        "test document. It only contains some text",
-    ),
-    "bad/cabinet-encryption_notextaccess.pdf": (  # empty user password; only the permission bit forbids copying;
-        # poppler and pypdf read it
-        "indexed",
-        "test document. It only contains some text",
-    ),
-    "bad/cabinet-encryption_openpassword.pdf": (  # AES, user password not known to poppler, pypdf, qpdf
-        "failed",
-        "EncryptedDocument",
-    ),
-    "bad/cabinet-text_only_fontsNotEmbedded.pdf": (  # ordinary; fonts not embedded
-        "indexed",
-        "test document. It only contains some text",
-    ),
-    "bad/handbuilt-T01_006_header-invalid-syntax-no-pdf.pdf": (  # %PDF header is missing, the rest is whole; poppler,
-        # pypdf, mupdf read it, a sniffer may not
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T02-01_001_document-catalog-No-document-catalog.pdf": (  # /Root points to nothing; poppler, pypdf,
-        # qpdf, mupdf refuse (the words Hello PDF-world! lie bare in a stream)
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/handbuilt-T02-02_002_page-tree-kids-links-recursive.pdf": (  # UNSURE: page tree points only at itself: poppler
-        # opens it with 0 pages, pypdf and mupdf raise; NoText is arguable (the words lie bare in an orphan page)
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/handbuilt-T02-02_004_page-tree-non-existing-object-as-kid.pdf": (  # UNSURE: the only kid does not exist:
-        # poppler and pypdf open it with 0 pages, mupdf with 1 blank one; NoText is arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/handbuilt-T02-05-01_014_endstream-keyword-missing.pdf": (  # UNSURE (readers only): poppler reads it, pypdf and
-        # mupdf fail; the text stands in clear
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T02-05-01_015_invalid-stream-length-in-dictionary.pdf": (  # UNSURE (readers only): poppler and mupdf
-        # read it, pypdf trips over the float /Length
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T03_001_no-cross-reference-table.pdf": (  # no xref; poppler, pypdf, mupdf rebuild it
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T03_007_offset_wrong.pdf": (  # wrong offset; poppler, pypdf, mupdf rebuild it
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T04_006_premature-EOF.pdf": (  # text after a premature %%EOF; poppler, pypdf, mupdf read it. Trap:
-        # pdfium opens it with one BLANK page and no error, so only a second try on blank pages finds the text
-        "indexed",
-        "Hello PDF-world!",
-    ),
-    "bad/handbuilt-T04_008_trailer-no-trailer-keyword.pdf": (  # UNSURE: no trailer keyword: poppler, pypdf, qpdf
-        # refuse; only mupdf reads Hello PDF-world!
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/libreoffice-writer-password.pdf": ("failed", "EncryptedDocument"),  # user password needed (RC4 128)
-    "bad/pdfjs-ContentStreamCycleType3insideType3.pdf": (  # UNSURE: shows (ab) in a Type3 font whose glyphs are shapes:
-        # poppler says ab, pypdf the glyph names, mupdf refuses; NoText is arguable
-        "indexed",
-        "ab",
-    ),
-    "bad/pdfjs-GHOSTSCRIPT-698804-1-fuzzed.pdf": (  # one page, content stream of length 0, no fonts; poppler and pypdf
-        # open it (xref is broken, mupdf refuses)
-        "failed",
-        "NoText",
-    ),
-    "bad/pdfjs-PDFBOX-3148-2-fuzzed.pdf": (  # UNSURE: page content is an empty stream; poppler and mupdf open it blank,
-        # pypdf cannot read the trailer (then UnreadableDocument)
-        "failed",
-        "NoText",
-    ),
-    "bad/pdfjs-PDFBOX-4352-0.pdf": (  # UNSURE: content is AES ciphertext, the Encrypt dictionary is broken: poppler and
-        # mupdf blank page, pypdf and qpdf refuse; EncryptedDocument or NoText arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfjs-Pages-tree-refs.pdf": (  # UNSURE (readers only): second branch of the page tree loops; poppler and mupdf
-        # read page 1, pypdf raises
-        "indexed",
-        "Pages loop",
-    ),
-    "bad/pdfjs-REDHAT-1531897-0.pdf": (  # hostile /W in the xref stream and a truncated rest; poppler, pypdf, mupdf
-        # refuse
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfjs-bomb_giant.pdf": (  # UNSURE: clear text in the first content stream, then three JBIG2 streams of
-        # 100000x100000: poppler and mupdf run > 40 s, pypdf wants jbig2dec; ParserOutOfMemory arguable
-        "indexed",
-        "GIANT JBIG2 BOMB",
-    ),
-    "bad/pdfjs-bug1606566.pdf": (  # no proper %PDF header at the start; poppler, pypdf, mupdf read it
-        "indexed",
-        "Bug 1606566",
-    ),
-    "bad/pdfjs-bug1978317.pdf": (  # UNSURE (readers only): object numbers above 65535: pypdf, mupdf and qpdf read it,
-        # poppler cannot find the catalog; the rest is a wall of 16000 letters a
-        "indexed",
-        "Hello World",
-    ),
-    "bad/pdfjs-filled-background.pdf": (  # UNSURE: three pages painted red, green, ...; no font at all; poppler and
-        # mupdf open it, pypdf raises LimitReached
-        "failed",
-        "NoText",
-    ),
-    "bad/pdfjs-issue12295.pdf": (  # ECG print-out; pypdf puts a space after every letter, poppler does not
-        "indexed",
-        "Heart rate [bpm]",
-    ),
-    "bad/pdfjs-issue12963.pdf": (  # Russian tax form whose OCR text layer is Latin look-alikes; poppler, pypdf, mupdf
-        # agree
-        "indexed",
-        "pa6om, ycnyz unu cyMMa",
-    ),
-    "bad/pdfjs-nested_outline.pdf": ("indexed", "Content for Future Work"),  # ordinary pages, deep outline
-    "bad/pdfjs-operator-in-TJ-array.pdf": (  # UNSURE (readers only): operators inside a TJ array: poppler reads all,
-        # pypdf and mupdf nothing
-        "indexed",
-        "Clientèles, Financements et",
-    ),
-    "bad/pdfjs-operator_list_cycle.pdf": (  # form XObject and pattern call each other; no font, no text operator in the
-        # file
-        "failed",
-        "NoText",
-    ),
-    "bad/pdfjs-poppler-395-0-fuzzed.pdf": (  # page tree object gone and the only content stream is wrecked; poppler 0
-        # pages, pypdf page error (only signature annotations hold words)
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfjs-poppler-67295-0.pdf": (  # UNSURE (readers only): /Count 9999999999: pypdf and mupdf read it, poppler
-        # sees 0 pages
-        "indexed",
-        "TestString123",
-    ),
-    "bad/pdfjs-poppler-742-0-fuzzed.pdf": (  # Kids array broken, most streams wrecked; poppler 0 pages, pypdf, qpdf,
-        # mupdf refuse
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfjs-poppler-85140-0.pdf": (  # UNSURE: no xref, object number overflow, empty content, no font: poppler 0
-        # pages, pypdf, qpdf, mupdf refuse; NoText is arguable (there is no text in it)
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfjs-poppler-90-0-fuzzed.pdf": (  # UNSURE: fuzzed paper, 16 pages: poppler finds two crumbs, mupdf other ones
-        # on the last pages, pypdf only errors and blanks; UnreadableDocument arguable
-        "indexed",
-        "4 Review of",
-    ),
-    "bad/pdfjs-poppler-91414-0-53.pdf": (  # UNSURE (readers only): /Count refers to itself: pypdf reads it, poppler 0
-        # pages, mupdf refuses; the text stands in clear
-        "indexed",
-        "foobar",
-    ),
-    "bad/pdfjs-poppler-937-0-fuzzed.pdf": (  # UNSURE: Kids array broken: poppler 0 pages, pypdf raises; there is no
-        # font and no text in the file, so NoText is arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/pdfplumber-empty.pdf": (  # UNSURE: 0 bytes; nothing is damaged, there is just nothing; UnreadableDocument
-        # would be as honest
-        "failed",
-        "NoText",
-    ),
-    "bad/pypdf-encrypted_doc_no_id.pdf": (  # empty user password; 3 pages with one scanned page image, no font; poppler
-        # and pypdf agree
-        "failed",
-        "NoText",
-    ),
-    "bad/pypdf-issue-297.pdf": (  # broken xref and obj header; poppler, pypdf, mupdf read it
-        "indexed",
-        "test example",
-    ),
-    "bad/pypdf-issue-301.pdf": (  # scan of squared paper with an OCR layer of noise; poppler, pypdf, mupdf agree
-        "indexed",
-        "1111101",
-    ),
-    "bad/pypdf-outline-without-title.pdf": (  # ordinary text, broken outline
-        "indexed",
-        "should be written in of the original language",
-    ),
-    "bad/pypdf-outlines-with-invalid-destinations.pdf": (  # ordinary text, broken outline
-        "indexed",
-        "should be written in of the original language",
-    ),
-    "bad/pypdf-r2-user-password.pdf": ("failed", "EncryptedDocument"),  # user password needed (R2)
-    "bad/pypdf-r4-aes-user-password.pdf": ("failed", "EncryptedDocument"),  # user password needed (R4 AES)
-    "bad/pypdf-r4-aes-v2-no-key-length.pdf": (  # empty user password; poppler, pypdf (with cryptography), qpdf read it
-        "indexed",
-        "pdf encryption test",
-    ),
-    "bad/pypdf-r6-both-passwords.pdf": ("failed", "EncryptedDocument"),  # user and owner password (R6)
-    "bad/pypdf-r6-empty-password.pdf": (  # R6 with an empty user password; poppler, pypdf (with cryptography), qpdf
-        # read it
-        "indexed",
-        "pdf encryption test",
-    ),
-    "bad/qpdf-V4-aes.pdf": (  # AES with an empty user password; poppler, pypdf, qpdf read all 30 pages
-        "indexed",
-        "Potato 29",
-    ),
-    "bad/qpdf-append-xref-loop.pdf": (  # xref /Prev loop; poppler and pypdf read 30 pages, mupdf refuses
-        "indexed",
-        "Potato 29",
-    ),
-    "bad/qpdf-bad-encryption-length.pdf": (  # UNSURE: /Length misspelt in the Encrypt dictionary: qpdf opens it with
-        # the EMPTY password and finds Potato, poppler, pypdf, mupdf ask for a password; EncryptedDocument arguable
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-bad1.pdf": (  # UNSURE: five bytes, the word oops, under a .pdf name; text by the rule for plain text
-        # named .pdf; UnreadableDocument arguable
-        "indexed",
-        "oops",
-    ),
-    "bad/qpdf-bad11.pdf": (  # UNSURE (readers only): invalid /Prev: poppler reads the update (Salad; a reader may find
-        # the older Potato), pypdf TypeError
-        "indexed",
-        "Salad",
-    ),
-    "bad/qpdf-bad2.pdf": (  # UNSURE (readers only): no startxref: poppler, mupdf, qpdf rebuild it, pypdf refuses
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-bad23.pdf": (  # UNSURE (readers only): broken stream /Length: poppler and mupdf read it, pypdf page error
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-bad24.pdf": (  # UNSURE (readers only): broken stream /Length: poppler and mupdf read it, pypdf page error
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-bad35.pdf": (  # UNSURE: object stream of the wrong type: poppler, mupdf, qpdf read it, pypdf (and pdfium)
-        # refuse; UnreadableDocument from a pdfium+pypdf pipeline is honest
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-bad7.pdf": (  # UNSURE: number where the trailer dictionary should be: poppler, pypdf, qpdf refuse; only
-        # mupdf finds Potato
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-broken-lzw.pdf": (  # UNSURE: first content stream says LZW and is not; nothing in the file is ever drawn
-        # as text: poppler and mupdf open it blank, pypdf page error; NoText arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-content-stream-errors.pdf": (  # broken tails in content streams; poppler and mupdf read 4 pages, pypdf 3
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-deep-pages.pdf": (  # UNSURE: page tree over 100 deep, its leaf has no content and no font: poppler 0
-        # pages, pypdf raises; NoText is arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-enc-R2_V1_U-view_O-view.pdf": ("failed", "EncryptedDocument"),  # user password is view
-    "bad/qpdf-enc-XI-R6_V5_U-view_O-master.pdf": ("failed", "EncryptedDocument"),  # user password is view (R6)
-    "bad/qpdf-enc-long-password.pdf": ("failed", "EncryptedDocument"),  # long user password
-    "bad/qpdf-encrypted-with-images.pdf": (  # empty user password; 2 pages with pictures of a logo only; poppler and
-        # pypdf agree
-        "failed",
-        "NoText",
-    ),
-    "bad/qpdf-eof-in-inline-image.pdf": (  # UNSURE (readers only): content ends inside an inline image: poppler and
-        # mupdf read the text before it, pypdf page error
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-fuzz-16214.pdf": (  # UNSURE: wrecked: poppler rebuilds one blank page, pypdf and mupdf refuse; NoText
-        # arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-fuzz-26994.fuzz": (  # PDF under an unknown extension; poppler, pypdf, mupdf read it
-        "indexed",
-        "Potato 29",
-    ),
-    "bad/qpdf-fuzz-69977.fuzz": (  # UNSURE: several fuzzed PDFs glued together, bytes before %PDF: poppler 7 blank
-        # pages, pypdf and mupdf refuse; NoText or reading it as plain text arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-issue-117.pdf": (  # UNSURE: self-referring /Length; the font dictionary is empty, so a page with one
-        # image and no text; poppler and mupdf open it blank, pypdf page error
-        "failed",
-        "NoText",
-    ),
-    "bad/qpdf-issue-147.pdf": (  # UNSURE: 91 bytes, a trailer with an Encrypt reference and no body, no %PDF header;
-        # poppler, pypdf, mupdf refuse; could be taken for plain text
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-issue-202.pdf": (  # UNSURE (readers only): poppler and mupdf read 10 pages, pypdf finds no Root
-        "indexed",
-        "Each chapter should be included in the main document as a separate file",
-    ),
-    "bad/qpdf-issue-99.pdf": (  # UNSURE: wrecked: poppler, qpdf, mupdf refuse, pypdf finds one page without text; fonts
-        # are empty, so NoText is arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-linearization-large-vector-alloc.pdf": (  # hostile hint table only; poppler, pypdf, mupdf read 30 pages
-        "indexed",
-        "Potato 29",
-    ),
-    "bad/qpdf-many-nulls.pdf": (  # 400000 nulls in an object stream (2 MB from 3 KB); one page without content; pypdf
-        # opens it, poppler sees 0 pages (/Count 0)
-        "failed",
-        "NoText",
-    ),
-    "bad/qpdf-no-pages-types.pdf": ("indexed", "Potato"),  # /Type misspelt; poppler, pypdf, mupdf read it
-    "bad/qpdf-outlines-with-loop.pdf": ("indexed", "Salad 29"),  # outline loops, pages are fine
-    "bad/qpdf-page-no-content.pdf": ("indexed", "Potato"),  # three pages, the middle one without content
-    "bad/qpdf-pages-loop.pdf": (  # UNSURE (readers only): page tree names itself: poppler and mupdf read page 1, pypdf
-        # raises
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-stream-line-enders.pdf": (  # UNSURE: text stands in clear but stream keywords have wrong line ends: qpdf
-        # mends it, poppler, mupdf (and pdfium) show a blank page, pypdf page error; NoText or UnreadableDocument
-        # arguable
-        "indexed",
-        "Potato",
-    ),
-    "bad/qpdf-tokens.pdf": ("indexed", "Potato"),  # odd tokens; poppler, pypdf (most pages), mupdf read it
-    "bad/qpdf-unfilterable.pdf": (  # UNSURE: content under the filter PlateDecode (it is Flate and says Potato):
-        # poppler and mupdf blank page, pypdf page error; NoText arguable
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/qpdf-xref-compressed-in-compressed.pdf": (  # poppler reads 30 pages, pypdf all but page 14; page 28 itself
-        # says Potato 7 to pypdf; qpdf --check crashes
-        "indexed",
-        "Potato 28",
-    ),
-    "bad/tika-big-preamble.html": (  # windows-1251, declared only at byte 4970 after a long script; <html> starts at
-        # byte 4713
-        "indexed",
-        "агентство недвижимости предлагает снять квартиру в аренду посуточно",
-    ),
-    "bad/tika-corrupted-oom.zip": (  # bare .zip; its header claims 2 GB for the 12 bytes of hello.txt
-        "failed",
-        "UnsupportedFormat",
-    ),
-    "bad/tika-deeply-embedded-attachments.pdf": (  # the page says only the letter a; 20 PDFs attached and nested
-        "indexed",
-        "a",
-    ),
-    "bad/tika-droste.zip": ("failed", "UnsupportedFormat"),  # bare .zip holding itself
-    "bad/tika-epub-xml-ext.epub": (  # spine documents are named .xml; __MACOSX litter
-        "indexed",
-        "It was a bright cold day in April, and the clocks were striking",
-    ),
-    "bad/tika-password.docx": ("failed", "EncryptedDocument"),  # OLE container with EncryptedPackage
-    "bad/tika-plain-text-named.pdf": (  # ASCII text under a .pdf name
-        "indexed",
-        "WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND",
-    ),
-    "bad/tika-quine.gz": ("failed", "UnsupportedFormat"),  # gzip whose content is the same gzip
-    "bad/tika-recursive-embedded.docx": ("indexed", "embed_0"),  # one short paragraph; a zip in an OLE object inside
-    "bad/tika-truncated.docx": (  # 763 bytes, cut off before word/document.xml, no central directory
-        "failed",
-        "UnreadableDocument",
-    ),
-    "bad/tika-xxe.xml": (  # UNSURE: XML with an external DTD and no text of its own; read as plain text the markup is
-        # the text; an XML reader would say NoText
-        "indexed",
-        "couldnt_possibly_exist",
-    ),
+    # xref off by one byte; poppler, pypdf, mupdf all repair it
+    "bad/cabinet-corruptionOneByteMissing.pdf": ("indexed", "test document. It only contains some text"),
+    # empty user password; only the permission bit forbids copying; poppler and pypdf read it
+    "bad/cabinet-encryption_notextaccess.pdf": ("indexed", "test document. It only contains some text"),
+    # AES, user password not known to poppler, pypdf, qpdf
+    "bad/cabinet-encryption_openpassword.pdf": ("failed", "EncryptedDocument"),
+    # ordinary; fonts not embedded
+    "bad/cabinet-text_only_fontsNotEmbedded.pdf": ("indexed", "test document. It only contains some text"),
+    # %PDF header is missing, the rest is whole; poppler, pypdf, mupdf read it, a sniffer may not
+    "bad/handbuilt-T01_006_header-invalid-syntax-no-pdf.pdf": ("indexed", "Hello PDF-world!"),
+    # /Root points to nothing; poppler, pypdf, qpdf, mupdf refuse (the words Hello PDF-world! lie bare in a stream)
+    "bad/handbuilt-T02-01_001_document-catalog-No-document-catalog.pdf": ("failed", "UnreadableDocument"),
+    # arguable: page tree points only at itself: poppler opens it with 0 pages, pypdf and mupdf raise; NoText is
+    # arguable (the words lie bare in an orphan page)
+    "bad/handbuilt-T02-02_002_page-tree-kids-links-recursive.pdf": ("failed", "UnreadableDocument"),
+    # arguable: the only kid does not exist: poppler and pypdf open it with 0 pages, mupdf with 1 blank one; NoText is
+    # arguable
+    "bad/handbuilt-T02-02_004_page-tree-non-existing-object-as-kid.pdf": ("failed", "UnreadableDocument"),
+    # arguable: poppler reads it, pypdf and mupdf fail; the text stands in clear
+    "bad/handbuilt-T02-05-01_014_endstream-keyword-missing.pdf": ("indexed", "Hello PDF-world!"),
+    # arguable: poppler and mupdf read it, pypdf trips over the float /Length
+    "bad/handbuilt-T02-05-01_015_invalid-stream-length-in-dictionary.pdf": ("indexed", "Hello PDF-world!"),
+    # no xref; poppler, pypdf, mupdf rebuild it
+    "bad/handbuilt-T03_001_no-cross-reference-table.pdf": ("indexed", "Hello PDF-world!"),
+    # wrong offset; poppler, pypdf, mupdf rebuild it
+    "bad/handbuilt-T03_007_offset_wrong.pdf": ("indexed", "Hello PDF-world!"),
+    # text after a premature %%EOF; poppler, pypdf, mupdf read it. Trap: pdfium opens it with one BLANK page and no
+    # error, so only a second try on blank pages finds the text
+    "bad/handbuilt-T04_006_premature-EOF.pdf": ("indexed", "Hello PDF-world!"),
+    # arguable: no trailer keyword: poppler, pypdf, qpdf refuse; only mupdf reads Hello PDF-world!
+    "bad/handbuilt-T04_008_trailer-no-trailer-keyword.pdf": ("failed", "UnreadableDocument"),
+    # user password needed (RC4 128)
+    "bad/libreoffice-writer-password.pdf": ("failed", "EncryptedDocument"),
+    # arguable: shows (ab) in a Type3 font whose glyphs are shapes: poppler says ab, pypdf the glyph names, mupdf
+    # refuses; NoText is arguable
+    "bad/pdfjs-ContentStreamCycleType3insideType3.pdf": ("indexed", "ab"),
+    # one page, content stream of length 0, no fonts; poppler and pypdf open it (xref is broken, mupdf refuses)
+    "bad/pdfjs-GHOSTSCRIPT-698804-1-fuzzed.pdf": ("failed", "NoText"),
+    # arguable: page content is an empty stream; poppler and mupdf open it blank, pypdf cannot read the trailer (then
+    # UnreadableDocument)
+    "bad/pdfjs-PDFBOX-3148-2-fuzzed.pdf": ("failed", "NoText"),
+    # pdfium opens a blank page; its Encrypt dictionary is broken
+    "bad/pdfjs-PDFBOX-4352-0.pdf": ("failed", "NoText"),
+    # arguable: second branch of the page tree loops; poppler and mupdf read page 1, pypdf raises
+    "bad/pdfjs-Pages-tree-refs.pdf": ("indexed", "Pages loop"),
+    # hostile /W in the xref stream and a truncated rest; poppler, pypdf, mupdf refuse
+    "bad/pdfjs-REDHAT-1531897-0.pdf": ("failed", "UnreadableDocument"),
+    # arguable: clear text in the first content stream, then three JBIG2 streams of 100000x100000: poppler and mupdf
+    # run > 40 s, pypdf wants jbig2dec; ParserOutOfMemory arguable
+    "bad/pdfjs-bomb_giant.pdf": ("indexed", "GIANT JBIG2 BOMB"),
+    # no proper %PDF header at the start; poppler, pypdf, mupdf read it
+    "bad/pdfjs-bug1606566.pdf": ("indexed", "Bug 1606566"),
+    # arguable: object numbers above 65535: pypdf, mupdf and qpdf read it, poppler cannot find the catalog; the rest
+    # is a wall of 16000 letters a
+    "bad/pdfjs-bug1978317.pdf": ("indexed", "Hello World"),
+    # arguable: three pages painted red, green, ...; no font at all; poppler and mupdf open it, pypdf raises
+    # LimitReached
+    "bad/pdfjs-filled-background.pdf": ("failed", "NoText"),
+    # ECG print-out; pypdf puts a space after every letter, poppler does not
+    "bad/pdfjs-issue12295.pdf": ("indexed", "Heart rate [bpm]"),
+    # Russian tax form whose OCR text layer is Latin look-alikes; poppler, pypdf, mupdf agree
+    "bad/pdfjs-issue12963.pdf": ("indexed", "pa6om, ycnyz unu cyMMa"),
+    # ordinary pages, deep outline
+    "bad/pdfjs-nested_outline.pdf": ("indexed", "Content for Future Work"),
+    # arguable: operators inside a TJ array: poppler reads all, pypdf and mupdf nothing
+    "bad/pdfjs-operator-in-TJ-array.pdf": ("indexed", "Clientèles, Financements et"),
+    # form XObject and pattern call each other; no font, no text operator in the file
+    "bad/pdfjs-operator_list_cycle.pdf": ("failed", "NoText"),
+    # page tree object gone and the only content stream is wrecked; poppler 0 pages, pypdf page error (only signature
+    # annotations hold words)
+    "bad/pdfjs-poppler-395-0-fuzzed.pdf": ("failed", "UnreadableDocument"),
+    # arguable: /Count 9999999999: pypdf and mupdf read it, poppler sees 0 pages
+    "bad/pdfjs-poppler-67295-0.pdf": ("indexed", "TestString123"),
+    # Kids array broken, most streams wrecked; poppler 0 pages, pypdf, qpdf, mupdf refuse
+    "bad/pdfjs-poppler-742-0-fuzzed.pdf": ("failed", "UnreadableDocument"),
+    # pdfium opens a blank page; there is no text in it
+    "bad/pdfjs-poppler-85140-0.pdf": ("failed", "NoText"),
+    # arguable: fuzzed paper, 16 pages: poppler finds two crumbs, mupdf other ones on the last pages, pypdf only
+    # errors and blanks; UnreadableDocument arguable
+    "bad/pdfjs-poppler-90-0-fuzzed.pdf": ("indexed", "4 Review of"),
+    # arguable: /Count refers to itself: pypdf reads it, poppler 0 pages, mupdf refuses; the text stands in clear
+    "bad/pdfjs-poppler-91414-0-53.pdf": ("indexed", "foobar"),
+    # arguable: Kids array broken: poppler 0 pages, pypdf raises; there is no font and no text in the file, so NoText
+    # is arguable
+    "bad/pdfjs-poppler-937-0-fuzzed.pdf": ("failed", "UnreadableDocument"),
+    # arguable: 0 bytes; nothing is damaged, there is just nothing; UnreadableDocument would be as honest
+    "bad/pdfplumber-empty.pdf": ("failed", "NoText"),
+    # empty user password; 3 pages with one scanned page image, no font; poppler and pypdf agree
+    "bad/pypdf-encrypted_doc_no_id.pdf": ("failed", "NoText"),
+    # broken xref and obj header; poppler, pypdf, mupdf read it
+    "bad/pypdf-issue-297.pdf": ("indexed", "test example"),
+    # scan of squared paper with an OCR layer of noise; poppler, pypdf, mupdf agree
+    "bad/pypdf-issue-301.pdf": ("indexed", "1111101"),
+    # ordinary text, broken outline
+    "bad/pypdf-outline-without-title.pdf": ("indexed", "should be written in of the original language"),
+    # ordinary text, broken outline
+    "bad/pypdf-outlines-with-invalid-destinations.pdf": ("indexed", "should be written in of the original language"),
+    # user password needed (R2)
+    "bad/pypdf-r2-user-password.pdf": ("failed", "EncryptedDocument"),
+    # user password needed (R4 AES)
+    "bad/pypdf-r4-aes-user-password.pdf": ("failed", "EncryptedDocument"),
+    # empty user password; poppler, pypdf (with cryptography), qpdf read it
+    "bad/pypdf-r4-aes-v2-no-key-length.pdf": ("indexed", "pdf encryption test"),
+    # user and owner password (R6)
+    "bad/pypdf-r6-both-passwords.pdf": ("failed", "EncryptedDocument"),
+    # R6 with an empty user password; poppler, pypdf (with cryptography), qpdf read it
+    "bad/pypdf-r6-empty-password.pdf": ("indexed", "pdf encryption test"),
+    # AES with an empty user password; poppler, pypdf, qpdf read all 30 pages
+    "bad/qpdf-V4-aes.pdf": ("indexed", "Potato 29"),
+    # xref /Prev loop; poppler and pypdf read 30 pages, mupdf refuses
+    "bad/qpdf-append-xref-loop.pdf": ("indexed", "Potato 29"),
+    # only qpdf opens it, with the empty password
+    "bad/qpdf-bad-encryption-length.pdf": ("failed", "EncryptedDocument"),
+    # arguable: five bytes, the word oops, under a .pdf name; text by the rule for plain text named .pdf;
+    # UnreadableDocument arguable
+    "bad/qpdf-bad1.pdf": ("indexed", "oops"),
+    # arguable: invalid /Prev: poppler reads the update (Salad; a reader may find the older Potato), pypdf TypeError
+    "bad/qpdf-bad11.pdf": ("indexed", "Salad"),
+    # arguable: no startxref: poppler, mupdf, qpdf rebuild it, pypdf refuses
+    "bad/qpdf-bad2.pdf": ("indexed", "Potato"),
+    # arguable: broken stream /Length: poppler and mupdf read it, pypdf page error
+    "bad/qpdf-bad23.pdf": ("indexed", "Potato"),
+    # arguable: broken stream /Length: poppler and mupdf read it, pypdf page error
+    "bad/qpdf-bad24.pdf": ("indexed", "Potato"),
+    # poppler reads it; pdfium and pypdf both refuse
+    "bad/qpdf-bad35.pdf": ("failed", "UnreadableDocument"),
+    # arguable: number where the trailer dictionary should be: poppler, pypdf, qpdf refuse; only mupdf finds Potato
+    "bad/qpdf-bad7.pdf": ("failed", "UnreadableDocument"),
+    # bad LZW; nothing in it is drawn as text
+    "bad/qpdf-broken-lzw.pdf": ("failed", "NoText"),
+    # broken tails in content streams; poppler and mupdf read 4 pages, pypdf 3
+    "bad/qpdf-content-stream-errors.pdf": ("indexed", "Potato"),
+    # arguable: page tree over 100 deep, its leaf has no content and no font: poppler 0 pages, pypdf raises; NoText is
+    # arguable
+    "bad/qpdf-deep-pages.pdf": ("failed", "UnreadableDocument"),
+    # user password is view
+    "bad/qpdf-enc-R2_V1_U-view_O-view.pdf": ("failed", "EncryptedDocument"),
+    # user password is view (R6)
+    "bad/qpdf-enc-XI-R6_V5_U-view_O-master.pdf": ("failed", "EncryptedDocument"),
+    # long user password
+    "bad/qpdf-enc-long-password.pdf": ("failed", "EncryptedDocument"),
+    # empty user password; 2 pages with pictures of a logo only; poppler and pypdf agree
+    "bad/qpdf-encrypted-with-images.pdf": ("failed", "NoText"),
+    # arguable: content ends inside an inline image: poppler and mupdf read the text before it, pypdf page error
+    "bad/qpdf-eof-in-inline-image.pdf": ("indexed", "Potato"),
+    # arguable: wrecked: poppler rebuilds one blank page, pypdf and mupdf refuse; NoText arguable
+    "bad/qpdf-fuzz-16214.pdf": ("failed", "UnreadableDocument"),
+    # PDF under an unknown extension; poppler, pypdf, mupdf read it
+    "bad/qpdf-fuzz-26994.fuzz": ("indexed", "Potato 29"),
+    # arguable: several fuzzed PDFs glued together, bytes before %PDF: poppler 7 blank pages, pypdf and mupdf refuse;
+    # NoText or reading it as plain text arguable
+    "bad/qpdf-fuzz-69977.fuzz": ("failed", "UnreadableDocument"),
+    # arguable: self-referring /Length; the font dictionary is empty, so a page with one image and no text; poppler
+    # and mupdf open it blank, pypdf page error
+    "bad/qpdf-issue-117.pdf": ("failed", "NoText"),
+    # arguable: 91 bytes, a trailer with an Encrypt reference and no body, no %PDF header; poppler, pypdf, mupdf
+    # refuse; could be taken for plain text
+    "bad/qpdf-issue-147.pdf": ("failed", "UnreadableDocument"),
+    # arguable: poppler and mupdf read 10 pages, pypdf finds no Root
+    "bad/qpdf-issue-202.pdf": ("indexed", "Each chapter should be included in the main document as a separate file"),
+    # only pypdf opens it; no text
+    "bad/qpdf-issue-99.pdf": ("failed", "NoText"),
+    # hostile hint table only; poppler, pypdf, mupdf read 30 pages
+    "bad/qpdf-linearization-large-vector-alloc.pdf": ("indexed", "Potato 29"),
+    # 400000 nulls in an object stream (2 MB from 3 KB); one page without content; pypdf opens it, poppler sees 0
+    # pages (/Count 0)
+    "bad/qpdf-many-nulls.pdf": ("failed", "NoText"),
+    # /Type misspelt; poppler, pypdf, mupdf read it
+    "bad/qpdf-no-pages-types.pdf": ("indexed", "Potato"),
+    # outline loops, pages are fine
+    "bad/qpdf-outlines-with-loop.pdf": ("indexed", "Salad 29"),
+    # three pages, the middle one without content
+    "bad/qpdf-page-no-content.pdf": ("indexed", "Potato"),
+    # arguable: page tree names itself: poppler and mupdf read page 1, pypdf raises
+    "bad/qpdf-pages-loop.pdf": ("indexed", "Potato"),
+    # a blank page to all but qpdf, which mends it
+    "bad/qpdf-stream-line-enders.pdf": ("failed", "NoText"),
+    # odd tokens; poppler, pypdf (most pages), mupdf read it
+    "bad/qpdf-tokens.pdf": ("indexed", "Potato"),
+    # /PlateDecode: a filter that nobody knows; a blank page
+    "bad/qpdf-unfilterable.pdf": ("failed", "NoText"),
+    # poppler reads 30 pages, pypdf all but page 14; page 28 itself says Potato 7 to pypdf; qpdf --check crashes
+    "bad/qpdf-xref-compressed-in-compressed.pdf": ("indexed", "Potato 28"),
+    # windows-1251, declared only at byte 4970 after a long script; <html> starts at byte 4713
+    "bad/tika-big-preamble.html": ("indexed", "агентство недвижимости предлагает снять квартиру в аренду посуточно"),
+    # bare .zip; its header claims 2 GB for the 12 bytes of hello.txt
+    "bad/tika-corrupted-oom.zip": ("failed", "UnsupportedFormat"),
+    # the page says only the letter a; 20 PDFs attached and nested
+    "bad/tika-deeply-embedded-attachments.pdf": ("indexed", "a"),
+    # bare .zip holding itself
+    "bad/tika-droste.zip": ("failed", "UnsupportedFormat"),
+    # spine documents are named .xml; __MACOSX litter
+    "bad/tika-epub-xml-ext.epub": ("indexed", "It was a bright cold day in April, and the clocks were striking"),
+    # OLE container with EncryptedPackage
+    "bad/tika-password.docx": ("failed", "EncryptedDocument"),
+    # ASCII text under a .pdf name
+    "bad/tika-plain-text-named.pdf": ("indexed", "WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND"),
+    # gzip whose content is the same gzip
+    "bad/tika-quine.gz": ("failed", "UnsupportedFormat"),
+    # one short paragraph; a zip in an OLE object inside
+    "bad/tika-recursive-embedded.docx": ("indexed", "embed_0"),
+    # 763 bytes, cut off before word/document.xml, no central directory
+    "bad/tika-truncated.docx": ("failed", "UnreadableDocument"),
+    # arguable: XML with an external DTD and no text of its own; read as plain text the markup is the text; an XML
+    # reader would say NoText
+    "bad/tika-xxe.xml": ("indexed", "couldnt_possibly_exist"),
 }
