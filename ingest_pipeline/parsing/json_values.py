@@ -13,6 +13,7 @@ from ingest_pipeline.parsing.records import Row, grouped
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 HEAD_CHARACTERS = 4096
+MAX_DEPTH = 200
 
 
 def json_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
@@ -34,10 +35,32 @@ def _items(text: TextIO) -> Iterator[Row]:
     import ijson
 
     try:
-        for item in ijson.items(text, "item", use_float=True):
+        for item in ijson.items(ijson.parse(_shallow(text)), "item"):
             yield item if isinstance(item, dict) else "not a JSON object"
     except ijson.JSONError as error:
         yield f"not JSON: {error}"
+
+
+class _Utf8:
+    """A text as the bytes that ijson reads."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+
+    def read(self, size: int = -1) -> bytes:
+        return self._text.read(size).encode("utf-8", "replace")
+
+
+def _shallow(text: TextIO) -> Iterator[tuple[str, object]]:
+    """Yield what ijson meets, down to a depth that people write: it names every value by all that is around it."""
+    import ijson
+
+    depth = 0
+    for event, value in ijson.basic_parse(_Utf8(text), use_float=True):
+        depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
+        if depth > MAX_DEPTH:
+            raise ijson.JSONError(f"nested over {MAX_DEPTH} deep")
+        yield event, value
 
 
 def _values(text: TextIO, request: ParseRequest) -> Iterator[Found]:
@@ -45,7 +68,7 @@ def _values(text: TextIO, request: ParseRequest) -> Iterator[Found]:
 
     pager, came = Pager(), False
     try:
-        for path, event, value in ijson.parse(text, use_float=True):
+        for path, event, value in ijson.parse(_shallow(text)):
             if event in ("string", "number", "boolean") and str(value).strip():
                 name = next((part for part in reversed(path.split(".")) if part != "item"), "")
                 pager.add(f"{name}: {value}\n" if name else f"{value}\n")

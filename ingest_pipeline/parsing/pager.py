@@ -36,13 +36,14 @@ class Pager:
 
     def add(self, text: str) -> None:
         """Append text to the page that is open; cut it into slabs when it grows too long."""
-        while self._length + len(text) > SLAB_CHARACTERS:
-            room = SLAB_CHARACTERS - self._length
-            self._append(text[:room])
+        start = 0
+        while self._length + len(text) - start > SLAB_CHARACTERS:
+            end = start + SLAB_CHARACTERS - self._length
+            self._append(text[start:end])
             self._emit()
             self._continues = True
-            text = text[room:]
-        self._append(text)
+            start = end
+        self._append(text[start:])
 
     def close(self) -> None:
         """End the page that is open."""

@@ -1,0 +1,63 @@
+"""Sections: nested whatever the levels, each chunk in one, broken outlines survive."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest_pipeline.models import OutlineEntry, ParsedFile, Section
+from ingest_pipeline.parsing.outline import MAX_PATH_CHARACTERS, before_page, with_ends, with_entry
+
+
+def sections_of(*entries: tuple[int, str, int]) -> list[Section]:
+    found: list[Section] = []
+    for entry in entries:
+        found.append(with_entry(found, OutlineEntry(*entry)))
+    return found
+
+
+def test_a_section_stands_below_the_nearest_one_above_it() -> None:
+    """Also where a level was skipped."""
+    found = sections_of((1, "One", 1), (3, "Deep", 2), (2, "Two", 3), (1, "Next", 5))
+    assert [section.path for section in found] == ["One", "One › Deep", "One › Two", "Next"]
+
+
+def test_a_section_ends_before_the_next_that_is_not_below_it() -> None:
+    """The last at the document's end; one that shares its only page with the next has that page."""
+    found = with_ends(sections_of((1, "One", 1), (2, "A", 1), (2, "B", 3), (1, "Two", 3), (2, "C", 9)), 12)
+    assert [(section.title, section.page_from, section.page_to) for section in found] == [
+        ("One", 1, 2), ("A", 1, 2), ("B", 3, 3), ("Two", 3, 12), ("C", 9, 12),
+    ]  # fmt: skip
+
+
+entries = st.lists(
+    st.tuples(st.integers(-3, 60), st.text(min_size=1, max_size=400), st.integers(1, 50)).map(
+        lambda one: OutlineEntry(*one)
+    ),
+    max_size=40,
+)
+
+
+@given(entries)
+def test_any_outline_gives_sections_that_hold_together(outline: list[OutlineEntry]) -> None:
+    """Ordinals in order, ends not before beginnings, paths within bounds, a prefix stays what it was."""
+    ordered = sorted(outline, key=lambda entry: entry.page)
+    found: list[Section] = []
+    for entry in ordered:
+        found.append(with_entry(found, entry))
+    ended = with_ends(found, 50)
+    assert [section.ordinal for section in ended] == list(range(len(ordered)))
+    for section in ended:
+        assert section.page_to is not None
+        assert section.page_from <= section.page_to <= 50
+        assert section.path.endswith(section.title[-MAX_PATH_CHARACTERS:])
+        assert len(section.path) <= MAX_PATH_CHARACTERS
+    kept = before_page(found, 20)
+    assert kept == found[: len(kept)]
+
+
+def test_a_file_read_in_parts_keeps_its_sections() -> None:
+    """A part begins with what was known; what it adds is the file's."""
+    whole, part = ParsedFile(), ParsedFile(sections=sections_of((1, "One", 1), (1, "Two", 4)))
+    whole.add(part)
+    assert [section.title for section in whole.sections] == ["One", "Two"]

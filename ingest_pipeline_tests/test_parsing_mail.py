@@ -1,0 +1,90 @@
+"""E-mail: headers decoded, the body that people read, mailboxes one message at a time."""
+
+from __future__ import annotations
+
+import io
+from email.message import EmailMessage
+
+import pytest
+
+from ingest_pipeline.models import Gap, OutlineEntry, Page
+from ingest_pipeline.parsing import mail
+from ingest_pipeline.parsing.mail import eml_pages, mbox_pages
+from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
+
+
+def found_in(parser: Parser, content: bytes, first_page: int = 1) -> tuple[list[Found], ParseFacts]:
+    facts = ParseFacts()
+    return list(parser(io.BytesIO(content), ParseRequest("name", "x/y", first_page=first_page), facts)), facts
+
+
+def letter(subject: str, body: str, *, html: str | None = None, attachment: bytes | None = None) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = "Ana <a@x.test>", "b@y.test", subject
+    message.set_content(body)
+    if html is not None:
+        message.add_alternative(html, subtype="html")
+    if attachment is not None:
+        message.add_attachment(attachment, maintype="application", subtype="pdf", filename="plan.pdf")
+    return message
+
+
+def test_a_message_is_its_headers_and_its_text() -> None:
+    """Encoded words decoded, the plain alternative taken, attachments named."""
+    found, facts = found_in(eml_pages, bytes(letter("Grüße", "Hallo\n", html="<p>no</p>", attachment=b"%PDF")))
+    assert found[0] == OutlineEntry(1, "Grüße", 1)
+    assert isinstance(found[1], Page)
+    assert found[1].text.startswith("From: Ana <a@x.test>\nTo: b@y.test\nSubject: Grüße\n\nHallo")
+    assert "no" not in found[1].text.split("\n\n")[1]
+    assert "plan.pdf" in facts.warnings[0]
+    assert facts.title == "Grüße"
+
+
+def test_an_html_message_is_its_text() -> None:
+    """By the same parser as any page; a wrong charset is found out."""
+    raw = b"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    raw += b"<html><script>evil()</script><p>caf\xe9 au lait</p>"
+    [_, page] = found_in(eml_pages, raw)[0]
+    assert isinstance(page, Page)
+    assert "café au lait" in page.text
+    assert "evil" not in page.text
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"no headers at all",
+        b"Subject: =?bogus?q?=\r\n\r\nx",
+        b"Content-Type: multipart/mixed\r\n\r\nx",
+        b"\x00\xff" * 50,
+        b"Content-Transfer-Encoding: base64\r\n\r\n!!!!",
+        b"Content-Type: text/plain; charset=nope\r\n\r\nwords",
+    ],
+)
+def test_a_broken_message_does_not_break_the_parser(raw: bytes) -> None:
+    """The stdlib's parser records defects; ours reads what there is."""
+    found, _ = found_in(eml_pages, raw)
+    assert isinstance(found[-1], Page)
+
+
+def test_a_mailbox_is_its_messages() -> None:
+    """A line `From ` begins one only after an empty line; a page each, from whichever on."""
+    box = b"".join(
+        b"From x@y Mon\n" + bytes(letter(f"S{number}", f"body {number}\nFrom here on\n")) + b"\n"
+        for number in (1, 2, 3)
+    )
+    found, _ = found_in(mbox_pages, box)
+    pages = [one for one in found if isinstance(one, Page)]
+    assert [(page.number, page.heading) for page in pages] == [(1, "S1"), (2, "S2"), (3, "S3")]
+    assert "From here on" in pages[1].text
+    later, _ = found_in(mbox_pages, box, first_page=3)
+    assert [one.heading for one in later if isinstance(one, Page)] == ["S3"]
+
+
+def test_a_message_that_is_too_large_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is read over, not into memory."""
+    monkeypatch.setattr(mail, "MAX_MESSAGE_BYTES", 1000)
+    box = b"From a\n\n" + b"x\n" * 2000 + b"\nFrom b\nSubject: small\n\nwords\n"
+    found, _ = found_in(mbox_pages, box)
+    assert found[0] == Gap(1, 1, "a message of over 1,000 bytes")
+    assert [one.heading for one in found if isinstance(one, Page)] == ["small"]
