@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, filesystem
 
 REPOSITORY = Path(__file__).parents[1]
+WORD = re.compile(r"\S+")
 CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
 
 
@@ -37,7 +39,7 @@ def corpus() -> Path:
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No INGEST_* variable of the developer's shell reaches a test."""
     for name in list(os.environ):
-        if name.startswith("INGEST_") and name != "INGEST_CORPUS":
+        if name.startswith("INGEST_") and name not in ("INGEST_CORPUS", "INGEST_FUZZ_MUTATIONS"):
             monkeypatch.delenv(name)
 
 
@@ -129,15 +131,7 @@ class WordEncoder:
     """A tokenizer that anybody can check by hand: one token for each word."""
 
     def __call__(self, text: str) -> list[tuple[int, int]]:
-        offsets, start = [], None
-        for position, letter in enumerate(text + " "):
-            if letter.isspace():
-                if start is not None:
-                    offsets.append((start, position))
-                start = None
-            elif start is None:
-                start = position
-        return offsets
+        return [match.span() for match in WORD.finditer(text)]
 
 
 class FakeEmbedder:

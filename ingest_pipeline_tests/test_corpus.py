@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +18,7 @@ from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.conftest import fresh_database
 from ingest_pipeline_tests.expected_documents import BAD, NO_TEXT, PHRASES
 from ingest_pipeline_tests.pipeline import Pipeline
+from ingest_pipeline_tests.servers import Seaweed, filesystem
 
 LISTS = ("MANIFEST.tsv", "PYPDF_SURVEY.tsv")  # about the corpus, and tables themselves
 
@@ -82,3 +85,54 @@ def test_a_bad_file_ends_as_it_should(ingested: Connection, path: str) -> None:
     assert status_of(ingested, path)[:2] == (status, None if status == "indexed" else fact)
     if status == "indexed":
         assert squeezed(str(fact)) in text_of(ingested, path)
+
+
+Rows = dict[str, tuple[str, str | None, str, list[bytes]]]
+
+
+def rows_of(connection: Connection) -> Rows:
+    """What is in the store of each file: status, error, version, and the hashes of its chunks in order."""
+    chunks: dict[str, list[bytes]] = {}
+    for path, text_hash in connection.execute(
+        "SELECT f.path, c.text_hash FROM files f JOIN chunks c USING (generation_id) ORDER BY f.path, c.ordinal"
+    ):
+        chunks.setdefault(path, []).append(text_hash)
+    facts = connection.execute("SELECT path, status, error, version FROM files")
+    return {path: (status, error, version, chunks.get(path, [])) for path, status, error, version in facts}
+
+
+@pytest.mark.proof
+@pytest.mark.timeout(1200)
+def test_a_bucket_gives_the_same_rows_as_a_folder(
+    ingested: Connection,
+    server: EmbeddedServer,
+    template: str,
+    corpus: Path,
+    seaweed: Seaweed,
+    bucket: str,
+    tmp_path: Path,
+) -> None:
+    """The same corpus from SeaweedFS, which is killed on the way and comes back: not one chunk differs."""
+    store_ = filesystem(seaweed.endpoint)
+    for path in sorted(corpus.rglob("*")):
+        if path.is_file():
+            key = f"corpus/{path.relative_to(corpus)}"
+            store_.call_s3("put_object", Bucket=bucket, Key=key, Body=path.read_bytes())
+    with fresh_database(server, template) as url, store(url) as connection:
+        there = replace(Settings(), sources=(f"s3://{bucket}/corpus",), home=tmp_path, database_url=url)
+        away = threading.Timer(3.0, interrupted, args=(seaweed,))
+        with Sandbox(memory_limit_bytes=512 * 1024**2, page_seconds=20) as sandbox:
+            pipeline = Pipeline(connection, replace(there, s3_endpoint=seaweed.endpoint), sandbox)
+            away.start()
+            pipeline.ingest()
+            away.join()
+            assert not list((tmp_path / "spool").glob("*"))
+            assert pipeline.ingest() == (0, 0)
+        assert rows_of(connection) == rows_of(ingested)
+
+
+def interrupted(seaweed: Seaweed) -> None:
+    """A server that is killed, stays away for some seconds and comes back."""
+    seaweed.kill()
+    time.sleep(3)
+    seaweed.start()
