@@ -34,7 +34,7 @@ check: install     ## ruff, mypy, import contract, Dagster definitions
 	$(BIN)/dg check defs
 
 proof: install     ## the slow proofs alone and whole: a real daemon, kills, a power cut, 2,000 hurt files
-	INGEST_FUZZ_MUTATIONS=2000 $(BIN)/python -m pytest -m proof
+	INGEST_PROOF=whole $(BIN)/python -m pytest -m proof
 
 proof-memory: install ## the corpus under kernel limits of 512 MiB, 768 MiB and 1 GiB: a table, and exit 1 if one is passed
 	$(BIN)/python benchmarks/memory_proof.py $(PROOF_OPTIONS)

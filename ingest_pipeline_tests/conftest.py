@@ -22,6 +22,8 @@ from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, filesystem
 
 REPOSITORY = Path(__file__).parents[1]
+WHOLE_PROOF = os.environ.get("INGEST_PROOF") == "whole"
+"""Set by `make proof`: every test run has the slow proofs in a short form."""
 WORD = re.compile(r"\S+")
 CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
 
@@ -39,7 +41,7 @@ def corpus() -> Path:
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No INGEST_* variable of the developer's shell reaches a test."""
     for name in list(os.environ):
-        if name.startswith("INGEST_") and name not in ("INGEST_CORPUS", "INGEST_FUZZ_MUTATIONS"):
+        if name.startswith("INGEST_") and name not in ("INGEST_CORPUS", "INGEST_PROOF"):
             monkeypatch.delenv(name)
 
 

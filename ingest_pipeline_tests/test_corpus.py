@@ -15,7 +15,7 @@ from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.server import EmbeddedServer
-from ingest_pipeline_tests.conftest import fresh_database
+from ingest_pipeline_tests.conftest import WHOLE_PROOF, fresh_database
 from ingest_pipeline_tests.expected_documents import BAD, NO_TEXT, PHRASES
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.servers import Seaweed, filesystem
@@ -115,7 +115,7 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
     """The same corpus from SeaweedFS, which is killed on the way and comes back: not one chunk differs."""
     store_ = filesystem(seaweed.endpoint)
     for path in sorted(corpus.rglob("*")):
-        if path.is_file():
+        if path.is_file() and not left_out(path):
             key = f"corpus/{path.relative_to(corpus)}"
             store_.call_s3("put_object", Bucket=bucket, Key=key, Body=path.read_bytes())
     with fresh_database(server, template) as url, store(url) as connection:
@@ -128,7 +128,14 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
             away.join()
             assert not list((tmp_path / "spool").glob("*"))
             assert pipeline.ingest() == (0, 0)
-        assert rows_of(connection) == rows_of(ingested)
+        same = {path: row for path, row in rows_of(ingested).items() if not left_out(corpus / path)}
+        assert len(same) >= 213
+        assert rows_of(connection) == same
+
+
+def left_out(path: Path) -> bool:
+    """Whether a file is left to `make proof`: two tables of 74,000 records take longer than all the rest."""
+    return not WHOLE_PROOF and path.name in ("tate-simplified_artwork_data.csv", "corpus.jsonl.gz")
 
 
 def interrupted(seaweed: Seaweed) -> None:

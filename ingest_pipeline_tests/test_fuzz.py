@@ -25,8 +25,9 @@ from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline_tests.conftest import WHOLE_PROOF
 
-MUTATIONS = int(os.environ.get("INGEST_FUZZ_MUTATIONS", "400"))
+MUTATIONS = 2000 if WHOLE_PROOF else 400
 MAX_BYTES = 300_000
 PAGE_SECONDS = 4.0
 FOLDERS = ("pdf", "bad", "docx", "epub", "html", "md", "txt", "records")

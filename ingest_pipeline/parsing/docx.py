@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import UnreadableDocument
-from ingest_pipeline.parsing.archive import DAMAGE, Archive, opened_archive
+from ingest_pipeline.parsing.archive import DAMAGE, Archive
 from ingest_pipeline.parsing.pager import Pager
-from ingest_pipeline.parsing.prose import Prose, attribute, document_title, local_name, pushed_pages, relations
+from ingest_pipeline.parsing.prose import Prose, attribute, local_name, opened_office, pushed_pages, relations
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 WORD = "wordprocessingml"
@@ -95,11 +95,7 @@ def docx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
     Raises:
         UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
     """
-    with opened_archive(stream, request, kind="Word document") as archive:
-        main = next((path for kind, path in relations(archive, "").values() if kind == "officeDocument"), "")
-        if main not in archive:
-            raise UnreadableDocument(f"{request.name}: not a readable Word document: it has no main part")
-        facts.title = document_title(archive, "docProps/core.xml")
+    with opened_office(stream, request, facts, kind="Word document") as (archive, main):
         pager, levels = Pager(), _heading_levels(archive, main)
         yield from pushed_pages(archive, main, WordTarget(pager, levels), pager)
         for kind, path in relations(archive, main).values():

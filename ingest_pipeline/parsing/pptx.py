@@ -7,9 +7,9 @@ from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import TooMuchText, UnreadableDocument
 from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing.archive import DAMAGE, Archive, opened_archive
+from ingest_pipeline.parsing.archive import DAMAGE, Archive
 from ingest_pipeline.parsing.pager import Pager
-from ingest_pipeline.parsing.prose import Prose, attribute, document_title, local_name, relations
+from ingest_pipeline.parsing.prose import Prose, attribute, local_name, opened_office, relations
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 FURNITURE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
@@ -85,11 +85,7 @@ def pptx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
     Raises:
         UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
     """
-    with opened_archive(stream, request, kind="presentation") as archive:
-        main = next((path for kind, path in relations(archive, "").values() if kind == "officeDocument"), "")
-        if main not in archive:
-            raise UnreadableDocument(f"{request.name}: not a readable presentation: it has no main part")
-        facts.title = document_title(archive, "docProps/core.xml")
+    with opened_office(stream, request, facts, kind="presentation") as (archive, main):
         slides = _slides(archive, main)
         facts.total_pages = len(slides)
         for number, path in enumerate(slides, start=1):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import TooMuchText, UnreadableDocument
 from ingest_pipeline.models import Gap
-from ingest_pipeline.parsing.archive import DAMAGE, Archive
+from ingest_pipeline.parsing.archive import DAMAGE, Archive, opened_archive
 from ingest_pipeline.parsing.pager import Pager
-from ingest_pipeline.parsing.request import Found
+from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 MAX_DEPTH = 64  # a text box in a table in a text box …: nobody nests so deep
 
@@ -110,10 +112,25 @@ def attribute(attributes: Any, name: str) -> str | None:
     return next((value for key, value in attributes.items() if local_name(key) == name), None)
 
 
+@contextmanager
+def opened_office(
+    stream: BinaryIO, request: ParseRequest, facts: ParseFacts, *, kind: str
+) -> Iterator[tuple[Archive, str]]:
+    """Open an Office document; yield its archive and the path of its main part, and fill its title.
+
+    Raises:
+        UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive; or it has no main part.
+    """
+    with opened_archive(stream, request, kind=kind) as archive:
+        main = next((path for role, path in relations(archive, "").values() if role == "officeDocument"), "")
+        if main not in archive:
+            raise UnreadableDocument(f"{request.name}: not a readable {kind}: it has no main part")
+        facts.title = document_title(archive, "docProps/core.xml")
+        yield archive, main
+
+
 def relations(archive: Archive, path: str) -> dict[str, tuple[str, str]]:
     """Return the relations of an Office part by their id: `(kind, path in the archive)`; {} where there are none."""
-    import posixpath
-
     folder, _, name = path.rpartition("/")
     file = f"{folder}/_rels/{name}.rels" if folder else f"_rels/{name}.rels"
     if file not in archive:
