@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.models import FileCost, Plan, SearchHit
+from ingest_pipeline.parsing.detect import short_name
 from ingest_pipeline.settings import Settings, format_size
 
 if TYPE_CHECKING:
@@ -260,7 +261,7 @@ def _print_costs(connection: Connection, result: HeadlessResult, work: dict[str,
     )
     for row in reports.work_by_type(connection, result.since):
         print(
-            f"  {row['media_type']:<24}{row['files']:>6}{row['pages']:>8}{row['chunks']:>8}"
+            f"  {short_name(row['media_type']):<24}{row['files']:>6}{row['pages']:>8}{row['chunks']:>8}"
             f"{row['parse_seconds']:>9.1f}s"
             f"{_peak(row['parse_peak_bytes']):>12}{row['embed_seconds']:>10.1f}s{_peak(row['embed_peak_bytes']):>12}"
         )
@@ -296,7 +297,7 @@ def print_memory(report: MemoryReport, *, as_json: bool) -> None:
         expected = summarize([outcome.expected_error for outcome in outcomes])
         promised = summarize([outcome.error for outcome in outcomes])
         print(
-            f"  {kind:<24}{expected.count:>6}{expected.p50:>15.0%}{expected.p95:>7.0%}"
+            f"  {short_name(kind):<24}{expected.count:>6}{expected.p50:>15.0%}{expected.p95:>7.0%}"
             f"{promised.p50:>16.0%}{promised.p95:>7.0%}{promised.too_low:>9}"
         )
     planned, runs = summaries["files_as_planned"], summaries["runs"]

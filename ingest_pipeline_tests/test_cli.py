@@ -16,6 +16,7 @@ import pytest
 
 from ingest_pipeline.settings import SAMPLES
 from ingest_pipeline_tests.conftest import REPOSITORY
+from ingest_pipeline_tests.servers import SECRET_KEY, Seaweed
 
 FILE_FIELDS = (
     "source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks, "
@@ -277,3 +278,49 @@ def _embedding_worker(ingest: Ingest, *, other_than: Sequence[int] = ()) -> int:
 def _alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def test_files_are_added_and_found(fresh: Ingest, tmp_path: Path) -> None:
+    """`add`, `run`, `search`, with a name that would clear a terminal; a second file of a name is refused in a line."""
+    (tmp_path / "a.md").write_text("# Warranty\n\nThe warranty for the pump lasts seven years.\n")
+    evil = "two\nlines \x1b[2J.md"
+    added = fresh("add", str(tmp_path / "a.md"), "--name", evil)
+    assert added == f"two\\nlines \\x1b[2J.md  57 B  added to {fresh.environment['INGEST_SOURCES']}\n"
+    assert fresh.json("add", str(tmp_path / "a.md"))[0]["size_bytes"] == 57
+    refused = fresh.result("add", str(tmp_path / "a.md"), str(tmp_path / "none.md"))
+    assert refused.returncode == 1
+    assert [line.startswith("ingest: ") for line in refused.stderr.splitlines()] == [True, True]
+    assert "\x1b" not in fresh("run") + fresh("files")
+    [hit] = fresh.json("search", "How long is the warranty of the pump?", "--top", "1")
+    assert (hit["section"], hit["heading"], hit["page_label"]) == ("Warranty", "Warranty", None)
+    assert "· Warranty" in fresh("search", "pump", "--top", "1")
+
+
+def test_a_bucket_is_ingested_by_the_command(fresh: Ingest, seaweed: Seaweed, bucket: str, corpus: Path) -> None:
+    """Added, ingested by real runs within 500 MiB, and not read again; the secret is in no file of the home."""
+    where = {"INGEST_SOURCES": f"s3://{bucket}/docs", "INGEST_S3_ENDPOINT": seaweed.endpoint}
+    there = Ingest(fresh.home, INGEST_RUN_MEMORY="500MiB", **where)
+    names = ("docx/tika-2006ml.docx", "pdf/pdflatex-outline.pdf", "records/candy-data.csv")
+    files = [str(corpus / name) for name in names]
+    there("add", *files)
+    [account] = there.json("run")
+    assert (account["files_parsed"], account["stopped"]) == (3, None)
+    assert account["peak_memory_bytes"] < 500 * 1024**2
+    assert there.json("run")[0]["files_parsed"] == 0
+    logs = [path for path in there.home.rglob("*") if path.is_file() and "postgres" not in path.parts]
+    assert logs
+    assert [path for path in logs if SECRET_KEY.encode() in path.read_bytes()] == []
+
+
+def test_mistakes_with_servers_are_one_line(fresh: Ingest, bucket: str, seaweed: Seaweed) -> None:
+    """No traceback, no secret, and what was there stays."""
+    for source in ("ftp://host/x", "s3://key:hunter2@bucket/x"):
+        result = fresh.result("run", source)
+        assert result.returncode == 2
+        assert len(result.stderr.splitlines()) == 1
+        assert "hunter2" not in result.stderr
+    fresh.environment["INGEST_S3_ENDPOINT"] = seaweed.endpoint
+    result = fresh.result("run", "s3://no-such-bucket-anywhere/x")
+    assert result.returncode == 3
+    assert "no-such-bucket-anywhere" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr

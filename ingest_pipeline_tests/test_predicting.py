@@ -75,7 +75,7 @@ def cost_of(size: int, model: CostModel = SHIPPED_MODEL, media_type: str = TEXT)
 @pytest.mark.parametrize("media_type", detect.SUPPORTED)
 def test_every_supported_type_has_a_rate_of_its_own(media_type: str) -> None:
     """A type that is parsed is a type that was measured."""
-    assert media_type in SHIPPED
+    assert media_type.removesuffix(detect.GZIPPED) in SHIPPED
 
 
 @pytest.mark.parametrize("media_type", [*detect.SUPPORTED, "application/x-new"])
@@ -172,7 +172,7 @@ def test_a_file_that_no_budget_holds_is_told_what_it_needs() -> None:
     settings = Settings(run_memory=500 * MIB)
     cost = cost_of(200 * MIB, media_type="application/pdf")
     assert plan_of([cost], settings).refused == (cost,)
-    error = needs_more_memory(cost, settings.run_memory)
+    error = needs_more_memory(cost, settings)
     assert isinstance(error, FileNeedsMoreMemory)
     assert str(error) == "n: needs 1.0 GiB, a run has 500.0 MiB; raise INGEST_RUN_MEMORY"
 

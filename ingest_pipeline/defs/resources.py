@@ -19,6 +19,7 @@ from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
+from ingest_pipeline.stages.access import reads_servers
 from ingest_pipeline.stages.chunks import BatchRun
 from ingest_pipeline.stages.recipe import recipe_of
 from ingest_pipeline.store import batches, vectors
@@ -99,7 +100,7 @@ class IngestResource(dg.ConfigurableResource):
     def sandbox(self, run: BatchRun) -> Sandbox:
         """Return a sandbox that keeps within what the run's budget leaves for parsing."""
         return Sandbox(
-            memory_limit_bytes=parse_budget_bytes(run.settings.run_memory),
+            memory_limit_bytes=parse_budget_bytes(run.settings.run_memory, servers=reads_servers(run.settings)),
             page_seconds=run.settings.page_seconds,
             file_seconds=run.settings.file_seconds,
         )

@@ -12,6 +12,8 @@ MIB = 1024**2
 
 PARSE_PARENT_BYTES = 190 * MIB
 """Peak of the run process while its parser's child works: Dagster, psycopg, tokenizer (2026-11)."""
+SERVER_CLIENT_BYTES = 64 * MIB
+"""On top of it where sources are on servers: s3fs is 36 MiB to import, its first client 20 (2026-11)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +54,14 @@ def require_room(run_budget_bytes: int, wanted: str = "auto") -> None:
         raise BadSetting("INGEST_RUN_MEMORY", str(run_budget_bytes), least)
 
 
-def parse_budget_bytes(run_budget_bytes: int) -> int:
+def parent_bytes(*, servers: bool) -> int:
+    """Return what the run process itself takes while its child parses."""
+    return PARSE_PARENT_BYTES + (SERVER_CLIENT_BYTES if servers else 0)
+
+
+def parse_budget_bytes(run_budget_bytes: int, *, servers: bool = False) -> int:
     """Return what a run's budget leaves for the child that parses, beside the run process itself."""
-    return run_budget_bytes - PARSE_PARENT_BYTES
+    return run_budget_bytes - parent_bytes(servers=servers)
 
 
 def embed_headroom_bytes(run_budget_bytes: int, engine: Engine = "torch") -> int:

@@ -89,6 +89,13 @@ def detected(path: str, head: bytes) -> Detected:
     return Detected(found, None if agrees else f"named like {by_name}, but holds {found}: read as that")
 
 
+def short_name(media_type: str) -> str:
+    """Return what people call a type: `docx`, `csv.gz`; the type itself where they have no word for it."""
+    plain = media_type.removesuffix(GZIPPED)
+    name = next((suffix[1:] for suffix, kind in BY_SUFFIX.items() if kind == plain), media_type)
+    return f"{name}.gz" if plain != media_type else name
+
+
 def _by_content(head: bytes, by_name: str) -> str | None:
     """Return what the bytes say, None where they leave it to the name."""
     if b"%PDF-" in head[:1024]:

@@ -25,7 +25,7 @@ from ingest_pipeline.memory import budget
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
-from ingest_pipeline.stages.access import access_of
+from ingest_pipeline.stages.access import access_of, reads_servers
 from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.stages.recipe import locked_recipe
 from ingest_pipeline.store import batches, generations, ledger
@@ -157,13 +157,14 @@ def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str,
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
+    servers = reads_servers(settings)
     return planning.plan_batches(
         costs,
-        file_budget_bytes=budget.parse_budget_bytes(settings.run_memory),
+        file_budget_bytes=budget.parse_budget_bytes(settings.run_memory, servers=servers),
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
-        overhead_bytes=budget.PARSE_PARENT_BYTES,
-        floor_bytes=embedding_peak_bytes(settings),
+        overhead_bytes=budget.parent_bytes(servers=servers),
+        floor_bytes=embedding_peak_bytes(settings) + (budget.SERVER_CLIENT_BYTES if servers else 0),
     )
 
 
@@ -181,11 +182,12 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
         batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             ledger.requeue_with_gaps(connection)
-        ledger.requeue_affordable(connection, budget.parse_budget_bytes(settings.run_memory))
+        affordable = budget.parse_budget_bytes(settings.run_memory, servers=reads_servers(settings))
+        ledger.requeue_affordable(connection, affordable)
         model = refit(connection)
         plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
-            error = needs_more_memory(cost, settings.run_memory)
+            error = needs_more_memory(cost, settings)
             peak = cost.predicted_peak_bytes
             ledger.refuse_file(connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=peak)
         limit = settings.run_memory
@@ -202,12 +204,11 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
     )
 
 
-def needs_more_memory(cost: FileCost, run_memory: int) -> FileNeedsMoreMemory:
+def needs_more_memory(cost: FileCost, settings: Settings) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + budget.PARSE_PARENT_BYTES
-    return FileNeedsMoreMemory(
-        f"{cost.name}: needs {format_size(needs)}, a run has {format_size(run_memory)}; raise INGEST_RUN_MEMORY"
-    )
+    needs = cost.predicted_peak_bytes + budget.parent_bytes(servers=reads_servers(settings))
+    has = format_size(settings.run_memory)
+    return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 
 
 def waiting_costs(connection: Connection, model: CostModel) -> list[FileCost]:
