@@ -156,9 +156,9 @@ def print_added(added: Iterable[Added], *, as_json: bool) -> int:
     for upload in added:
         refused += upload.error is not None
         if as_json:
-            print(json.dumps(asdict(upload), ensure_ascii=False))
+            print(json.dumps(asdict(upload)))
         elif upload.error:
-            print(f"ingest: {upload.error}", file=sys.stderr)
+            print(f"ingest: {printable(upload.error)}", file=sys.stderr)
         else:
             print(f"{printable(upload.name)}  {format_size(upload.size_bytes)}  added to {upload.source}")
     return refused
@@ -200,10 +200,10 @@ def print_plan(plan: Plan, settings: Settings, *, as_json: bool) -> None:
         peak = f"{format_size(batch.predicted_peak_bytes)} of {format_size(settings.run_memory)}"
         print(f"batch {number}: {len(batch.costs)} files, peak {peak}, about {_clock(batch.predicted_seconds)}")
         for cost in batch.costs:
-            print(f"  {format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s  {cost.name}")
-            print(f"{'':>25}{cost.why}")
+            promised = f"{format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s"
+            print(f"  {promised}  {printable(cost.name)}\n{'':>25}{cost.why}")
     for cost in plan.refused:
-        print(f"refused: {cost.name}: its parser alone needs {format_size(cost.predicted_peak_bytes)}")
+        print(f"refused: {printable(cost.name)}: its parser alone needs {format_size(cost.predicted_peak_bytes)}")
 
 
 def _cost_row(cost: FileCost) -> dict[str, Any]:

@@ -11,6 +11,9 @@ BatchStatus = Literal["waiting", "running", "done", "failed"]
 BATCH_STATUSES: tuple[BatchStatus, ...] = ("waiting", "running", "done", "failed")
 
 
+MAX_NANOSECONDS = 2**63 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class ListedFile:
     """One file as its source lists it: cheap facts only, no bytes read."""

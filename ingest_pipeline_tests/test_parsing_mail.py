@@ -70,7 +70,7 @@ def test_a_broken_message_does_not_break_the_parser(raw: bytes) -> None:
 def test_a_mailbox_is_its_messages() -> None:
     """A line `From ` begins one only after an empty line; a page each, from whichever on."""
     box = b"".join(
-        b"From x@y Mon\n" + bytes(letter(f"S{number}", f"body {number}\nFrom here on\n")) + b"\n"
+        b"From x@y Mon Sep 17 00:00:00 2001\n" + bytes(letter(f"S{number}", f"body {number}\nFrom here on\n")) + b"\n"
         for number in (1, 2, 3)
     )
     found, _ = found_in(mbox_pages, box)
@@ -84,7 +84,7 @@ def test_a_mailbox_is_its_messages() -> None:
 def test_a_message_that_is_too_large_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is read over, not into memory."""
     monkeypatch.setattr(mail, "MAX_MESSAGE_BYTES", 1000)
-    box = b"From a\n\n" + b"x\n" * 2000 + b"\nFrom b\nSubject: small\n\nwords\n"
+    box = b"From a Sep 17\n\n" + b"x\n" * 2000 + b"\nFrom b Sep 18\nSubject: small\n\nwords\n"
     found, _ = found_in(mbox_pages, box)
     assert found[0] == Gap(1, 1, "a message of over 1,000 bytes")
     assert [one.heading for one in found if isinstance(one, Page)] == ["small"]

@@ -216,7 +216,7 @@ def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
     ("name", "expected"),
     [
         ("bad/cabinet-encryption_openpassword.pdf", EncryptedDocument),
-        ("bad/pdfplumber-empty.pdf", UnreadableDocument),
+        ("bad/pdfplumber-empty.pdf", NoText),
         ("bad/qpdf-bad35.pdf", UnreadableDocument),
         ("bad/tika-password.docx", EncryptedDocument),
         ("pdf/grayscale-image.pdf", NoText),
@@ -247,7 +247,7 @@ def test_an_empty_text_has_no_text(box: Sandbox, tmp_path: Path) -> None:
     """Nothing, or space alone."""
     for content in (b"", b" \n\t "):
         (tmp_path / "a.txt").write_bytes(content)
-        with pytest.raises(NoText, match="there is no text in it"):
+        with pytest.raises(NoText, match="the file is empty"):
             parse_in_steps(box, tmp_path / "a.txt")
 
 

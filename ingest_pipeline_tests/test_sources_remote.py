@@ -246,7 +246,8 @@ def test_a_list_of_urls_names_its_documents() -> None:
     with web_server(pages) as (url, _):
         pages["/docs/list.txt"] = f"# ours\na.txt\n\n{url}/b%20c.txt\nnone.txt\nmailto:x\n".encode()
         found = {file.path: file for file in sources.list_files(f"{url}/docs/list.txt", QUICK)}
-        assert set(found) == {"a.txt", f"{url}/b%20c.txt", "none.txt"}
+        assert set(found) == {"a.txt", f"{url}/b%20c.txt", "none.txt", "mailto:x"}
+        assert "not a URL" in str(found["mailto:x"].refusal)
         assert found["a.txt"].size_bytes == 3
         assert found["a.txt"].etag
         assert "no such document" in str(found["none.txt"].refusal)

@@ -106,12 +106,12 @@ def parsed_messages(stream: BinaryIO, request: ParseRequest) -> Iterator[Message
             if title := " ".join(clean_text(found.title).split()):
                 yield {"kind": "section", "level": found.level, "title": title[:MAX_TITLE_CHARACTERS], "page": first}
             continue
+        if first > request.max_pages:
+            raise TooManyPages(f"{request.name}: over {request.max_pages:,} pages; raise INGEST_MAX_PAGES")
         if isinstance(found, Gap):
             last = max(last, found.page_to)
             yield {"kind": "gap", "from": found.page_from, "to": found.page_to, "reason": found.reason[:500]}
             continue
-        if found.number > request.max_pages:
-            raise TooManyPages(f"{request.name}: over {request.max_pages:,} pages; raise INGEST_MAX_PAGES")
         last = max(last, found.number)
         characters += len(found.text)
         if characters > request.max_characters:

@@ -14,6 +14,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import ingest_pipeline
@@ -31,6 +32,10 @@ FILE_RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
 """How many kinds of access to files each version of Landlock knows; all of them are taken away."""
 TCP_ABI, TCP_BIND_AND_CONNECT = 4, 0b11
 SCOPE_ABI, SCOPE_SOCKETS_AND_SIGNALS = 6, 0b11
+PARSER_LIBRARIES = (
+    "lxml", "pypdfium2", "pypdfium2_raw", "pypdf", "charset_normalizer", "orjson", "ijson", "pyarrow", "numpy",
+    "cryptography", "cffi", "typing_extensions",
+)  # fmt: skip
 SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", "/dev/null", "/proc/cpuinfo")
 
 
@@ -115,5 +120,7 @@ def _readable() -> Iterator[str]:
     """Yield where Python, its libraries and this package are: parsers are imported when a file needs them."""
     yield from SYSTEM_FOLDERS
     yield from {sys.prefix, sys.base_prefix, str(Path(os.__file__).parent), str(Path(ingest_pipeline.__file__).parent)}
+    specs = (find_spec(name) for name in PARSER_LIBRARIES)  # they may be installed anywhere: `pip --target`
+    yield from (str(Path(spec.origin).parent) for spec in specs if spec and spec.origin)
     # Not every folder on the path: an editable installation puts the repository there, with all that lies in it.
     yield from (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))

@@ -24,6 +24,7 @@ TEXTS = (HTML, MARKDOWN, RST, TEXT, CSV, TSV, JSON, JSONL)
 SUPPORTED = (PDF, EPUB, DOCX, PPTX, ODT, PARQUET, EMAIL, MBOX, OLE, *TEXTS, *(f"{kind}{GZIPPED}" for kind in TEXTS))
 
 HEAD_BYTES = 4096
+MAX_COMMENTS = 200
 BY_SUFFIX = {
     ".pdf": PDF,
     ".epub": EPUB,
@@ -53,9 +54,7 @@ ZIPS = (EPUB, DOCX, PPTX, ODT)
 STORED_MIMETYPE = re.compile(rb"^.{26}\x08\x00..mimetype([\w.+/-]+?)\s*PK", re.DOTALL)
 OFFICE_PARTS = ((b"word/", DOCX), (b"ppt/", PPTX))
 PDF_PARTS = (b"%PDF-", b" obj", b"endobj", b"xref", b"trailer")
-HTML_START = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE | re.DOTALL
-)
+HTML_START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
 BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 
@@ -98,7 +97,7 @@ def short_name(media_type: str) -> str:
 
 def _by_content(head: bytes, by_name: str) -> str | None:
     """Return what the bytes say, None where they leave it to the name."""
-    if b"%PDF-" in head[:1024]:
+    if _starts_pdf(head, by_name):
         return PDF
     for mark, kind in MARKS:
         if head.startswith(mark):
@@ -107,11 +106,30 @@ def _by_content(head: bytes, by_name: str) -> str | None:
         return _zip_type(head, by_name)
     if by_name == PDF:
         return TEXT if _is_text(head) and not any(part in head for part in PDF_PARTS) else None
-    if HTML_START.match(head):
+    if _starts_html(head):
         return HTML
     if by_name in (UNKNOWN, *ZIPS, PARQUET):
         return TEXT if _is_text(head) else UNKNOWN if head else None
     return None
+
+
+def _starts_pdf(head: bytes, by_name: str) -> bool:
+    """Return whether a PDF begins here; junk may stand before it, but a text may also speak of `%PDF-`."""
+    if by_name in TEXTS:
+        return head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"%PDF-")
+    return b"%PDF-" in head[:1024]
+
+
+def _starts_html(head: bytes) -> bool:
+    """Return whether HTML begins here, after comments and an XML declaration.
+
+    By hand: a pattern that repeats comments looks at two dozen of them in all ways of cutting them, for minutes.
+    """
+    rest = head.lstrip()
+    for begin, end in ((b"<?xml", b"?>"), *((b"<!--", b"-->") for _ in range(MAX_COMMENTS))):
+        if rest.startswith(begin):
+            rest = rest.partition(end)[2].lstrip()
+    return HTML_START.match(rest) is not None
 
 
 def _zip_type(head: bytes, by_name: str) -> str:

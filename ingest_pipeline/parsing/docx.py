@@ -12,7 +12,7 @@ from ingest_pipeline.parsing.pager import Pager
 from ingest_pipeline.parsing.prose import Prose, attribute, local_name, opened_office, pushed_pages, relations
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
-WORD = "wordprocessingml"
+WORD, MATH = "wordprocessingml", "officeDocument/2006/math"
 DROPPED = frozenset(("Fallback", "moveFrom", "del", "rPrChange", "pPrChange"))
 """The same text box once more for old readers; what was moved or deleted under tracking."""
 SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
@@ -36,6 +36,8 @@ class WordTarget:
         if self._dropping or name in DROPPED:
             self._dropping += 1
             return
+        if MATH in tag and name == "t":
+            self._in_text = True
         if WORD not in tag:
             return
         if name == "p":
@@ -67,6 +69,7 @@ class WordTarget:
         if self._dropping:
             self._dropping -= 1
             return
+        self._in_text = False
         if WORD not in tag:
             return
         name = local_name(tag)
@@ -78,7 +81,6 @@ class WordTarget:
             self._prose.close_row()
         elif name == "tbl":
             self._prose.close_table()
-        self._in_text = False
 
     def data(self, text: str) -> None:
         """Text, of which only that in `w:t` is the document's."""

@@ -16,6 +16,13 @@ SAMPLE_BYTES = 64 * 1024  # charset-normalizer: 0 MB on this much, 51 MB on a wh
 # Too little for statistics: one `São Paulo` in an English text was taken for Polish, a table whose only odd letter was
 # a no-break space for `hp_roman8`.
 FEW_BYTES, FEW_LETTERS = 16, 3
+# Japan's and Korea's mail: plain ASCII bytes, so that they are valid UTF-8, too.
+SEVEN_BITS = (
+    (b"\x1b$B", "iso2022_jp_2"),
+    (b"\x1b$@", "iso2022_jp_2"),
+    (b"\x1b(J", "iso2022_jp_2"),
+    (b"\x1b$)C", "iso2022_kr"),
+)
 TIE = 0.06  # in coherence: German by 0.05
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -38,15 +45,18 @@ def detect_encoding(open_stream: Callable[[], BinaryIO], *, declared: str | None
     for mark, name in BOMS:
         if head.startswith(mark):
             return name, None
+    for mark, name in SEVEN_BITS:
+        if mark in head and decodes(head, name):
+            return name, f"encoding guessed: {name}"
     if utf16 := _utf16_without_mark(head):
         return utf16, "UTF-16 without a byte-order mark"
     bad = _first_not_utf8(open_stream)
     if bad is None:
         return "utf-8", None
     sample = _sample_around(open_stream, bad)
-    if _is_damaged_utf8(sample):
+    if _is_damaged_utf8(sample, is_cut=len(sample) == SAMPLE_BYTES):
         return "utf-8", f"UTF-8 with damaged bytes, the first at {bad}: replaced"
-    if declared and _decodes(sample, declared):
+    if declared and decodes(sample, declared):
         return _as_browsers_do(declared, sample), None
     return _guess(sample)
 
@@ -110,16 +120,17 @@ def _sample_around(open_stream: Callable[[], BinaryIO], position: int) -> bytes:
     return sample[first:last]
 
 
-def _is_damaged_utf8(sample: bytes) -> bool:
+def _is_damaged_utf8(sample: bytes, *, is_cut: bool) -> bool:
     """Return whether a text is UTF-8 but for a few bytes: other encodings hardly ever look like it by accident."""
     text = sample.decode("utf-8", "replace")
     damaged = text.count("\ufffd")
     letters = sum(letter > "\x7f" for letter in text) - damaged
-    cut_at_end = damaged == 1 and text.endswith("\ufffd")
+    cut_at_end = is_cut and damaged == 1 and text.endswith("\ufffd")
     return cut_at_end or (letters >= 5 and damaged <= max(1, letters // 20))
 
 
-def _decodes(sample: bytes, encoding: str) -> bool:
+def decodes(sample: bytes, encoding: str) -> bool:
+    """Return whether bytes are text in an encoding, but for a last letter that may be cut."""
     try:
         if not codecs.lookup(encoding)._is_text_encoding:  # `hex` and `zlib` are codecs too
             return False
@@ -152,7 +163,7 @@ def _guess(sample: bytes) -> tuple[str, str | None]:
     import charset_normalizer
 
     odd = [byte for byte in sample if byte > 0x7F]
-    if (len(odd) < FEW_BYTES or len(set(odd)) <= FEW_LETTERS) and _decodes(sample, "cp1252"):
+    if (len(odd) < FEW_BYTES or len(set(odd)) <= FEW_LETTERS) and decodes(sample, "cp1252"):
         return "cp1252", "encoding guessed from a few bytes: cp1252"
     matches = charset_normalizer.from_bytes(sample)
     best = matches.best()

@@ -18,7 +18,10 @@ from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 ENCRYPTION = "META-INF/encryption.xml"
 CONTAINER = "META-INF/container.xml"
-CHAPTER_TYPES = ("application/xhtml+xml", "text/html", "application/x-dtbook+xml")
+CHAPTER_TYPES = (
+    "application/xhtml+xml", "text/html", "application/x-dtbook+xml", "application/xml", "text/xml",
+    "text/x-oeb1-document",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

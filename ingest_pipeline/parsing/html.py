@@ -47,6 +47,8 @@ class TextTarget:
         if self._dropping:
             return
         if tag in HEADINGS or tag == "title":
+            if self._collecting:  # a heading in a heading that never closed
+                self._end_heading(tag)
             self._break(2)
             self._collecting = []
         elif tag in CELLS:

@@ -32,21 +32,22 @@ Row = Record | str
 def csv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the rows of a table whose first row names its columns; the delimiter is the header's commonest."""
     with decoded_text(stream, facts) as text:
-        header = text.readline(SNIFF_CHARACTERS)
+        header = next((line for line in iter(lambda: text.readline(SNIFF_CHARACTERS), "") if line.strip()), "")
         delimiter = max(DELIMITERS, key=header.count)
-        yield from grouped(_rows(text, header, delimiter), request, facts)
+    with decoded_text(stream, ParseFacts()) as text:
+        yield from grouped(_rows(text, delimiter), request, facts)
 
 
 def tsv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the rows of a table with tabs between its columns."""
     with decoded_text(stream, facts) as text:
-        yield from grouped(_rows(text, text.readline(SNIFF_CHARACTERS), "\t"), request, facts)
+        yield from grouped(_rows(text, "\t"), request, facts)
 
 
 def jsonl_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
     """Yield the objects of a file that has one JSON object on each line."""
     with decoded_text(stream, facts) as text:
-        yield from grouped((_json_row(line) for line in _lines(text) if line.strip()), request, facts)
+        yield from grouped(_json_rows(text), request, facts)
 
 
 def parquet_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
@@ -99,10 +100,14 @@ def _text_of(first: Record, request: ParseRequest, facts: ParseFacts) -> Callabl
     """Return how a record becomes text: by the template, unless the file has none of the fields that it names."""
     names = PLACEHOLDER.findall(request.record_text)
     if names and any(name in dict(_flat(first)) for name in names):
-        return lambda row: _filled(request.record_text, dict(_flat(row)) | dict(row))
+        return lambda row: _filled(request.record_text, dict(_flat(row)) | dict(row)) or _all_fields(row)
     if names:
         facts.warnings.append("no field of INGEST_RECORD_TEXT is in its records: every field was taken")
-    return lambda row: "\n".join(f"{name}: {text}" for name, value in _flat(row) if (text := value_text(value)))
+    return _all_fields
+
+
+def _all_fields(row: Record) -> str:
+    return "\n".join(f"{name}: {text}" for name, value in _flat(row) if (text := value_text(value)))
 
 
 def _flat(row: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -115,26 +120,36 @@ def _flat(row: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _filled(template: str, row: Record) -> str:
-    return PLACEHOLDER.sub(lambda match: value_text(row.get(match[1])), template).strip()
+    """Return a template with a record's fields in it; nothing where the record has none of them."""
+    texts = {name: value_text(row.get(name)) for name in PLACEHOLDER.findall(template)}
+    return PLACEHOLDER.sub(lambda match: texts[match[1]], template).strip() if any(texts.values()) else ""
 
 
 def value_text(value: Any) -> str:
     """Return a field's value as a reader would write it; bytes are no text."""
-    if value is None or isinstance(value, bytes):
+    if value is None:
         return ""
+    if isinstance(value, bytes):  # Parquet writers often leave texts without a type
+        try:
+            return value.decode().strip()
+        except UnicodeDecodeError:
+            return ""
     if isinstance(value, (list, tuple)) and not any(isinstance(one, (dict, list)) for one in value):
         return ", ".join(text for one in value if (text := value_text(one)))
     if isinstance(value, (dict, list, tuple)):
         import orjson
 
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        try:
+            return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        except TypeError:  # nested too deep for it
+            return str(value)
     return str(value).strip()
 
 
-def _rows(text: TextIO, header: str, delimiter: str) -> Iterator[Row]:
+def _rows(text: TextIO, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(MAX_FIELD_CHARACTERS)
-    names = _columns(next(csv.reader([header], delimiter=delimiter), []))
-    reader = csv.reader(_lines(text), delimiter=delimiter)
+    lines = _Lines(text)
+    reader, names = csv.reader(lines, delimiter=delimiter), list[str]()
     while True:
         try:
             values = next(reader)
@@ -143,25 +158,45 @@ def _rows(text: TextIO, header: str, delimiter: str) -> Iterator[Row]:
         except csv.Error as error:
             yield str(error)
             continue
-        if any(values):
-            names += [f"column {number}" for number in range(len(names) + 1, len(values) + 1)]
-            yield dict(zip(names, values, strict=False))
+        if lines.take_cut():
+            yield f"a row of over {MAX_LINE_CHARACTERS:,} characters"
+        if not any(values):
+            continue
+        if not names:
+            names = _columns(values)
+            continue
+        if len(values) > len(names):
+            names = _columns([*names, *[""] * (len(values) - len(names))])
+        yield dict(zip(names, values, strict=False))
 
 
 def _columns(header: list[str]) -> list[str]:
-    """Return the columns' names: a name that is empty or comes again gets its number."""
+    """Return the columns' names, no two alike: one that is empty or comes again gets its number."""
     names: list[str] = []
+    taken = {" ".join(name.split()) for name in header}
+    seen: set[str] = set()
     for number, name in enumerate(header, start=1):
         plain = " ".join(name.split())
-        names.append(plain if plain and plain not in names else f"{plain} {number}" if plain else f"column {number}")
+        while not plain or plain in seen:
+            plain = f"{plain or 'column'} {number}"
+            plain = f"{plain}'" if plain in taken else plain
+        seen.add(plain)
+        names.append(plain)
     return names
+
+
+def _json_rows(text: TextIO) -> Iterator[Row]:
+    lines = _Lines(text)
+    for line in lines:
+        if lines.take_cut():
+            yield f"a line of over {MAX_LINE_CHARACTERS:,} characters"
+        elif line.strip():
+            yield _json_row(line)
 
 
 def _json_row(line: str) -> Row:
     import orjson
 
-    if len(line) >= MAX_LINE_CHARACTERS:
-        return f"a line of over {MAX_LINE_CHARACTERS:,} characters"
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -169,9 +204,19 @@ def _json_row(line: str) -> Row:
     return value if isinstance(value, dict) else "not a JSON object"
 
 
-def _lines(text: TextIO) -> Iterator[str]:
-    """Yield lines, a very long one cut off: what is left of it is read over."""
-    while line := text.readline(MAX_LINE_CHARACTERS):
-        yield line
-        while len(line) >= MAX_LINE_CHARACTERS and not line.endswith("\n"):
-            line = text.readline(MAX_LINE_CHARACTERS)
+class _Lines:
+    """Lines, a very long one cut off; what is left of it is read over, and `take_cut` says so once."""
+
+    def __init__(self, text: TextIO) -> None:
+        self._text, self._cut = text, False
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(MAX_LINE_CHARACTERS):
+            rest = line
+            while len(rest) >= MAX_LINE_CHARACTERS and not rest.endswith("\n"):
+                self._cut, rest = True, self._text.readline(MAX_LINE_CHARACTERS)
+            yield line
+
+    def take_cut(self) -> bool:
+        cut, self._cut = self._cut, False
+        return cut

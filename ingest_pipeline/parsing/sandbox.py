@@ -51,6 +51,7 @@ FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up n
 MAX_KEPT_BYTES = 24 * 1024**2
 """Parsers' libraries take 8-13 MiB. A child that kept more of a large file would have the next, small one measured as
 large: files of 3 KiB were measured at 85 MiB (2026-11)."""
+MAX_SINGLE_GAPS = 100
 KEPT_ENVIRONMENT = (
     "PATH",
     "LANG",
@@ -151,7 +152,7 @@ class Sandbox:
             elif message["kind"] == "section":
                 _add_section(parsed, message)
             elif message["kind"] == "gap":
-                parsed.gaps.append(Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
+                _add_gap(parsed, Gap(int(message["from"]), int(message["to"]), str(message["reason"])))
                 if len(parsed.gaps) > request.max_pages:
                     raise ProtocolError("more gaps than pages")
             elif message["kind"] == "done":
@@ -227,15 +228,20 @@ class Sandbox:
 
 @dataclass(slots=True)
 class _Sections:
-    """Which section a page begins in: the first that came since the page before it, else the last one."""
+    """Which section a page begins in: the first that came since the page before it, else the last one.
+
+    Where a title, its chapter and its first section begin one after another, it is the section.
+    """
 
     known: int
 
     def at(self, parsed: ParsedFile) -> int | None:
-        first, self.known = self.known, len(parsed.sections)
-        if first < self.known:
-            return first
-        return self.known - 1 if self.known else None
+        at, self.known = self.known, len(parsed.sections)
+        if at == self.known:
+            return at - 1 if at else None
+        while at + 1 < self.known and parsed.sections[at + 1].level > parsed.sections[at].level:
+            at += 1
+        return at
 
 
 def _page(message: Message, section: int | None) -> Page:
@@ -248,6 +254,15 @@ def _page(message: Message, section: int | None) -> Page:
         label=None if label is None else str(label),
         section=section,
     )
+
+
+def _add_gap(parsed: ParsedFile, gap: Gap) -> None:
+    """Note a gap; of very many, those that follow each other are one: they are written anew with each checkpoint."""
+    last = parsed.gaps[-1] if parsed.gaps else None
+    if last and len(parsed.gaps) >= MAX_SINGLE_GAPS and last.page_to + 1 == gap.page_from:
+        parsed.gaps[-1] = Gap(last.page_from, gap.page_to, last.reason)
+    else:
+        parsed.gaps.append(gap)
 
 
 def _add_section(parsed: ParsedFile, message: Message) -> None:

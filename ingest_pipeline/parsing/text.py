@@ -10,7 +10,7 @@ from ingest_pipeline.parsing.encoding import decoded_text
 from ingest_pipeline.parsing.pager import SLAB_CHARACTERS, Pager
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
-HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t#]*$")
+HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
 FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 RULE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}[ \t]*$")
 """Three or more equal signs of punctuation: what stands under (and over) a title in reStructuredText."""
@@ -34,9 +34,10 @@ def markdown_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -
         while line := text.readline(SLAB_CHARACTERS):
             fence = _fence_after(line, fence)
             heading = None if fence else HEADING.match(line)
-            if heading and heading[2]:
-                facts.title = facts.title or heading[2]
-                pager.begin(heading[2], len(heading[1]))
+            title = line[heading.end() :].rstrip(" \t#\n") if heading else ""
+            if heading and title:
+                facts.title = facts.title or title
+                pager.begin(title, len(heading[1]))
             pager.add(line)
             yield from pager.take()
     pager.close()

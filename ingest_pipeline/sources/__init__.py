@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from ingest_pipeline.errors import BadSetting, FileChanged
 from ingest_pipeline.models import ListedFile, RawFile
@@ -48,9 +49,16 @@ def canonical_source(text: str) -> str:
         )
     if scheme == "s3" and rest.strip("/"):
         return f"s3://{rest.strip('/')}"
-    if scheme in ("http", "https") and rest:
+    if scheme in ("http", "https") and _has_host(text):
         return f"{scheme}://{rest}"
     raise BadSetting("INGEST_SOURCES", text, KINDS)
+
+
+def _has_host(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname) and url.isprintable()
+    except ValueError:
+        return False
 
 
 def canonical_sources(names: Iterable[str]) -> list[str]:
@@ -82,16 +90,15 @@ def list_files(source: str, access: Access) -> Iterator[ListedFile]:
     yield from server_of(source, access).files()
 
 
-def read_version(source: str, path: str, access: Access, *, max_bytes: int) -> tuple[str, bytes]:
-    """Return the SHA-256 in hex and the first bytes of a file, reading 256 KiB at a time.
+def read_version(source: str, path: str, access: Access, *, max_bytes: int) -> tuple[str, int, bytes]:
+    """Return the SHA-256 in hex, the length and the first bytes of a file, reading 256 KiB at a time.
 
     Raises:
         FileTooLarge: more than `max_bytes` came, whatever was said before; reading stopped there.
         FileVanished, FileCutShort, LinkLeavesSource, UnreadableDocument, SourceUnavailable: it cannot be read.
     """
     with _pieces(source, path, access) as pieces:
-        version, _, head = hash_pieces(pieces, name=f"{source}/{path}", max_bytes=max_bytes)
-    return version, head
+        return hash_pieces(pieces, name=f"{source}/{path}", max_bytes=max_bytes)
 
 
 def read_head(source: str, path: str, access: Access) -> bytes:
@@ -101,7 +108,12 @@ def read_head(source: str, path: str, access: Access) -> bytes:
         FileVanished, FileCutShort, LinkLeavesSource, UnreadableDocument, SourceUnavailable: it cannot be read.
     """
     with _pieces(source, path, access) as pieces:
-        return next(iter(pieces), b"")[:HEAD_BYTES]
+        head = b""
+        for piece in pieces:
+            head += piece[: HEAD_BYTES - len(head)]
+            if len(head) == HEAD_BYTES:
+                break
+        return head
 
 
 def verify_version(file: RawFile, access: Access, *, max_bytes: int) -> None:
@@ -120,7 +132,7 @@ def verify_version(file: RawFile, access: Access, *, max_bytes: int) -> None:
         if now.etag and file.etag and now.etag != file.etag:
             raise changed(file)
         return
-    version, _ = read_version(file.source, file.path, access, max_bytes=max_bytes)
+    version, _, _ = read_version(file.source, file.path, access, max_bytes=max_bytes)
     if version != file.version:
         raise changed(file)
 

@@ -33,7 +33,7 @@ def hash_pieces(pieces: Iterable[bytes], *, name: str, max_bytes: int) -> tuple[
     """
     digest, length, head = hashlib.sha256(), 0, b""
     for piece in pieces:
-        head = head or piece[:HEAD_BYTES]
+        head += piece[: HEAD_BYTES - len(head)]  # the first piece may be a few bytes: what a packet held
         length += len(piece)
         if length > max_bytes:
             raise too_large(name, length, max_bytes)

@@ -16,7 +16,7 @@ from ingest_pipeline.errors import (
     SourceUnavailable,
     UnreadableDocument,
 )
-from ingest_pipeline.models import ListedFile
+from ingest_pipeline.models import MAX_NANOSECONDS, ListedFile
 
 
 def canonical_folder(text: str) -> str:
@@ -26,8 +26,8 @@ def canonical_folder(text: str) -> str:
         BadSetting: it is not there.
     """
     folder = Path(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
-    if not folder.is_dir():
-        raise BadSetting("INGEST_SOURCES", text, "an existing folder")
+    if not folder.is_dir() or any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise BadSetting("INGEST_SOURCES", text, "an existing folder whose name is UTF-8")
     return str(folder)
 
 
@@ -81,7 +81,8 @@ def _listed(entry: os.DirEntry[str], root: Path, path: str) -> Iterator[ListedFi
         return
     refusal = _refusal(entry, root, facts)
     if refusal is not None or not stat.S_ISDIR(facts.st_mode):
-        yield ListedFile(path, facts.st_size, facts.st_mtime_ns, refusal)
+        # A time in the year 2286 is more nanoseconds than the ledger's numbers hold.
+        yield ListedFile(path, facts.st_size, min(facts.st_mtime_ns, MAX_NANOSECONDS), refusal)
 
 
 def _refusal(entry: os.DirEntry[str], root: Path, facts: os.stat_result) -> str | None:
@@ -122,4 +123,4 @@ def open_file(source: str, path: str) -> Iterator[BinaryIO]:
 def facts_of(stream: BinaryIO) -> tuple[int, int]:
     """Return size and modification time in nanoseconds of an open file."""
     facts = os.fstat(stream.fileno())
-    return facts.st_size, facts.st_mtime_ns
+    return facts.st_size, min(facts.st_mtime_ns, MAX_NANOSECONDS)

@@ -12,8 +12,17 @@ from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.remote import AnswerCut, Body, ServerAway, patiently
 
 LIST_KEYS = 1000
-WAIT_FOR = ("SlowDown", "InternalError", "ServiceUnavailable", "RequestTimeout", "503", "500", "502", "504")
 GONE = ("NoSuchKey", "404", "NotFound")
+FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
+"""Of one key; what is wrong with credentials or clocks is wrong with all of them."""
+SETTINGS_AT_FAULT = (
+    "NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed", "InvalidAccessKeyId",
+    "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed",
+)  # fmt: skip
+CLIENT_AT_FAULT = (
+    "NoCredentialsError", "PartialCredentialsError", "ProfileNotFound", "ParamValidationError", "InvalidRegionError",
+    "NoRegionError", "EndpointResolutionError", "InvalidEndpointConfigurationError", "UnknownRegionError",
+)  # fmt: skip
 Answer = TypeVar("Answer")
 
 
@@ -87,7 +96,7 @@ class Bucket:
         Raises:
             ServerAway, BadSetting: the bucket does not take it.
         """
-        stream = self._files.open(f"{self._bucket}/{self._prefix}{path}", "wb")
+        stream: Any = self._asked(lambda: self._files.open(f"{self._bucket}/{self._prefix}{path}", "wb"), path)
         try:
             for piece in pieces:
                 self._asked(lambda: stream.write(piece), path)  # noqa: B023
@@ -111,13 +120,13 @@ class Bucket:
 
     def _asked(self, ask: Callable[[], Answer], path: str) -> Answer:
         """Return what the server answers; its many kinds of errors become ours."""
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         name = f"{self._source}/{path}" if path else self._source
         try:
             return ask()
-        except (NoCredentialsError, PartialCredentialsError):
-            raise BadSetting("AWS_ACCESS_KEY_ID", "", f"credentials that may read {self._source}") from None
+        except ValueError:
+            raise BadSetting("INGEST_S3_ENDPOINT", self._access.s3_endpoint, "a URL that can be asked") from None
         except (OSError, ClientError, BotoCoreError) as error:
             raise self._named(error, name, path) from None
 
@@ -125,13 +134,16 @@ class Bucket:
         code = _code(error)
         if code in ("PreconditionFailed", "412"):
             return FileChanged(f"{name}: changed while it was read; the next catalog takes it up")
-        if path and (code in GONE or isinstance(error, FileNotFoundError)):
+        if type(error).__name__ in CLIENT_AT_FAULT:
+            expected = f"credentials and a region that may read {self._source} ({type(error).__name__})"
+            return BadSetting("AWS_*", "", expected)
+        if code in SETTINGS_AT_FAULT or (not path and code in (*GONE, *FORBIDDEN)):
+            return BadSetting("INGEST_SOURCES", self._source, f"a bucket that these credentials may read ({code})")
+        if code in GONE or (not code and isinstance(error, FileNotFoundError)):
             return FileVanished(f"{name}: no longer there; the next catalog settles it")
-        if path and (code in ("AccessDenied", "403") or isinstance(error, PermissionError)):
-            return UnreadableDocument(f"{name}: the server does not let us read it")
-        if code and code not in WAIT_FOR:
-            return BadSetting("INGEST_SOURCES", self._source, f"a bucket that can be listed ({code})")
-        return ServerAway(type(error).__name__)
+        if code in FORBIDDEN or (not code and isinstance(error, PermissionError)):
+            return UnreadableDocument(f"{name}: the server does not let us read it ({code or 'forbidden'})")
+        return ServerAway(code or type(error).__name__)
 
 
 def _filesystem(access: Access) -> Any:

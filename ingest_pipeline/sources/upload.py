@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest_pipeline.errors import BadSetting, UploadRefused
+from ingest_pipeline.errors import BadSetting, SourceUnavailable, UploadRefused
 from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.hashing import pieces_of, too_large
 
@@ -34,13 +34,16 @@ def add_file(source: str, name: str, stream: BinaryIO, access: Access, *, max_by
     _refuse_name(name)
     counted = _Counted(pieces_of(stream, name), name, max_bytes)
     if source.startswith("s3://"):
-        from ingest_pipeline.sources.remote import patiently
+        from ingest_pipeline.sources.remote import ServerAway, patiently
         from ingest_pipeline.sources.s3 import Bucket
 
         bucket = Bucket(source, access)
         if not replace and patiently(lambda: bucket.exists(name), name, access):
             raise _taken(source, name)
-        bucket.put(name, iter(counted))
+        try:
+            bucket.put(name, iter(counted))
+        except ServerAway as error:  # what came cannot be asked for again: a stream is read once
+            raise SourceUnavailable(f"{name}: {source} does not take it now: {error}") from None
     elif "://" in source:
         raise BadSetting("--to", source, "a folder or a bucket; a list of URLs takes no files")
     else:
@@ -64,9 +67,10 @@ class _Counted:
 def _into_folder(source: Path, name: str, pieces: _Counted, *, replace: bool) -> None:
     target = source / name
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(source.resolve()):
+        there = next(folder for folder in target.parents if folder.exists())
+        if not there.resolve().is_relative_to(source.resolve()):
             raise UploadRefused(f"{name}: a link in its path leaves {source}")
+        target.parent.mkdir(parents=True, exist_ok=True)
         # A hidden name: no catalog lists it while it grows.
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".upload-", delete=False) as growing:
             try:
@@ -98,7 +102,8 @@ def _taken(source: str, name: str) -> UploadRefused:
 
 def _refuse_name(name: str) -> None:
     parts = name.split("/")
-    if not name or any(part in ("", ".", "..") for part in parts) or "\x00" in name:
+    unfit = "\x00" in name or any("\ud800" <= letter <= "\udfff" for letter in name)
+    if unfit or any(part in ("", ".", "..") for part in parts):
         raise UploadRefused(f"{name!r}: not a name inside a source")
     if any(part.startswith(".") for part in parts):
         raise UploadRefused(f"{name}: hidden files are not documents; give it another name with --name")

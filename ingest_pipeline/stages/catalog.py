@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 from ingest_pipeline import planning, predicting, sources
 from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
-    FileCutShort,
+    ConfigurationError,
     FileNeedsMoreMemory,
     FileTooLarge,
     FileVanished,
@@ -106,9 +106,13 @@ def looks_unchanged(source: str, file: ListedFile, known: ledger.KnownFile | Non
         return False
     if known.error == FileTooLarge.__name__ and file.size_bytes <= settings.max_file_size:
         return False  # the limit was raised
-    if known.error == FileCutShort.__name__ or (sources.is_remote(source) and not file.etag and not file.modified_ns):
-        return False  # it was never read to its end; or the server says nothing that could be compared
-    return (known.size_bytes, known.modified_ns, known.etag) == (file.size_bytes, file.modified_ns, file.etag)
+    if known.retryable or (not known.version and known.error != FileTooLarge.__name__):
+        return False  # it failed by no fault of its own, or was never read to its end
+    remote = sources.is_remote(source)
+    if remote and not file.etag and not file.modified_ns:
+        return False  # the server says nothing that could be compared
+    same_size = known.size_bytes == file.size_bytes or (remote and not file.size_bytes)
+    return same_size and (known.modified_ns, known.etag) == (file.modified_ns, file.etag)
 
 
 def _look_closer(
@@ -121,17 +125,19 @@ def _look_closer(
 ) -> ScanCounts:
     """Read one file's bytes, if they may be read, and record what they are."""
     try:
-        version, head = _version_of(source, file, settings)
+        version, length, head = _version_of(source, file, settings)
     except FileVanished:
         return ScanCounts()  # listed a moment ago, gone now: deleted at the end of this scan
-    except SourceUnavailable:
+    except (SourceUnavailable, ConfigurationError):
         raise  # no file's fault: nothing of this source is to be judged now
     except IngestError as error:
         ledger.record_refusal(connection, source, file, scan, error, media_type=detect.media_type(file.path, b""))
         return ScanCounts(refused=1)
+    file = replace(file, size_bytes=length)  # a server may not have said it, or not the truth
     media_type = detect.media_type(file.path, head)
     hashed = ScanCounts(hashed_bytes=file.size_bytes)
-    if known and known.version == version and known.status != "deleted" and known.error != FileTooLarge.__name__:
+    waits = known is None or known.status == "deleted" or known.error == FileTooLarge.__name__ or known.retryable
+    if known and known.version == version and not waits:
         ledger.record_touch(connection, source, file, scan)
         return hashed
     if media_type not in detect.SUPPORTED:
@@ -145,7 +151,7 @@ def _look_closer(
     return hashed + (ScanCounts(new=1) if is_new else ScanCounts(changed=1))
 
 
-def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str, bytes]:
+def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str, int, bytes]:
     name = f"{source}/{file.path}"
     if file.refusal:
         kind = LinkLeavesSource if "leaves its source" in file.refusal else UnreadableDocument

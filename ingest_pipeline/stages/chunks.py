@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
 from ingest_pipeline.errors import (
+    ConfigurationError,
     EncryptedDocument,
     FileChanged,
     FileCutShort,
@@ -76,7 +77,7 @@ def check_files(connection: Connection, files: Sequence[RawFile], run: BatchRun)
 def _checked(connection: Connection, file: RawFile, run: BatchRun) -> FileOutcome:
     try:
         sources.verify_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size)
-    except (StoreUnavailable, SourceUnavailable):
+    except (StoreUnavailable, SourceUnavailable, ConfigurationError):
         raise
     except IngestError as error:
         _fail(connection, file, error, run)
@@ -117,7 +118,7 @@ def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: En
             generations.discard_progress(connection, generation)  # its last pages may be other bytes than its first
             return _failed(connection, file, error, run, parsed)
         except IngestError as error:
-            if isinstance(error, StoreUnavailable) or error.retryable:
+            if isinstance(error, (StoreUnavailable, ConfigurationError)) or error.retryable:
                 raise
             return _failed(connection, file, error, run, parsed)
         generations.complete_generation(connection, generation, parsed)

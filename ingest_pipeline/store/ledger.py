@@ -16,7 +16,8 @@ MAX_DEATHS = 3
 
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
-SELECT path, size_bytes, modified_ns, version, status, error, etag
+SELECT path, size_bytes, modified_ns, version, status, error, etag,
+       coalesce(retryable, false) AND status = 'failed' AS retryable
 FROM files WHERE source = %s AND path = ANY(%s)
 """
 SEEN = "UPDATE files SET last_scan = %s WHERE source = %s AND path = ANY(%s)"
@@ -141,6 +142,8 @@ class KnownFile:
     status: str
     error: str | None
     etag: str = ""
+    retryable: bool = False
+    """It failed, and the reason may be gone."""
 
 
 @dataclass(frozen=True, slots=True)
