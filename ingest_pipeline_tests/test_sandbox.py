@@ -245,9 +245,9 @@ def test_what_the_parser_says_of_a_file_is_raised(
 
 def test_an_empty_text_has_no_text(box: Sandbox, tmp_path: Path) -> None:
     """Nothing, or space alone."""
-    for content in (b"", b" \n\t "):
+    for content, why in ((b"", "the file is empty"), (b" \n\t ", "there is no text in it")):
         (tmp_path / "a.txt").write_bytes(content)
-        with pytest.raises(NoText, match="the file is empty"):
+        with pytest.raises(NoText, match=why):
             parse_in_steps(box, tmp_path / "a.txt")
 
 
