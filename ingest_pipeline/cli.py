@@ -191,9 +191,10 @@ def _search(options: argparse.Namespace, settings: Settings) -> int:
         print_hits(hits)
         return OK
     for hit in hits:
-        row = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
-        place = {"pages": [hit.page_from, hit.page_to], "page_label": hit.page_label, "section": hit.section}
-        print(json.dumps(row | place | {"heading": hit.heading, "text": hit.text}, ensure_ascii=False))
+        row: dict[str, object] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
+        row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
+        place = {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
+        print(json.dumps(row | place, ensure_ascii=False))
     return OK
 
 

@@ -120,10 +120,10 @@ def test_files_have_the_fields_that_programs_rely_on(ingested: Ingest) -> None:
 
 
 def test_search_finds_the_page(ingested: Ingest) -> None:
-    """The manual's page 6 answers; programs get score, source, path, pages, text."""
+    """The manual's page 6 answers; programs get score, source, path, pages, text, and the place."""
     question = "How often do the steam boxes have to be descaled, and with what?"
     hit, *_ = ingested.json("search", question, "--top", "3")
-    assert list(hit) == ["score", "source", "path", "pages", "text"]
+    assert list(hit) == ["score", "source", "path", "pages", "text", "page_label", "section", "heading"]
     assert (hit["path"], hit["pages"]) == ("oven-manual.pdf", [6, 6])
     assert "oven-manual.pdf, page 6" in ingested("search", question)
 
