@@ -13,7 +13,7 @@ READ_BYTES = 256 * 1024
 
 
 def ole_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
-    """Yield nothing: an encrypted document of today, or a document of before 2007.
+    """Refuse it: an encrypted document of today, or a document of before 2007.
 
     Raises:
         EncryptedDocument, UnsupportedFormat: which of the two.
@@ -24,4 +24,3 @@ def ole_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
             raise EncryptedDocument(f"{request.name}: the Office document needs a password; save it without one")
         tail = piece[-len(ENCRYPTED_PACKAGE) :]
     raise UnsupportedFormat(f"{request.name}: an Office document of before 2007; save it as .docx, .pptx or .csv")
-    yield  # what makes this a generator

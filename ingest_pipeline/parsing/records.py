@@ -126,7 +126,7 @@ def _filled(template: str, row: Record) -> str:
 
 
 def value_text(value: Any) -> str:
-    """Return a field's value as a reader would write it; bytes are no text."""
+    """Return a field's value as a reader would write it; bytes that are no UTF-8 are no text."""
     if value is None:
         return ""
     if isinstance(value, bytes):  # Parquet writers often leave texts without a type

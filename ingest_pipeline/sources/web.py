@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from html.parser import HTMLParser
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
 
 from ingest_pipeline.errors import (
@@ -27,7 +27,6 @@ MAX_LIST_BYTES = 16 * 1024**2
 MAX_DEPTH = 16
 SILENT_DOCUMENTS = 3
 AWAY = (408, 425, 429, 500, 502, 503, 504)
-Answer = TypeVar("Answer")
 
 
 class WebList:
