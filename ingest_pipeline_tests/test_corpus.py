@@ -112,7 +112,7 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The same corpus from SeaweedFS, which is killed on the way and comes back: not one chunk differs."""
+    """The same corpus from SeaweedFS, which is killed twice on the way and comes back: not one chunk differs."""
     store_ = filesystem(seaweed.endpoint)
     for path in sorted(corpus.rglob("*")):
         if path.is_file() and not left_out(path):
@@ -120,12 +120,14 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
             store_.call_s3("put_object", Bucket=bucket, Key=key, Body=path.read_bytes())
     with fresh_database(server, template) as url, store(url) as connection:
         there = replace(Settings(), sources=(f"s3://{bucket}/corpus",), home=tmp_path, database_url=url)
-        away = threading.Timer(3.0, interrupted, args=(seaweed,))
+        kills = [threading.Timer(seconds, interrupted, args=(seaweed,)) for seconds in (3.0, 30.0)]  # scan, parsing
         with Sandbox(memory_limit_bytes=512 * 1024**2, page_seconds=20) as sandbox:
             pipeline = Pipeline(connection, replace(there, s3_endpoint=seaweed.endpoint), sandbox)
-            away.start()
+            for kill in kills:
+                kill.start()
             pipeline.ingest()
-            away.join()
+            for kill in kills:
+                kill.join()
             assert not list((tmp_path / "spool").glob("*"))
             assert pipeline.ingest() == (0, 0)
         same = {path: row for path, row in rows_of(ingested).items() if not left_out(corpus / path)}
