@@ -27,9 +27,10 @@ IngestError
     ├── ParserUnavailable         the parser's child cannot even start
     ├── RunOutOfMemory            a run stopped by itself before its limit; what it had committed stays
     ├── ModelExportFailed         the lean engine's model could not be made
-    ├── FileCutShort              a server keeps breaking off while it sends this file
-    ├── FileChanged               its bytes are no longer those that the batch was sealed with
-    └── FileVanished
+    └── TransientFileError        this file's alone: its neighbours go on
+        ├── FileCutShort          a server keeps breaking off while it sends this file
+        ├── FileChanged           its bytes are no longer those that the batch was sealed with
+        └── FileVanished
 
 Facts are attributes; the message names the file, what happened, and what to do.
 """
@@ -164,15 +165,19 @@ class ModelExportFailed(TransientError):
     """The child that turns a model into the lean engine's form failed: no file's fault."""
 
 
-class FileCutShort(TransientError):
+class TransientFileError(TransientError):
+    """One file cannot be read now; with a permanent error, all that a file can be charged for."""
+
+
+class FileCutShort(TransientFileError):
     """A server answers, but breaks off at the same place of this file again and again."""
 
 
-class FileChanged(TransientError):
+class FileChanged(TransientFileError):
     """The bytes are no longer those that the batch was sealed with; the next catalog takes them up."""
 
 
-class FileVanished(TransientError):
+class FileVanished(TransientFileError):
     """The file was there when the catalog looked; the next catalog settles it."""
 
 

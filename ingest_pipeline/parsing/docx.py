@@ -98,16 +98,16 @@ def docx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
         UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
     """
     with opened_office(stream, request, facts, kind="Word document") as (archive, main):
-        pager, levels = Pager(), _heading_levels(archive, main)
-        yield from pushed_pages(archive, main, WordTarget(pager, levels), pager)
-        for kind, path in relations(archive, main).values():
+        pager, parts = Pager(), list(relations(archive, main).values())
+        styles = next((path for kind, path in parts if kind == "styles"), "")
+        yield from pushed_pages(archive, main, WordTarget(pager, _heading_levels(archive, styles)), pager)
+        for kind, path in parts:
             if kind in NOTES and path in archive:
                 yield from pushed_pages(archive, path, WordTarget(pager, {}), pager)
 
 
-def _heading_levels(archive: Archive, main: str) -> dict[str, int]:
+def _heading_levels(archive: Archive, path: str) -> dict[str, int]:
     """Return which paragraph styles are headings, and of what level; a style takes it from the one it is based on."""
-    path = next((path for kind, path in relations(archive, main).values() if kind == "styles"), "")
     try:
         styles = list(archive.xml(path).iter("{*}style"))
     except (UnreadableDocument, *DAMAGE):  # styles are a help: the text stands without them

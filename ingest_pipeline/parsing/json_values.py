@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import BinaryIO, TextIO
 
 from ingest_pipeline.errors import UnreadableDocument
-from ingest_pipeline.models import Gap
 from ingest_pipeline.parsing.encoding import decoded_text
 from ingest_pipeline.parsing.pager import Pager
 from ingest_pipeline.parsing.records import Row, grouped
@@ -22,9 +21,9 @@ def json_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
     Raises:
         UnreadableDocument: it is not JSON from its first value on; what breaks off later is a gap.
     """
-    with decoded_text(stream, ParseFacts()) as text:
-        head = text.read(HEAD_CHARACTERS).lstrip()
     with decoded_text(stream, facts) as text:
+        head = text.read(HEAD_CHARACTERS).lstrip()
+        text.seek(0)
         if head.startswith("[") and head[1:].lstrip().startswith("{"):
             yield from grouped(_items(text), request, facts)
         else:
@@ -66,22 +65,16 @@ def _shallow(text: TextIO) -> Iterator[tuple[str, object]]:
 def _values(text: TextIO, request: ParseRequest) -> Iterator[Found]:
     import ijson
 
-    pager, came = Pager(), False
-    try:
+    pager = Pager()
+
+    def added() -> Iterator[None]:
         for path, event, value in ijson.parse(_shallow(text)):
             if event in ("string", "number", "boolean") and str(value).strip():
                 name = next((part for part in reversed(path.split(".")) if part != "item"), "")
                 pager.add(f"{name}: {value}\n" if name else f"{value}\n")
-                for found in pager.take():
-                    came = True
-                    yield found
+                yield
+
+    try:
+        yield from pager.pages_while(added(), damage=ijson.JSONError, reason="not JSON from here on")
     except ijson.JSONError as error:
-        pager.close()
-        rest = pager.take()
-        yield from rest
-        if not came and not rest:
-            raise UnreadableDocument(f"{request.name}: not JSON: {error}") from None
-        yield Gap(pager.number, pager.number, f"not JSON from here on: {error}")
-        return
-    pager.close()
-    yield from pager.take()
+        raise UnreadableDocument(f"{request.name}: not JSON: {error}") from None

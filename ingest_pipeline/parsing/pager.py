@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from ingest_pipeline.models import OutlineEntry, Page
+from collections.abc import Iterator
+
+from ingest_pipeline.models import Gap, OutlineEntry, Page
 
 SLAB_CHARACTERS = 20_000  # one encoding of this much text costs the chunker 7 MB, of 2 MB it costs 427 (FINDINGS F)
 MIN_SECTION_CHARACTERS = 400  # a hundred tokens: a section of one line would be a chunk that answers nothing
+
+
+Damage = type[Exception] | tuple[type[Exception], ...]
 
 
 class Pager:
@@ -54,6 +59,35 @@ class Pager:
         """Return what is finished and forget it."""
         ready, self.ready = self.ready, []
         return ready
+
+    def pages_while(
+        self, pushes: Iterator[None], *, damage: Damage, reason: str
+    ) -> Iterator[Page | OutlineEntry | Gap]:
+        """Yield what is finished after each push, and the rest; where the pushes break off, that is a gap.
+
+        Args:
+            pushes: each fills this pager a little.
+            damage: what they raise where the document is damaged.
+            reason: of the gap, before the error.
+
+        Raises:
+            damage: before anything came.
+        """
+        came, broken = False, None
+        try:
+            for _ in pushes:
+                for found in self.take():
+                    came = True
+                    yield found
+        except damage as error:
+            broken = error
+        self.close()
+        rest = self.take()
+        yield from rest
+        if broken is not None and not came and not rest:
+            raise broken
+        if broken is not None:
+            yield Gap(self.number, self.number, f"{reason}: {broken}")
 
     def _append(self, text: str) -> None:
         if text:

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
 
-from ingest_pipeline.errors import TooMuchText, UnreadableDocument
-from ingest_pipeline.models import Gap
+from ingest_pipeline.errors import UnreadableDocument
 from ingest_pipeline.parsing.archive import DAMAGE, Archive, opened_archive
 from ingest_pipeline.parsing.pager import Pager
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
@@ -82,24 +81,8 @@ def pushed_pages(archive: Archive, path: str, target: Any, pager: Pager) -> Iter
     Raises:
         UnreadableDocument: it is damaged before its first page.
     """
-    came = 0
-    try:
-        for _ in archive.push(path, target):
-            for found in pager.take():
-                came += 1
-                yield found
-    except TooMuchText:
-        raise
-    except (UnreadableDocument, *DAMAGE) as error:
-        pager.close()
-        rest = pager.take()
-        yield from rest
-        if not came and not rest:
-            raise
-        yield Gap(pager.number, pager.number, f"{path}: {error}")
-        return
-    pager.close()
-    yield from pager.take()
+    damage = (UnreadableDocument, *DAMAGE)
+    yield from pager.pages_while(archive.push(path, target), damage=damage, reason=path)
 
 
 def local_name(tag: str) -> str:

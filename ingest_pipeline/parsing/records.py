@@ -34,7 +34,7 @@ def csv_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
     with decoded_text(stream, facts) as text:
         header = next((line for line in iter(lambda: text.readline(SNIFF_CHARACTERS), "") if line.strip()), "")
         delimiter = max(DELIMITERS, key=header.count)
-    with decoded_text(stream, ParseFacts()) as text:
+        text.seek(0)
         yield from grouped(_rows(text, delimiter), request, facts)
 
 

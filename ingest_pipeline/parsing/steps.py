@@ -157,9 +157,8 @@ def pages_in_steps(
             yield from pieces.new(parser.pages(stream, step, part), steps, part)
         except CHILD_DEATHS as error:
             parsed.add(part)
-            parsed.gaps = [
-                gap for gap in parsed.gaps if gap.page_to < steps.next_page
-            ]  # the next child finds the others
+            # The next child finds the others again.
+            parsed.gaps = [gap for gap in parsed.gaps if gap.page_to < steps.next_page]
             gap = steps.died(error, total=parsed.total_pages, waited_seconds=parsed.waited_seconds)
             parsed.gaps += [gap] if gap else []
             logger.warning("%s at page %d: %s", error.reason, step.first_page, gap or "again in a smaller step")

@@ -2,7 +2,7 @@
 
 `local.py` reads folders; `s3.py` buckets and `web.py` lists of URLs, both by `remote.py`, which downloads what they
 answer piece by piece and goes on after a cut; `spool.py` holds a download for the parser; `upload.py` puts files into a
-source. Which of them is asked is decided here, by the source's URL.
+source; `refusals.py` words what cannot be had. Which of them is asked is decided here, by the source's URL.
 """
 
 from __future__ import annotations
@@ -12,16 +12,18 @@ from contextlib import contextmanager
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from ingest_pipeline.errors import BadSetting, FileChanged
+from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.models import ListedFile, RawFile
 from ingest_pipeline.sources import local
 from ingest_pipeline.sources.access import Access
-from ingest_pipeline.sources.hashing import HEAD_BYTES, hash_pieces, pieces_of, too_large
+from ingest_pipeline.sources.hashing import HEAD_BYTES, hash_pieces, pieces_of
+from ingest_pipeline.sources.refusals import changed, too_large
 
 __all__ = [
     "Access",
     "canonical_source",
     "canonical_sources",
+    "is_remote",
     "list_files",
     "open_version",
     "read_head",
@@ -130,11 +132,11 @@ def verify_version(file: RawFile, access: Access, *, max_bytes: int) -> None:
 
         now = server_of(file.source, access).look(file.path)
         if now.etag and file.etag and now.etag != file.etag:
-            raise changed(file)
+            raise changed(file.name)
         return
     version, _, _ = read_version(file.source, file.path, access, max_bytes=max_bytes)
     if version != file.version:
-        raise changed(file)
+        raise changed(file.name)
 
 
 @contextmanager
@@ -157,7 +159,7 @@ def open_version(file: RawFile, access: Access, *, max_bytes: int) -> Iterator[B
         spool = spooled(pieces, name=file.name, max_bytes=max_bytes, folder=access.spool_folder)
         with spool as (stream, version):
             if version != file.version:
-                raise changed(file)
+                raise changed(file.name)
             yield stream
 
 
@@ -168,12 +170,7 @@ def refuse_changed(stream: BinaryIO, file: RawFile) -> None:
         FileChanged: size or modification time moved.
     """
     if not is_remote(file.source) and local.facts_of(stream) != (file.size_bytes, file.modified_ns):
-        raise changed(file)
-
-
-def changed(file: RawFile) -> FileChanged:
-    """Return the refusal of a file that is no longer what its batch was sealed with."""
-    return FileChanged(f"{file.name}: changed since it was catalogued; the next catalog takes it up")
+        raise changed(file.name)
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from ingest_pipeline.errors import FileTooLarge, UnreadableDocument
+from ingest_pipeline.errors import UnreadableDocument
+from ingest_pipeline.sources.refusals import too_large
 
 READ_BYTES = 256 * 1024  # the upload report's figure: larger reads gained nothing, a whole file cost 28 MB
 HEAD_BYTES = 4096
@@ -39,10 +40,3 @@ def hash_pieces(pieces: Iterable[bytes], *, name: str, max_bytes: int) -> tuple[
             raise too_large(name, length, max_bytes)
         digest.update(piece)
     return digest.hexdigest(), length, head
-
-
-def too_large(name: str, size_bytes: int, max_bytes: int) -> FileTooLarge:
-    """Return the refusal of a file over the size limit, in one wording."""
-    return FileTooLarge(
-        f"{name}: {size_bytes:,} bytes or more, over the limit of {max_bytes:,}; raise INGEST_MAX_FILE_SIZE"
-    )

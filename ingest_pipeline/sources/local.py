@@ -11,12 +11,12 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import (
     BadSetting,
-    FileVanished,
     LinkLeavesSource,
     SourceUnavailable,
     UnreadableDocument,
 )
 from ingest_pipeline.models import MAX_NANOSECONDS, ListedFile
+from ingest_pipeline.sources.refusals import is_utf8, vanished
 
 
 def canonical_folder(text: str) -> str:
@@ -26,7 +26,7 @@ def canonical_folder(text: str) -> str:
         BadSetting: it is not there.
     """
     folder = Path(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
-    if not folder.is_dir() or any("\ud800" <= letter <= "\udfff" for letter in text):
+    if not folder.is_dir() or not is_utf8(text):
         raise BadSetting("INGEST_SOURCES", text, "an existing folder whose name is UTF-8")
     return str(folder)
 
@@ -64,9 +64,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _listed(entry: os.DirEntry[str], root: Path, path: str) -> Iterator[ListedFile]:
-    try:
-        path.encode()
-    except UnicodeEncodeError:
+    if not is_utf8(path):
         shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         yield ListedFile(shown, 0, 0, refusal="its name is not UTF-8; rename the file")
         return
@@ -109,7 +107,7 @@ def open_file(source: str, path: str) -> Iterator[BinaryIO]:
         # Non-blocking, or a named pipe put in the file's place would hold the run for ever.
         descriptor = os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise FileVanished(f"{name}: no longer there; the next catalog settles it") from None
+        raise vanished(name) from None
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, on Python before 3.13
         why = getattr(error, "strerror", None) or "its links go in a circle"
         raise UnreadableDocument(f"{name}: cannot be opened: {why}") from error

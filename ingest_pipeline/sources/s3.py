@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from ingest_pipeline.errors import BadSetting, FileChanged, FileVanished, UnreadableDocument
+from ingest_pipeline.errors import BadSetting, FileVanished, UnreadableDocument
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.sources.access import Access
+from ingest_pipeline.sources.refusals import changed, vanished
 from ingest_pipeline.sources.remote import AnswerCut, Body, ServerAway, patiently
 
 LIST_KEYS = 1000
@@ -133,14 +134,14 @@ class Bucket:
     def _named(self, error: Exception, name: str, path: str) -> Exception:
         code = _code(error)
         if code in ("PreconditionFailed", "412"):
-            return FileChanged(f"{name}: changed while it was read; the next catalog takes it up")
+            return changed(name, "while it was read")
         if type(error).__name__ in CLIENT_AT_FAULT:
             expected = f"credentials and a region that may read {self._source} ({type(error).__name__})"
             return BadSetting("AWS_*", "", expected)
         if code in SETTINGS_AT_FAULT or (not path and code in (*GONE, *FORBIDDEN)):
             return BadSetting("INGEST_SOURCES", self._source, f"a bucket that these credentials may read ({code})")
         if code in GONE or (not code and isinstance(error, FileNotFoundError)):
-            return FileVanished(f"{name}: no longer there; the next catalog settles it")
+            return vanished(name)
         if code in FORBIDDEN or (not code and isinstance(error, PermissionError)):
             return UnreadableDocument(f"{name}: the server does not let us read it ({code or 'forbidden'})")
         return ServerAway(code or type(error).__name__)

@@ -10,7 +10,8 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import BadSetting, SourceUnavailable, UploadRefused
 from ingest_pipeline.sources.access import Access
-from ingest_pipeline.sources.hashing import pieces_of, too_large
+from ingest_pipeline.sources.hashing import pieces_of
+from ingest_pipeline.sources.refusals import is_utf8, too_large
 
 
 def add_file(source: str, name: str, stream: BinaryIO, access: Access, *, max_bytes: int, replace: bool = False) -> int:
@@ -102,7 +103,7 @@ def _taken(source: str, name: str) -> UploadRefused:
 
 def _refuse_name(name: str) -> None:
     parts = name.split("/")
-    unfit = "\x00" in name or any("\ud800" <= letter <= "\udfff" for letter in name)
+    unfit = "\x00" in name or not is_utf8(name)
     if unfit or any(part in ("", ".", "..") for part in parts):
         raise UploadRefused(f"{name!r}: not a name inside a source")
     if any(part.startswith(".") for part in parts):

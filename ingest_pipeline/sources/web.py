@@ -21,6 +21,7 @@ from ingest_pipeline.errors import (
 )
 from ingest_pipeline.models import MAX_NANOSECONDS, ListedFile
 from ingest_pipeline.sources.access import Access
+from ingest_pipeline.sources.refusals import changed, vanished
 from ingest_pipeline.sources.remote import AnswerCut, Body, ServerAway, downloaded, patiently
 
 MAX_LIST_BYTES = 16 * 1024**2
@@ -97,7 +98,7 @@ class WebList:
             self._check(answer, path)
             now = answer.headers.get("ETag", "")
             if etag and now and now != etag:
-                raise FileChanged(f"{self._source}/{path}: changed while it was read; the next catalog takes it up")
+                raise changed(f"{self._source}/{path}", "while it was read")
             begins_at = begin if answer.status == 206 else 0
             length = "" if "Content-Encoding" in answer.headers else answer.headers.get("Content-Length", "")
             ends_at = begins_at + int(length) if length.isdecimal() else None
@@ -135,9 +136,9 @@ class WebList:
         if answer.status in AWAY:
             raise ServerAway(f"HTTP {answer.status}")
         if answer.status in (404, 410):
-            raise FileVanished(f"{name}: no longer there; the next catalog settles it")
+            raise vanished(name)
         if answer.status == 412:
-            raise FileChanged(f"{name}: changed while it was read; the next catalog takes it up")
+            raise changed(name, "while it was read")
         if answer.status >= 400:
             raise UnreadableDocument(f"{name}: the server says HTTP {answer.status}")
 

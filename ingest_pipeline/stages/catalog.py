@@ -11,13 +11,12 @@ from ingest_pipeline import planning, predicting, sources
 from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
-    ConfigurationError,
     FileNeedsMoreMemory,
     FileTooLarge,
     FileVanished,
-    IngestError,
     LinkLeavesSource,
-    SourceUnavailable,
+    PermanentError,
+    TransientFileError,
     UnreadableDocument,
     UnsupportedFormat,
 )
@@ -128,9 +127,7 @@ def _look_closer(
         version, length, head = _version_of(source, file, settings)
     except FileVanished:
         return ScanCounts()  # listed a moment ago, gone now: deleted at the end of this scan
-    except (SourceUnavailable, ConfigurationError):
-        raise  # no file's fault: nothing of this source is to be judged now
-    except IngestError as error:
+    except (PermanentError, TransientFileError) as error:  # any other: nothing of this source is to be judged now
         ledger.record_refusal(connection, source, file, scan, error, media_type=detect.media_type(file.path, b""))
         return ScanCounts(refused=1)
     file = replace(file, size_bytes=length)  # a server may not have said it, or not the truth

@@ -9,14 +9,10 @@ from dataclasses import dataclass
 from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
 from ingest_pipeline.errors import (
-    ConfigurationError,
     EncryptedDocument,
-    FileChanged,
-    FileCutShort,
-    FileVanished,
     IngestError,
-    SourceUnavailable,
-    StoreUnavailable,
+    PermanentError,
+    TransientFileError,
     UnreadablePages,
 )
 from ingest_pipeline.memory.ladder import Ladder
@@ -77,9 +73,7 @@ def check_files(connection: Connection, files: Sequence[RawFile], run: BatchRun)
 def _checked(connection: Connection, file: RawFile, run: BatchRun) -> FileOutcome:
     try:
         sources.verify_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size)
-    except (StoreUnavailable, SourceUnavailable, ConfigurationError):
-        raise
-    except IngestError as error:
+    except (PermanentError, TransientFileError) as error:
         _fail(connection, file, error, run)
         return FileOutcome(file, done=False, reason=error.reason)
     return FileOutcome(file, done=True)
@@ -114,12 +108,10 @@ def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: En
         parsed, written = ParsedFile(gaps=settled), 0
         try:
             written = _parse_and_write(connection, file, run, generation, parsed, encode, sandbox)
-        except (FileChanged, FileVanished, FileCutShort) as error:
+        except TransientFileError as error:
             generations.discard_progress(connection, generation)  # its last pages may be other bytes than its first
             return _failed(connection, file, error, run, parsed)
-        except IngestError as error:
-            if isinstance(error, (StoreUnavailable, ConfigurationError)) or error.retryable:
-                raise
+        except PermanentError as error:
             return _failed(connection, file, error, run, parsed)
         generations.complete_generation(connection, generation, parsed)
         ledger.close_attempt(connection, file, run_id=run.run_id, cost=_cost(parsed))
