@@ -202,6 +202,19 @@ def test_a_very_long_page_comes_in_parts_that_continue(box: Sandbox, tmp_path: P
     assert [page.continues for page in found] == [False] + [True] * (len(found) - 1)
 
 
+def test_headings_without_end_are_cut_and_said_so(
+    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The text behind them is kept; that it belongs to no section of its own is a warning."""
+    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.MAX_SECTIONS", 3)
+    path = tmp_path / "many.md"
+    path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
+    parsed = ParsedFile()
+    assert len(parse(box, path, parsed)) == 6
+    assert [section.title for section in parsed.sections] == ["Heading 1", "Heading 2", "Heading 3"]
+    assert parsed.warnings == ["only the first 3 of its headings are kept as sections"]
+
+
 def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
     """A page that cannot be read is in `gaps`; when there is no other, the file has no text."""
     parsed = ParsedFile()

@@ -449,3 +449,17 @@ def test_a_file_that_cannot_be_opened_does_not_stop_the_preview(
     monkeypatch.setattr(sources.local, "open_file", open_file)
     plan = preview(connection, settings=pipeline.settings)
     assert [Path(cost.name).name for batch in plan.batches for cost in batch.costs] == ["b.txt"]
+
+
+def test_a_source_that_goes_away_stops_the_preview(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each file would wait its minute for a server that is away, and the plan would lack them all."""
+    (source / "a.txt").write_text(TEXT)
+
+    def open_file(where: str, path: str) -> Any:
+        raise SourceUnavailable(f"{where}: away")
+
+    monkeypatch.setattr(sources.local, "open_file", open_file)
+    with pytest.raises(SourceUnavailable):
+        preview(connection, settings=pipeline.settings)

@@ -279,6 +279,8 @@ def _finish(parsed: ParsedFile, message: Message) -> None:
     parsed.title = title
     parsed.more = bool(message["more"])
     parsed.warnings = [str(warning) for warning in message["warnings"]]
+    if len(parsed.sections) == MAX_SECTIONS:
+        parsed.warnings.append(f"only the first {MAX_SECTIONS:,} of its headings are kept as sections")
 
 
 def _failure(message: Message, request: ParseRequest) -> PermanentError:

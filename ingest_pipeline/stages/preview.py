@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ingest_pipeline import predicting, sources
-from ingest_pipeline.errors import IngestError
+from ingest_pipeline.errors import PermanentError, TransientFileError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
@@ -47,7 +47,7 @@ def _changed_in(
             continue
         try:
             head = sources.read_head(source, file.path, access_of(settings))
-        except IngestError:  # the scan will record it as failed, or gone
+        except (PermanentError, TransientFileError):  # the scan will record it as failed, or gone
             continue
         media_type = detect.media_type(file.path, head)
         if media_type in detect.SUPPORTED:
