@@ -40,6 +40,86 @@ def test_a_message_is_its_headers_and_its_text() -> None:
     assert facts.title == "Grüße"
 
 
+def mixed(*parts: EmailMessage, subtype: str = "mixed") -> bytes:
+    """A message of these parts, in this order."""
+    message = EmailMessage()
+    message["Subject"] = "parts"
+    getattr(message, f"make_{subtype}")()
+    for one in parts:
+        message.attach(one)
+    return bytes(message)
+
+
+def part(body: str, subtype: str = "plain") -> EmailMessage:
+    """Text without headers of its own."""
+    message = EmailMessage()
+    message.set_content(body, subtype=subtype)
+    return message
+
+
+def body_of(raw: bytes) -> tuple[str, list[str]]:
+    """What is read behind the headers, and the warnings."""
+    found, facts = found_in(eml_pages, raw)
+    pages = [one for one in found if isinstance(one, Page)]
+    return pages[0].text.partition("\n\n")[2], facts.warnings
+
+
+def test_every_text_of_a_message_is_read_in_its_order() -> None:
+    """A letter goes on behind its picture; both halves count."""
+    picture = EmailMessage()
+    picture.set_content(b"\x89PNG", maintype="image", subtype="png", filename="boat.png")
+    assert body_of(mixed(part("one"), picture, part("<p>two</p>", "html"), part("three"))) == (
+        "one\n\ntwo\n\nthree",
+        ["message 1: attachments not read: boat.png"],
+    )
+
+
+def test_an_empty_plain_text_does_not_hide_the_html_beside_it() -> None:
+    """As some senders write them: the letter is in the HTML, the plain alternative is a blank line."""
+    html = part("<p>the letter</p>", "html")
+    assert body_of(mixed(part("\n"), html, subtype="alternative")) == ("the letter", [])
+    assert body_of(mixed(html, part("\n"))) == ("the letter", [])
+
+
+def test_what_is_wrong_with_an_alternative_that_is_not_read_is_no_warning() -> None:
+    """Nobody reads its bytes."""
+    message = EmailMessage()
+    message["Subject"] = "parts"
+    message.set_content("plain")
+    message.add_alternative(b"<p>caf\xe9 cr\xe8me</p>", maintype="text", subtype="html")
+    assert body_of(bytes(message)) == ("plain", [])
+
+
+def test_a_forwarded_message_is_read() -> None:
+    """With its own headers: who wrote it is part of it."""
+    assert body_of(mixed(part("see below"), attached(letter("inner", "the point")))) == (
+        "see below\n\nFrom: Ana <a@x.test>\nTo: b@y.test\nSubject: inner\n\nthe point",
+        [],
+    )
+
+
+def attached(message: EmailMessage) -> EmailMessage:
+    """A message as a part of another."""
+    wrapped = EmailMessage()
+    wrapped.set_content(message)
+    return wrapped
+
+
+def test_a_message_whose_parts_cannot_be_told_apart_gives_its_lines_without_base64() -> None:
+    """A picture of 20 MB would be ten thousand chunks of nothing."""
+    raw = b"Subject: x\nContent-Type: multipart/mixed; boundary=a\n\n--b\n\nread me\n" + b"QUJD" * 19 + b"\n--b--\n"
+    assert body_of(raw) == (
+        "--b\n\nread me\n--b--",
+        ["a message without a part that is text: read as it stands"],
+    )
+
+
+def test_a_message_that_was_cut_says_so() -> None:
+    """Its last part may be half of it."""
+    raw = mixed(part("one"), part("two"))
+    assert body_of(raw[: raw.rindex(b"--")]) == ("one\n\ntwo", ["message 1: it ends before its last part does"])
+
+
 def test_an_html_message_is_its_text() -> None:
     """By the same parser as any page; a wrong charset is found out."""
     raw = b"Subject: x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"

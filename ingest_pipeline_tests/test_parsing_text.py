@@ -407,6 +407,7 @@ def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
     assert [(page.number, page.heading) for page in taken(pager)] == [(7, "Chapter"), (7, "Section")]
 
 
+MESSAGE = b"Received: from a\n\tby b; Mon\nX-Odd: 1\nFrom: a@b\nSubject: Hello\n\nwords\n"
 STORED = b"PK\x03\x04" + bytes(22) + b"\x08\x00\x00\x00"
 
 
@@ -443,6 +444,12 @@ STORED = b"PK\x03\x04" + bytes(22) + b"\x08\x00\x00\x00"
         ("saved", b"<?xml version='1.0'?><html xmlns=''>", detect.HTML),
         ("a.eml", b"From: a", detect.EMAIL),
         ("a.mbox", b"From a", detect.MBOX),
+        ("1719.M5.host:2,S", MESSAGE, detect.EMAIL),
+        ("inbox", b"From a@b Mon Sep 17 00:00:00 2001\n" + MESSAGE, detect.MBOX),
+        ("notes.txt", MESSAGE, detect.TEXT),
+        ("answer", b"Date: today\nContent-Type: text/plain\nServer: x\n\nwords", detect.TEXT),
+        ("letter", b"From: me\nTo: you\nSubject: the Message-ID: header\n\nwords", detect.TEXT),
+        ("story", b"From here on: words\n\nReceived: a letter.\nTo: be\nDate: unknown\n", detect.TEXT),
         ("a.log", b"words\n", detect.TEXT),
         ("a.xml", b"<?xml version='1.0'?><a/>", detect.TEXT),
         ("a.bin", b"\x00\x01\x02", detect.UNKNOWN),

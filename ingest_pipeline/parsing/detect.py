@@ -55,6 +55,9 @@ STORED_MIMETYPE = re.compile(rb"^.{26}\x08\x00..mimetype([\w.+/-]+?)\s*PK", re.D
 OFFICE_PARTS = ((b"word/", DOCX), (b"ppt/", PPTX))
 PDF_PARTS = (b"%PDF-", b" obj", b"endobj", b"xref", b"trailer")
 HTML_START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
+HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t]")
+MAIL_HEADERS = {b"return-path", b"received", b"delivered-to", b"message-id", b"mime-version"}
+OTHER_HEADERS = {b"from", b"to", b"date", b"subject", b"content-type", b"dkim-signature", b"authentication-results"}
 BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 
@@ -109,8 +112,25 @@ def _by_content(head: bytes, by_name: str) -> str | None:
     if _starts_html(head):
         return HTML
     if by_name in (UNKNOWN, *ZIPS, PARQUET):
+        if by_name == UNKNOWN and (mail := _mail_type(head)):
+            return mail
         return TEXT if _is_text(head) else UNKNOWN if head else None
     return None
+
+
+def _mail_type(head: bytes) -> str | None:
+    """Return whether a message or a mailbox begins here: in a Maildir their names have no ending that tells."""
+    lines = head.splitlines()
+    mailbox = bool(lines) and lines[0].startswith(b"From ")
+    names = set()
+    for line in lines[mailbox:-1]:  # the last may be cut
+        if header := HEADER.match(line):
+            names.add(header[1].lower())
+        elif not line.startswith((b" ", b"\t")):
+            break
+    if not names & MAIL_HEADERS or len(names & (MAIL_HEADERS | OTHER_HEADERS)) < 3:
+        return None
+    return MBOX if mailbox else EMAIL
 
 
 def _starts_pdf(head: bytes, by_name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import email
+import email.errors
 import email.policy
 import io
 import re
@@ -20,6 +21,7 @@ HEADERS = ("From", "To", "Cc", "Date", "Subject")
 MAX_MESSAGE_BYTES = 16 * 1024**2  # of a mailbox; the stdlib's parser holds a message three times
 FROM_LINE = re.compile(rb"From \S+ .*\d")
 """`From a@b Mon Sep 17 00:00:00 2001`: without a date it is a sentence."""
+BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{50,}={0,2}")
 MAX_LINE_BYTES = 64 * 1024
 
 
@@ -76,11 +78,17 @@ def _message_pages(raw: bytes, number: int, facts: ParseFacts) -> Iterator[Found
     if subject:
         facts.title = facts.title or subject
         yield OutlineEntry(1, subject, number)
-    attached = [part.get_filename() or part.get_content_type() for part in message.iter_attachments()]
+    attached: list[str] = []
+    body = _text_of(message, facts, attached) or ("" if attached else _as_it_stands(message, facts))
     if attached:
         facts.warnings.append(f"message {number}: attachments not read: {', '.join(attached)}")
-    headers = "\n".join(f"{name}: {text}" for name in HEADERS if (text := _header(message, name)))
-    yield Page(number, f"{headers}\n\n{_body(message, facts)}", subject)
+    if any(isinstance(defect, email.errors.CloseBoundaryNotFoundDefect) for defect in message.defects):
+        facts.warnings.append(f"message {number}: it ends before its last part does")
+    yield Page(number, f"{_headers(message)}\n\n{body}", subject)
+
+
+def _headers(message: EmailMessage) -> str:
+    return "\n".join(f"{name}: {text}" for name in HEADERS if (text := _header(message, name)))
 
 
 def _header(message: EmailMessage, name: str) -> str | None:
@@ -90,16 +98,38 @@ def _header(message: EmailMessage, name: str) -> str | None:
         return None
 
 
-def _body(message: EmailMessage, facts: ParseFacts) -> str:
-    """Return what people read: the preferred alternative, else every part that is text, else what there is."""
-    part = message.get_body(preferencelist=("plain", "html"))
-    parts = [part] if part is not None else [one for one in message.walk() if one.get_content_maintype() == "text"]
-    text = "\n\n".join(text for one in parts if (text := _part_text(one, facts).strip()))
-    if text or not message.get_payload():
-        return text
+def _text_of(part: Any, facts: ParseFacts, attached: list[str]) -> str:
+    """Return what people read of a part and those in it, forwarded messages too; name in `attached` what is no text."""
+    kind = part.get_content_type()
+    if part.get_content_maintype() == "multipart":
+        return _text_of_parts(list(part.iter_parts()), facts, attached, alternative=kind == "multipart/alternative")
+    if kind == "message/rfc822" and part.is_multipart():
+        inner = part.get_payload(0)
+        return f"{_headers(inner)}\n\n{_text_of(inner, facts, attached)}".strip()
+    if part.get_content_maintype() != "text" or part.get_filename() or part.is_attachment():
+        attached.append(part.get_filename() or kind)
+        return ""
+    return _part_text(part, facts).strip()
+
+
+def _text_of_parts(parts: list[Any], facts: ParseFacts, attached: list[str], *, alternative: bool) -> str:
+    """Return the texts of all; of alternatives the plain one, or the first that is not empty."""
+    if not alternative:
+        return "\n\n".join(text for one in parts if (text := _text_of(one, facts, attached)))
+    chosen = ""
+    for one in sorted(parts, key=lambda one: one.get_content_type() != "text/plain"):
+        text = _text_of(one, ParseFacts() if chosen else facts, attached)  # those that are not read may hold files
+        chosen = chosen or text
+    return chosen
+
+
+def _as_it_stands(message: EmailMessage, facts: ParseFacts) -> str:
+    """Return the lines of a message whose parts cannot be told apart, without those that are base64."""
+    payload = message.get_payload()
+    if not isinstance(payload, str) or not payload.strip():
+        return ""
     facts.warnings.append("a message without a part that is text: read as it stands")
-    payload: Any = message.get_payload()
-    return "\n\n".join(str(one) for one in (payload if isinstance(payload, list) else [payload]))
+    return "\n".join(line for line in payload.splitlines() if not BASE64_LINE.fullmatch(line))
 
 
 def _part_text(part: Any, facts: ParseFacts) -> str:

@@ -13,14 +13,16 @@ READ_BYTES = 256 * 1024
 
 
 def ole_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
-    """Refuse it: an encrypted document of today, or a document of before 2007.
+    """Refuse it: an encrypted document of today, a document of before 2007, or a message of Outlook.
 
     Raises:
-        EncryptedDocument, UnsupportedFormat: which of the two.
+        EncryptedDocument, UnsupportedFormat: which of them.
     """
     tail = b""
     while piece := stream.read(READ_BYTES):
         if ENCRYPTED_PACKAGE in tail + piece:
             raise EncryptedDocument(f"{request.name}: the Office document needs a password; save it without one")
         tail = piece[-len(ENCRYPTED_PACKAGE) :]
-    raise UnsupportedFormat(f"{request.name}: an Office document of before 2007; save it as .docx, .pptx or .csv")
+    raise UnsupportedFormat(
+        f"{request.name}: an Office document of before 2007 or an Outlook message; save as .docx, .pptx, .csv or .eml"
+    )

@@ -1,4 +1,4 @@
-"""PDF pages by pdfium; by pypdf's lazy walker where pdfium fails."""
+"""PDF pages by pdfium, with what was typed onto them; by pypdf's lazy walker where pdfium fails."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from ingest_pipeline.errors import EncryptedDocument, TooManyPages, UnreadableDocument
 from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing import pypdf_walker
+from ingest_pipeline.parsing.pdf_typed import TypedText
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,14 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
 
     try:
         document, password = _opened(stream, request)
+        typed = TypedText(document, facts.warnings)
         count = len(document)
     except pypdfium2.PdfiumError as error:
         facts.warnings.append(f"pdfium: {error}; read with pypdf")
         yield from _by_pypdf(stream, request, facts)
         return
     try:
-        yield from _by_pdfium(document, count, stream, request, facts, password)
+        yield from _by_pdfium(document, count, typed, stream, request, facts, password)
     finally:
         document.close()
 
@@ -77,7 +79,13 @@ def password_needed(request: ParseRequest) -> EncryptedDocument:
 
 
 def _by_pdfium(
-    document: Any, count: int, stream: BinaryIO, request: ParseRequest, facts: ParseFacts, password: str
+    document: Any,
+    count: int,
+    typed: TypedText,
+    stream: BinaryIO,
+    request: ParseRequest,
+    facts: ParseFacts,
+    password: str,
 ) -> Iterator[Found]:
     _check_page_count(count, request)
     facts.title, facts.total_pages = _title(document), count
@@ -85,7 +93,7 @@ def _by_pdfium(
     for number in range(request.first_page, count + 1):
         yield from headings.beginning_on(number)
         try:
-            text = _page_text(document, number - 1)
+            text = _page_text(document, number - 1, typed)
         except MemoryError:
             raise
         except Exception as error:  # pdfium's own errors, and ctypes' on a damaged page
@@ -99,14 +107,16 @@ def _by_pdfium(
         yield Page(number, text, headings.at(number), label=_label(document, number))
 
 
-def _page_text(document: Any, index: int) -> str:
+def _page_text(document: Any, index: int, typed: TypedText) -> str:
     page = document[index]
     try:
         text_page = page.get_textpage()
         try:
-            return str(text_page.get_text_range())
+            text = str(text_page.get_text_range())
         finally:
             text_page.close()
+        more = typed.on(page)
+        return f"{text}\n{more}" if more else text
     finally:
         page.close()  # without it pdfium keeps every page's objects until the document closes
 

@@ -46,7 +46,7 @@ class ParseFacts:
 
 def without_text(media_type: str, pages: int) -> str:
     """Return in words what it means that a file of this type holds no text."""
-    if media_type == "application/pdf":
+    if media_type == "application/pdf" and pages:
         return f"{pages} page{'s' * (pages != 1)} without a text layer, probably scanned: it needs OCR first"
     return "there is no text in it"
 
