@@ -38,7 +38,7 @@ def relation(name: str, kind: str, target: str, mode: str = "") -> str:
     return f'<Relationship Id="{name}" Type="{OFFICE}/{kind}" Target="{target}"{mode}/>'
 
 
-def word(body: str, *, namespace: str = W, styles: str = "", more: dict[str, str] | None = None) -> bytes:
+def word(body: str, *, namespace: str = W, styles: str = "", more: dict[str, str | bytes] | None = None) -> bytes:
     """A Word document with this body."""
     parts = relation("s", "styles", "styles.xml") + relation("f", "footnotes", "footnotes.xml")
     return zipped({
@@ -193,7 +193,7 @@ def shape(text: str, kind: str = "") -> str:
     return f"<p:sp>{placeholder}<p:txBody><a:p><a:r><a:t>{text}</a:t></a:r></a:p></p:txBody></p:sp>"
 
 
-def slides(*bodies: str, order: str, notes: str = "") -> bytes:
+def slides(*bodies: str, order: str, notes: str = "", more: dict[str, str | bytes] | None = None) -> bytes:
     """A presentation; `order` names its slides by their number."""
     targets = "".join(relation(f"r{number}", "slide", f"slides/slide{number}.xml") for number in range(1, 9))
     ids = "".join(f'<p:sldId id="{256 + int(one)}" r:id="r{one}"/>' for one in order)
@@ -207,7 +207,7 @@ def slides(*bodies: str, order: str, notes: str = "") -> bytes:
     if notes:
         entries["ppt/slides/_rels/slide1.xml.rels"] = RELS.format(relation("n", "notesSlide", "../notesSlides/n1.xml"))
         entries["ppt/notesSlides/n1.xml"] = f"<p:notes {P}><p:cSld><p:spTree>{notes}</p:spTree></p:cSld></p:notes>"
-    return zipped(entries)
+    return zipped(entries | (more or {}))
 
 
 def test_slides_come_as_they_are_shown() -> None:
@@ -235,6 +235,45 @@ def test_a_slide_that_is_broken_or_missing_is_a_gap() -> None:
     ]  # fmt: skip
     later, _ = found_in(pptx_pages, content, first_page=4)
     assert [one.text for one in later if isinstance(one, Page)] == ["three"]
+
+
+DIAGRAM = (
+    f'<dgm:dataModel xmlns:dgm="http://schemas.openxmlformats.org/drawingml/2006/diagram" {A}><dgm:ptLst>'
+    "<dgm:pt><dgm:t><a:p><a:r><a:t>Ask </a:t></a:r><a:r><a:t>first</a:t></a:r></a:p></dgm:t></dgm:pt>"
+    "<dgm:pt><dgm:t><a:p><a:r><a:t>Build</a:t></a:r></a:p></dgm:t></dgm:pt></dgm:ptLst></dgm:dataModel>"
+)
+SERIES = (
+    "<c:ser><c:tx><c:strRef><c:strCache><c:pt><c:v>{}</c:v></c:pt></c:strCache></c:strRef></c:tx>"
+    "<c:cat><c:strRef><c:strCache><c:pt><c:v>Spring</c:v></c:pt></c:strCache></c:strRef></c:cat>"
+    "<c:val><c:numRef><c:numCache><c:pt><c:v>4.5</c:v></c:pt></c:numCache></c:numRef></c:val></c:ser>"
+)
+CHART = (
+    f'<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" {A}><c:chart>'
+    "<c:title><c:tx><c:rich><a:p><a:r><a:t>Revenue</a:t></a:r></a:p></c:rich></c:tx></c:title>"
+    f"{SERIES.format('North')}{SERIES.format('South')}</c:chart></c:chartSpace>"
+)
+DRAWN = RELS.format(relation("d", "diagramData", "../drawn/d.xml") + relation("c", "chart", "../drawn/c.xml"))
+
+
+def test_what_diagrams_say_and_charts_name_is_text() -> None:
+    """On their slide; in Word behind the text. A name that several series share comes once; numbers are left out."""
+    drawn = "Ask first\nBuild\n\nRevenue\nNorth\nSpring\nSouth"
+    parts: dict[str, str | bytes] = {"ppt/drawn/d.xml": DIAGRAM, "ppt/drawn/c.xml": CHART}
+    parts["ppt/slides/_rels/slide1.xml.rels"] = DRAWN
+    assert text_of(pptx_pages, slides(shape("words"), order="1", more=parts)) == f"words\n\n{drawn}"
+    parts = {"drawn/d.xml": DIAGRAM, "drawn/c.xml": CHART, "word/_rels/document.xml.rels": DRAWN}
+    assert text_of(docx_pages, word(paragraph("words"), more=parts)) == f"words\n\n{drawn}"
+
+
+@pytest.mark.parametrize("damaged", ["<c:broken", None], ids=["torn", "missing"])
+def test_a_damaged_chart_costs_no_slide_and_is_a_warning(damaged: str | None) -> None:
+    """The diagram beside it is read."""
+    parts: dict[str, str | bytes] = {"ppt/slides/_rels/slide1.xml.rels": DRAWN, "ppt/drawn/d.xml": DIAGRAM}
+    parts |= {"ppt/drawn/c.xml": damaged} if damaged else {}
+    [page], facts = found_in(pptx_pages, slides(shape("words"), order="1", more=parts))
+    assert isinstance(page, Page)
+    assert page.text == "words\n\nAsk first\nBuild"
+    assert [warning.partition(":")[0] for warning in facts.warnings] == ["a diagram or chart cannot be read to its end"]
 
 
 def opendocument(body: str, more: dict[str, str] | None = None) -> bytes:
@@ -280,5 +319,5 @@ def test_locked_office_documents_say_so(corpus: Path) -> None:
         found_in(odt_pages, locked)
     with pytest.raises(EncryptedDocument):
         found_in(ole_pages, (corpus / "bad" / "tika-password.docx").read_bytes())
-    with pytest.raises(UnsupportedFormat, match=r"save it as \.docx"):
+    with pytest.raises(UnsupportedFormat, match=r"save as \.docx"):
         found_in(ole_pages, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600_000))

@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import UnreadableDocument
 from ingest_pipeline.parsing.archive import DAMAGE, Archive
+from ingest_pipeline.parsing.drawings import drawn_text
 from ingest_pipeline.parsing.pager import Pager
 from ingest_pipeline.parsing.prose import Prose, attribute, local_name, opened_office, pushed_pages, relations
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
@@ -92,7 +93,7 @@ class WordTarget:
 
 
 def docx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
-    """Yield a Word document, a page for each section under a heading; notes follow the text.
+    """Yield a Word document, a page for each section under a heading; notes, diagrams and charts follow the text.
 
     Raises:
         UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
@@ -104,6 +105,9 @@ def docx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
         for kind, path in parts:
             if kind in NOTES and path in archive:
                 yield from pushed_pages(archive, path, WordTarget(pager, {}), pager)
+        pager.add(drawn_text(archive, parts, facts.warnings))
+        pager.close()
+        yield from pager.take()
 
 
 def _heading_levels(archive: Archive, path: str) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Presentations: a page for each slide, its notes below."""
+"""Presentations: a page for each slide, its diagrams, charts and notes below."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from ingest_pipeline.errors import TooMuchText, UnreadableDocument
 from ingest_pipeline.models import Gap, OutlineEntry, Page
 from ingest_pipeline.parsing.archive import DAMAGE, Archive
+from ingest_pipeline.parsing.drawings import drawn_text
 from ingest_pipeline.parsing.pager import Pager
 from ingest_pipeline.parsing.prose import Prose, attribute, local_name, opened_office, relations
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
@@ -90,7 +91,7 @@ def pptx_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
         facts.total_pages = len(slides)
         for number, path in enumerate(slides, start=1):
             if number >= request.first_page:
-                yield from _slide(archive, path, number)
+                yield from _slide(archive, path, number, facts)
 
 
 def _slides(archive: Archive, main: str) -> list[str]:
@@ -104,12 +105,11 @@ def _relation_id(slide: Any) -> str:
     return next((value for key, value in slide.attrib.items() if key.endswith("}id")), "")
 
 
-def _slide(archive: Archive, path: str, number: int) -> Iterator[Found]:
+def _slide(archive: Archive, path: str, number: int, facts: ParseFacts) -> Iterator[Found]:
     try:
-        slide = _pushed(archive, path)
-        notes = [
-            _pushed(archive, note).text for kind, note in relations(archive, path).values() if kind == "notesSlide"
-        ]
+        slide, parts = _pushed(archive, path), relations(archive, path).values()
+        drawn = drawn_text(archive, parts, facts.warnings)
+        notes = [_pushed(archive, note).text for kind, note in parts if kind == "notesSlide"]
     except TooMuchText:
         raise
     except (UnreadableDocument, *DAMAGE) as error:
@@ -117,7 +117,7 @@ def _slide(archive: Archive, path: str, number: int) -> Iterator[Found]:
         return
     if slide.title:
         yield OutlineEntry(1, slide.title, number)
-    yield Page(number, "\n\n".join(text for text in (slide.text, *notes) if text), slide.title)
+    yield Page(number, "\n\n".join(text for text in (slide.text, drawn, *notes) if text), slide.title)
 
 
 def _pushed(archive: Archive, path: str) -> SlideTarget:
