@@ -118,12 +118,12 @@ def test_a_book_in_a_legacy_encoding_is_read(corpus: Path, name: str, encoding: 
     assert warning is not None
 
 
-@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
-def test_utf16_without_a_mark_is_told_by_its_zeros(name: str) -> None:
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_utf16_and_utf32_without_a_mark_are_told_by_their_zeros(name: str) -> None:
     """Either byte order."""
-    found, warning = encoding_of("Plain words, é and ß, in two bytes each.".encode(name))
+    found, warning = encoding_of("Plain words, é and ß, in two bytes each, or in four.".encode(name))
     assert found == name
-    assert warning == "UTF-16 without a byte-order mark"
+    assert warning == f"{name[:6].upper()} without a byte-order mark"
 
 
 @pytest.mark.parametrize(

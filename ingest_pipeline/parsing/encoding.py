@@ -6,8 +6,9 @@ import codecs
 import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
+from ingest_pipeline.parsing.alphabets import eastern_encoding, latin_encoding
 from ingest_pipeline.parsing.request import ParseFacts
 from ingest_pipeline.parsing.streams import rewinding
 
@@ -23,7 +24,6 @@ SEVEN_BITS = (
     (b"\x1b(J", "iso2022_jp_2"),
     (b"\x1b$)C", "iso2022_kr"),
 )
-TIE = 0.06  # in coherence: German by 0.05
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -48,8 +48,8 @@ def detect_encoding(open_stream: Callable[[], BinaryIO], *, declared: str | None
     for mark, name in SEVEN_BITS:
         if mark in head and decodes(head, name):
             return name, f"encoding guessed: {name}"
-    if utf16 := _utf16_without_mark(head):
-        return utf16, "UTF-16 without a byte-order mark"
+    if wide := _wide_without_mark(head):
+        return wide, f"{wide[:6].upper()} without a byte-order mark"
     bad = _first_not_utf8(open_stream)
     if bad is None:
         return "utf-8", None
@@ -79,13 +79,17 @@ def decoded_text(stream: BinaryIO, facts: ParseFacts) -> AbstractContextManager[
     return decoded(stream, encoding)
 
 
-def _utf16_without_mark(head: bytes) -> str | None:
-    # Latin letters, digits and spaces have a zero byte on one side only.
-    even, odd = head[0::2].count(0), head[1::2].count(0)
-    half = max(1, len(head) // 2)
-    if odd / half > 0.3 and even / half < 0.05:
+def _wide_without_mark(head: bytes) -> str | None:
+    """Return UTF-32 or UTF-16 by where the NULs stand: Latin letters, digits and spaces have theirs on one side."""
+    zeros = [head[at::4].count(0) / max(1, len(head) // 4) for at in range(4)]
+    if min(zeros[2:]) > 0.9 and zeros[0] < 0.05:
+        return "utf-32-le"
+    if min(zeros[:2]) > 0.9 and zeros[3] < 0.05:
+        return "utf-32-be"
+    even, odd = (zeros[0] + zeros[2]) / 2, (zeros[1] + zeros[3]) / 2
+    if odd > 0.3 and even < 0.05:
         return "utf-16-le"
-    if even / half > 0.3 and odd / half < 0.05:
+    if even > 0.3 and odd < 0.05:
         return "utf-16-be"
     return None
 
@@ -146,29 +150,19 @@ def _as_browsers_do(encoding: str, sample: bytes) -> str:
     return "cp1252" if latin and any(0x80 <= byte <= 0x9F for byte in sample) else encoding
 
 
-def _is_western(match: Any) -> bool:
-    return bool({"cp1252", "latin_1"} & {match.encoding, *match.could_be_from_charset})
-
-
-def _as_good(match: Any, best: Any) -> bool:
-    """Return whether a candidate is as likely as the first, or nearly so.
-
-    Of two that read a text equally well the first is chance: German came out as `mac_turkish`, Spanish as `cp1250`. The
-    one that most texts are in is the better guess. Polish, Czech, Russian, Greek never tie with it.
-    """
-    return bool(match.chaos <= best.chaos and match.coherence >= best.coherence - TIE)
-
-
 def _guess(sample: bytes) -> tuple[str, str | None]:
     import charset_normalizer
 
+    if encoding := latin_encoding(sample) or eastern_encoding(sample):
+        return encoding, f"encoding guessed: {encoding}"
     odd = [byte for byte in sample if byte > 0x7F]
     if (len(odd) < FEW_BYTES or len(set(odd)) <= FEW_LETTERS) and decodes(sample, "cp1252"):
         return "cp1252", "encoding guessed from a few bytes: cp1252"
-    matches = charset_normalizer.from_bytes(sample)
-    best = matches.best()
+    best = charset_normalizer.from_bytes(sample).best()
     if best is None:
         return "cp1252", "encoding unknown: read as cp1252, unreadable bytes replaced"
-    western = any(_is_western(match) and _as_good(match, best) for match in matches)
-    encoding = "cp1252" if western else _as_browsers_do(best.encoding, sample)
+    greek = (
+        best.encoding == "cp1253" and b"\xb6" in sample and b"\xa2" not in sample
+    )  # their only difference: capital Ά
+    encoding = "iso8859_7" if greek else _as_browsers_do(best.encoding, sample)
     return encoding, f"encoding guessed: {encoding}"
