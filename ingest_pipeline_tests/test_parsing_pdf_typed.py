@@ -80,10 +80,10 @@ def test_filled_fields_are_text_under_the_names_that_readers_see() -> None:
 
 
 def test_a_ticked_box_is_text() -> None:
-    """Its name says what was chosen."""
+    """Its name says what was chosen; without one, `Yes` says nothing."""
     states = DictionaryObject({NameObject("/N"): DictionaryObject({NameObject("/Yes"): DictionaryObject()})})
-    content = pdf_with(field("/Btn", "box", TU=TextStringObject("I own a boat"), AP=states, **TICKED))
-    assert texts_of(content)[0] == ["I own a boat: Yes"]
+    named = field("/Btn", "box", TU=TextStringObject("I own a boat"), AP=states, **TICKED)
+    assert texts_of(pdf_with(named, field("/Btn", "f1_09[0]", AP=states, **TICKED)))[0] == ["I own a boat: Yes"]
 
 
 def test_free_text_is_text_and_links_and_comments_are_not() -> None:

@@ -86,7 +86,10 @@ def _text_of(annotation: Any, form: Any) -> str:
 
 
 def _filled(form: Any, annotation: Any) -> str:
-    """Return `name: value` of a field; without a name where it has none that is meant for readers."""
+    """Return `name: value` of a field; without a name where it has none that is meant for readers.
+
+    A ticked box without one is left out: its value is `Yes`, `On` or `1`.
+    """
     import pypdfium2.raw as pdfium
 
     kind = pdfium.FPDFAnnot_GetFormFieldType(form.raw, annotation)
@@ -97,7 +100,7 @@ def _filled(form: Any, annotation: Any) -> str:
         return ""
     value = _wide(pdfium.FPDFAnnot_GetFormFieldValue, form.raw, annotation)
     name = _wide(pdfium.FPDFAnnot_GetFormFieldAlternateName, form.raw, annotation)
-    return f"{name}: {value}" if name and value else value
+    return f"{name}: {value}" if name and value else "" if box else value
 
 
 def _wide(read: Callable[..., int], *of: Any) -> str:
