@@ -114,6 +114,74 @@ def test_a_message_whose_parts_cannot_be_told_apart_gives_its_lines_without_base
     )
 
 
+HEAD = b"From: a@b.c\nSubject: s\nMIME-Version: 1.0\n"
+TORN = b"Content-Type: multipart/mixed; boundary=WRONG\n\n--B\n\nTHE LETTER\n--B--\n"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b'Content-Type: text/plain; name="letter.txt"\n',
+        b"Content-Type: text/plain\nContent-Disposition: attachment; filename=a.txt\n",
+        b'Content-Type: text/html; name="mail.html"\n',
+        b"Content-Type: application/octet-stream\n",
+    ],
+)
+def test_the_only_text_of_a_message_is_its_body_whatever_it_is_called(head: bytes) -> None:
+    """Some senders give it a file's name."""
+    assert body_of(HEAD + head + b"\nThe whole letter.\n")[0] == "The whole letter."
+
+
+def test_text_with_a_name_is_read_where_it_is_shown() -> None:
+    """Only what is sent as an attachment is one."""
+    named = part("log lines")
+    named.set_param("name", "log.txt")
+    assert body_of(mixed(part("see"), named)) == ("see\n\nlog lines", [])
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"Content-Type: multipart/mixed; boundary=A\n\n--A\n\nhello\n--A\n" + TORN + b"--A--\n",
+        b"Content-Type: multipart/mixed; boundary=A\n\n--A\nContent-Type: message/rfc822\n\n" + TORN + b"--A--\n",
+        b"Content-Type: message/rfc822\n\n" + TORN,
+    ],
+)
+def test_parts_that_cannot_be_told_apart_are_read_wherever_they_stand(raw: bytes) -> None:
+    """With a warning."""
+    body, warnings = body_of(HEAD + raw)
+    assert "THE LETTER" in body
+    assert "a message without a part that is text: read as it stands" in warnings
+
+
+def test_a_forwarded_message_is_no_alternative() -> None:
+    """The plain text beside it says only that it is there."""
+    body, _ = body_of(mixed(part("see below"), attached(letter("inner", "the point")), subtype="alternative"))
+    assert "see below" in body
+    assert "the point" in body
+
+
+def test_a_forwarded_message_that_was_cut_says_so() -> None:
+    """However deep the cut is."""
+    raw = HEAD + b"Content-Type: message/rfc822\n\nContent-Type: multipart/mixed; boundary=B\n\n--B\n\nhello hal"
+    assert body_of(raw) == ("hello hal", ["message 1: it ends before its last part does"])
+
+
+@pytest.mark.parametrize("value", [b"Jane Roe <", b"Jane Roe@", b"=?utf-8?q?a?=" * 16_000])
+def test_a_header_that_cannot_be_parsed_is_kept_as_it_stands(value: bytes) -> None:
+    """Sixteen thousand encoded words in one would cost the stdlib 3 GB."""
+    found, _ = found_in(eml_pages, b"From: " + value + b"\nSubject: s\n\nx\n")
+    [page] = [one for one in found if isinstance(one, Page)]
+    assert page.text.startswith("From: " + value.decode()[:30])
+
+
+@pytest.mark.parametrize(("charset", "text"), [("koi8-r", "Привет, Иван"), ("gb2312", "请查收附件")])
+def test_the_charset_that_a_message_names_counts_for_its_html(charset: str, text: str) -> None:
+    """Such HTML rarely names its own."""
+    raw = HEAD + f"Content-Type: text/html; charset={charset}\n\n".encode() + f"<p>{text}</p>".encode(charset)
+    assert body_of(raw)[0] == text
+
+
 def test_a_message_that_was_cut_says_so() -> None:
     """Its last part may be half of it."""
     raw = mixed(part("one"), part("two"))

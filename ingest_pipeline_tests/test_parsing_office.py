@@ -265,6 +265,39 @@ def test_what_diagrams_say_and_charts_name_is_text() -> None:
     assert text_of(docx_pages, word(paragraph("words"), more=parts)) == f"words\n\n{drawn}"
 
 
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        ("<a:p><a:r><a:t>Revenue</a:t></a:r><a:br/><a:r><a:t>North</a:t></a:r></a:p>", "Revenue North"),
+        ("<c:ser><c:tx><c:v>Houses</c:v></c:tx><c:val><c:numLit><c:pt><c:v>1</c:v></c:pt></c:numLit></c:val></c:ser>",
+         "Houses"),
+        ("<c:strLit><c:pt><c:v>Spring</c:v></c:pt></c:strLit>", "Spring"),
+        ("<c:multiLvlStrCache><c:lvl><c:pt><c:v>May</c:v></c:pt></c:lvl><c:lvl><c:pt><c:v>2024</c:v></c:pt></c:lvl>"
+         "</c:multiLvlStrCache>", "May\n2024"),
+        ("<cx:data xmlns:cx='x'><cx:strDim><cx:f>A1</cx:f><cx:lvl><cx:pt>Costs</cx:pt></cx:lvl></cx:strDim>"
+         "<cx:numDim><cx:lvl><cx:pt>7</cx:pt></cx:lvl></cx:numDim></cx:data>", "Costs"),
+    ],
+)  # fmt: skip
+def test_a_chart_says_its_names_wherever_they_stand(drawn: str, said: str) -> None:
+    """Breaks part words; several levels of categories, literals, labels and new kinds of charts count."""
+    chart = f'<c:chartSpace xmlns:c="http://schemas.openxmlformats.org/drawingml/2006/chart" {A}>{drawn}</c:chartSpace>'
+    parts: dict[str, str | bytes] = {"ppt/drawn/c.xml": chart}
+    parts["ppt/slides/_rels/slide1.xml.rels"] = RELS.format(relation("c", "chartEx", "../drawn/c.xml"))
+    assert text_of(pptx_pages, slides(shape("words"), order="1", more=parts)) == f"words\n\n{said}"
+
+
+@pytest.mark.parametrize(("offset", "value"), [(8, 1), (10, 93)], ids=["encrypted", "unknown compression"])
+def test_a_locked_chart_costs_no_slide(offset: int, value: int) -> None:
+    """Nor one that is packed in a way that nobody knows."""
+    parts: dict[str, str | bytes] = {"ppt/slides/_rels/slide1.xml.rels": DRAWN}
+    parts |= {"ppt/drawn/d.xml": DIAGRAM, "ppt/drawn/c.xml": CHART}
+    hurt = bytearray(slides(shape("words"), shape("more"), order="12", more=parts))
+    hurt[hurt.rindex(b"PK\x01\x02", 0, hurt.rindex(b"ppt/drawn/c.xml")) + offset] = value  # in the central directory
+    found, facts = found_in(pptx_pages, bytes(hurt))
+    assert [one.text for one in found if isinstance(one, Page)] == ["words\n\nAsk first\nBuild", "more"]
+    assert len(facts.warnings) == 1
+
+
 @pytest.mark.parametrize("damaged", ["<c:broken", None], ids=["torn", "missing"])
 def test_a_damaged_chart_costs_no_slide_and_is_a_warning(damaged: str | None) -> None:
     """The diagram beside it is read."""

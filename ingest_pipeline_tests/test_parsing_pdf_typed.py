@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import pypdf
 import pytest
 from pypdf.generic import (
     ArrayObject,
     BooleanObject,
+    DecodedStreamObject,
     DictionaryObject,
     FloatObject,
     NameObject,
@@ -18,10 +21,13 @@ from pypdf.generic import (
     TextStringObject,
 )
 
-from ingest_pipeline.models import Page
+from ingest_pipeline.errors import ParserTimedOut
+from ingest_pipeline.models import Page, ParsedFile
 from ingest_pipeline.parsing import pdf_typed
 from ingest_pipeline.parsing.pdf import pdf_pages
 from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
+from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.steps import pages_in_steps
 
 
 def annotation(kind: str, **entries: PdfObject) -> DictionaryObject:
@@ -38,12 +44,16 @@ def field(kind: str, name: str, value: PdfObject | None = None, **entries: PdfOb
     return annotation("/Widget", FT=NameObject(kind), T=TextStringObject(name), **given, **entries)
 
 
-def pdf_with(*annotations: DictionaryObject, form: bool = True, xfa: bool = False, pages: int = 1) -> bytes:
-    """A PDF of blank pages, with these annotations on each."""
+def pdf_with(
+    *annotations: DictionaryObject, form: bool = True, xfa: bool = False, pages: int = 1, text: str = ""
+) -> bytes:
+    """A PDF of pages with this text, with these annotations on each."""
     writer = pypdf.PdfWriter()
     fields = ArrayObject()
     for _ in range(pages):
         page = writer.add_blank_page(200, 200)
+        if text:
+            content_of(page, text)
         page[NameObject("/Annots")] = ArrayObject(writer._add_object(one) for one in annotations)
         fields += page["/Annots"]  # type: ignore[arg-type]
     if form:
@@ -54,6 +64,20 @@ def pdf_with(*annotations: DictionaryObject, form: bool = True, xfa: bool = Fals
     content = io.BytesIO()
     writer.write(content)
     return content.getvalue()
+
+
+def content_of(page: pypdf.PageObject, text: str) -> None:
+    """Write a line on a page."""
+    font = DictionaryObject({
+        NameObject("/Type"): NameObject("/Font"),
+        NameObject("/Subtype"): NameObject("/Type1"),
+        NameObject("/BaseFont"): NameObject("/Helvetica"),
+    })  # fmt: skip
+    fonts = DictionaryObject({NameObject("/F"): font})
+    page[NameObject("/Resources")] = DictionaryObject({NameObject("/Font"): fonts})
+    stream = DecodedStreamObject()
+    stream.set_data(f"BT /F 12 Tf 10 100 Td ({text}) Tj ET".encode())
+    page[NameObject("/Contents")] = stream
 
 
 def texts_of(content: bytes) -> tuple[list[str], list[str]]:
@@ -116,13 +140,76 @@ def test_more_fields_than_are_looked_at_is_a_warning(monkeypatch: pytest.MonkeyP
     fields = [field("/Tx", f"f{number}", TextStringObject(f"value {number}")) for number in range(2)]
     found, warnings = texts_of(pdf_with(*fields, pages=3))
     assert found == ["value 0\nvalue 1", "value 0", ""]
-    assert warnings == ["only the first 3 annotations were looked at for typed text"]
+    assert warnings == ["typed text was looked for in the first 3 annotations only"]
 
 
-def test_links_without_end_are_not_looked_at_and_not_complained_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_links_without_end_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each stays in memory for as long as the document: a manual has tens of thousands."""
     monkeypatch.setattr(pdf_typed, "MAX_NOTES", 3)
-    assert texts_of(pdf_with(*[annotation("/Link")] * 5, form=False, pages=3)) == (["", "", ""], [])
+    found, warnings = texts_of(pdf_with(*[annotation("/Link")] * 5, form=False, pages=3))
+    assert found == ["", "", ""]
+    assert warnings == ["typed text was looked for in the first 3 annotations only"]
+
+
+def test_what_is_chosen_in_a_list_is_what_readers_see() -> None:
+    """Its value is a code; of several choices all count."""
+    options = ArrayObject(
+        ArrayObject([TextStringObject(code), TextStringObject(label)])
+        for code, label in (("SK", "Saskatchewan"), ("ON", "Ontario"))
+    )
+    fruit = ArrayObject(TextStringObject(one) for one in ("Apples", "Pears", "Plums"))
+    chosen = ArrayObject(TextStringObject(one) for one in ("Apples", "Plums"))
+    content = pdf_with(
+        field("/Ch", "province", TextStringObject("SK"), Opt=options, Ff=NumberObject(1 << 17)),
+        field("/Ch", "fruit", chosen, Opt=fruit, Ff=NumberObject(1 << 21)),
+    )
+    assert texts_of(content)[0] == ["Saskatchewan\nApples, Plums"]
+
+
+def test_what_a_reader_does_not_see_is_not_read() -> None:
+    """Hidden fields and notes, and passwords."""
+    content = pdf_with(
+        field("/Tx", "a", TextStringObject("hidden"), F=NumberObject(2)),
+        annotation("/FreeText", Contents=TextStringObject("not viewed"), F=NumberObject(32)),
+        field("/Tx", "b", TextStringObject("secret"), Ff=NumberObject(1 << 13)),
+        field("/Tx", "c", TextStringObject("seen")),
+    )
+    assert texts_of(content) == (["seen"], [])
+
+
+def test_a_field_without_a_form_is_read() -> None:
+    """Tools that join documents leave fields without their form."""
+    assert texts_of(pdf_with(field("/Tx", "a", TextStringObject("Olena")), form=False)) == (["Olena"], [])
+
+
+def test_fields_that_share_one_long_value_end_at_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand of them would be a bomb; the page's own text and what came before are kept."""
+    monkeypatch.setattr(pdf_typed, "MAX_CHARACTERS", 100)
+    fields = [field("/Tx", f"f{n}", TextStringObject("x" * 40), TU=TextStringObject(f"{n}")) for n in range(9)]
+    found, warnings = texts_of(pdf_with(*fields, field("/Tx", "long", TextStringObject("x" * 200))))
+    assert found == ["\n".join(f"{n}: {'x' * 40}" for n in range(2))]
+    assert warnings == ["only the first 100 characters of typed text were read"]
+
+
+def test_after_a_death_the_pages_own_text_is_read_without_the_form(tmp_path: Path) -> None:
+    """60,000 fields hold pdfium for minutes at the first page; the second child leaves them alone, and says so."""
+    path, parsed = tmp_path / "many.pdf", ParsedFile()
+    path.write_bytes(pdf_with(*[field("/Tx", "a", TextStringObject("typed"))] * 3, text="The page itself."))
+    request = ParseRequest(path.name, "application/pdf")
+    with DyingOnce(memory_limit_bytes=512 * 1024**2) as box, path.open("rb") as stream:
+        pages = list(pages_in_steps(box, stream, request, parsed))
+    assert [page.text.strip() for page in pages] == ["The page itself."]
+    assert parsed.warnings == ["what was typed onto its pages was not read: a parser died of this file"]
+    assert parsed.gaps == []
+
+
+class DyingOnce(Sandbox):
+    """A sandbox whose child dies of whatever is more than plain."""
+
+    def pages(self, stream: BinaryIO, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
+        if not request.plain:
+            raise ParserTimedOut("hung")
+        yield from super().pages(stream, request, parsed)
 
 
 @pytest.mark.parametrize(

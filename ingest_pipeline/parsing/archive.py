@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ MAX_XML_BYTES = 8 * 1024**2  # a package file of 10,000 chapters is 2 MB
 MAX_RATIO = 200  # deflate cannot do better than 1:1032; prose and markup stay under 1:20
 READS = 5  # of an entry at most: declaration, encoding twice, a look at its navigation, text
 FEED_BYTES = 64 * 1024
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, StopIteration, LookupError, ValueError, TypeError, OSError)
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError,
+    EOFError, StopIteration, LookupError, ValueError, TypeError, OSError,
+)  # fmt: skip
 
 
 class _LimitedEntry(io.RawIOBase):

@@ -55,9 +55,15 @@ STORED_MIMETYPE = re.compile(rb"^.{26}\x08\x00..mimetype([\w.+/-]+?)\s*PK", re.D
 OFFICE_PARTS = ((b"word/", DOCX), (b"ppt/", PPTX))
 PDF_PARTS = (b"%PDF-", b" obj", b"endobj", b"xref", b"trailer")
 HTML_START = re.compile(rb"<(?:!doctype\s+html|html)[\s>]", re.IGNORECASE)
-HEADER = re.compile(rb"([A-Za-z][A-Za-z0-9-]*):[ \t]")
-MAIL_HEADERS = {b"return-path", b"received", b"delivered-to", b"message-id", b"mime-version"}
-OTHER_HEADERS = {b"from", b"to", b"date", b"subject", b"content-type", b"dkim-signature", b"authentication-results"}
+HEADER = re.compile(rb"([!-9;-~]+):")
+HEADERS = frozenset((
+    b"from", b"to", b"date", b"subject", b"received", b"return-path", b"delivered-to", b"message-id", b"mime-version",
+))  # fmt: skip
+MAIL_HEADER = re.compile(  # as mail servers write them: a list of deliveries has `Received: 12 March`, too
+    rb"^(?:received:\s+(?:from|by|\()|(?:return-path|message-id):\s*<|mime-version:\s*1\.0)",
+    re.IGNORECASE | re.MULTILINE,
+)
+MAILBOX_START = re.compile(rb"From \S+ .*\d\d:\d\d.*\n")
 BINARY = re.compile(rb"[\x00-\x06\x0e-\x1a\x1c-\x1f]")
 BOMS = (b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf")
 
@@ -120,15 +126,18 @@ def _by_content(head: bytes, by_name: str) -> str | None:
 
 def _mail_type(head: bytes) -> str | None:
     """Return whether a message or a mailbox begins here: in a Maildir their names have no ending that tells."""
-    lines = head.splitlines()
-    mailbox = bool(lines) and lines[0].startswith(b"From ")
-    names = set()
-    for line in lines[mailbox:-1]:  # the last may be cut
-        if header := HEADER.match(line):
-            names.add(header[1].lower())
-        elif not line.startswith((b" ", b"\t")):
-            break
-    if not names & MAIL_HEADERS or len(names & (MAIL_HEADERS | OTHER_HEADERS)) < 3:
+    cut = len(head) >= HEAD_BYTES
+    head = head.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    mailbox = MAILBOX_START.match(head)
+    headers, end, _ = head[mailbox.end() if mailbox else 0 :].partition(b"\n\n")
+    if not (end or cut):
+        return None
+    lines = headers.split(b"\n")[: None if end else -1]  # the last may be cut
+    found = [HEADER.match(line) for line in lines]
+    if not all(name or line.startswith((b" ", b"\t")) for name, line in zip(found, lines, strict=True)):
+        return None
+    names = {name[1].lower() for name in found if name} & HEADERS
+    if len(names) < 3 or (end and b"from" not in names) or not (mailbox or MAIL_HEADER.search(headers)):
         return None
     return MBOX if mailbox else EMAIL
 

@@ -9,7 +9,9 @@ from ingest_pipeline.errors import TooMuchText, UnreadableDocument
 from ingest_pipeline.parsing.archive import DAMAGE, Archive
 from ingest_pipeline.parsing.prose import local_name
 
-DRAWN = ("diagramData", "chart")
+DRAWN = ("diagramData", "chart", "chartEx")
+NAMES = frozenset(("tx", "strCache", "strLit", "multiLvlStrCache", "dlblRangeCache", "txData", "strDim"))
+"""What holds a chart's texts; its numbers lie in others."""
 
 
 class DrawingTarget:
@@ -25,21 +27,23 @@ class DrawingTarget:
     def start(self, tag: str, attributes: Any) -> None:
         """An element opens."""
         name = local_name(tag)
-        self._names += name == "strCache"
-        self._in_text = name == "t" or (name == "v" and self._names > 0)
+        self._names += name in NAMES
+        self._in_text = name == "t" or (name in ("v", "pt") and self._names > 0)
+        if name == "br":
+            self._parts.append(" ")
 
     def end(self, tag: str) -> None:
         """An element closes."""
         name = local_name(tag)
-        self._names -= name == "strCache"
+        self._names -= name in NAMES
         self._in_text = False
-        if name in ("p", "v"):
+        if name in ("p", "v", "pt"):
             line = " ".join("".join(self._parts).split())
             self._parts.clear()
             self.lines |= {line: None} if line else {}
 
     def data(self, text: str) -> None:
-        """Text, of which only that in `a:t`, and in `c:v` of a name, is for readers: numbers are not."""
+        """Text, of which only that in `a:t`, and in a point of a name, is for readers: numbers are not."""
         if self._in_text:
             self._parts.append(text)
 
@@ -57,7 +61,7 @@ def drawn_text(archive: Archive, parts: Iterable[tuple[str, str]], warnings: lis
                 pass
         except TooMuchText:
             raise
-        except (UnreadableDocument, *DAMAGE) as error:
+        except (UnreadableDocument, RuntimeError, *DAMAGE) as error:  # RuntimeError: encrypted, an unknown compression
             warnings.append(f"a diagram or chart cannot be read to its end: {error}")
         texts.append("\n".join(target.lines))
     return "\n\n".join(text for text in texts if text)

@@ -47,7 +47,7 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Ite
 
     try:
         document, password = _opened(stream, request)
-        typed = TypedText(document, facts.warnings)
+        typed = None if request.plain else TypedText(document, facts.warnings)
         count = len(document)
     except pypdfium2.PdfiumError as error:
         facts.warnings.append(f"pdfium: {error}; read with pypdf")
@@ -81,13 +81,15 @@ def password_needed(request: ParseRequest) -> EncryptedDocument:
 def _by_pdfium(
     document: Any,
     count: int,
-    typed: TypedText,
+    typed: TypedText | None,
     stream: BinaryIO,
     request: ParseRequest,
     facts: ParseFacts,
     password: str,
 ) -> Iterator[Found]:
     _check_page_count(count, request)
+    if typed is None:
+        facts.warnings.append("what was typed onto its pages was not read: a parser died of this file")
     facts.title, facts.total_pages = _title(document), count
     headings, seen, blank = Headings(_outline(document, facts)), False, 0
     for number in range(request.first_page, count + 1):
@@ -107,7 +109,7 @@ def _by_pdfium(
         yield Page(number, text, headings.at(number), label=_label(document, number))
 
 
-def _page_text(document: Any, index: int, typed: TypedText) -> str:
+def _page_text(document: Any, index: int, typed: TypedText | None) -> str:
     page = document[index]
     try:
         text_page = page.get_textpage()
@@ -115,7 +117,7 @@ def _page_text(document: Any, index: int, typed: TypedText) -> str:
             text = str(text_page.get_text_range())
         finally:
             text_page.close()
-        more = typed.on(page)
+        more = typed.on(page) if typed else ""
         return f"{text}\n{more}" if more else text
     finally:
         page.close()  # without it pdfium keeps every page's objects until the document closes

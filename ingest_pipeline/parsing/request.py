@@ -30,6 +30,8 @@ class ParseRequest:
     """How a record becomes text: `{title}. {abstract}`; empty: every field with its name."""
     record_id: str = "id"
     """The field that names a record."""
+    plain: bool = False
+    """The pages' own text and nothing beside it: a child died of this file."""
 
 
 @dataclass(slots=True)

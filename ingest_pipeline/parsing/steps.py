@@ -4,7 +4,8 @@
 
 A step is halved after each child that got somewhere. A child that dies at its very first page says that this page
 kills, not the number of pages: it is tried once more alone, then it is a gap. A file of which three children in a row
-brought not one page is not a damaged page but a damaged file: it fails with the last child's error.
+brought not one page is not a damaged page but a damaged file: it fails with the last child's error. After the first
+death children read the pages' own text only: what is beside it (a form of 60,000 fields) may be what killed.
 """
 
 from __future__ import annotations
@@ -161,6 +162,7 @@ def pages_in_steps(
             parsed.gaps = [gap for gap in parsed.gaps if gap.page_to < steps.next_page]
             gap = steps.died(error, total=parsed.total_pages, waited_seconds=parsed.waited_seconds)
             parsed.gaps += [gap] if gap else []
+            request = replace(request, plain=True)
             logger.warning("%s at page %d: %s", error.reason, step.first_page, gap or "again in a smaller step")
             continue
         except BaseException:
