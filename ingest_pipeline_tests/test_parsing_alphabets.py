@@ -51,6 +51,28 @@ def test_an_english_text_with_an_odd_sign_is_windows(text: str) -> None:
     assert latin_encoding(("Plain words all around it. " + text).encode("cp1252")) == "cp1252"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authors: José García, François Müller, Søren Bøgh, Björn Åkesson, João Simões, Þór Jónsson, Ævar Arnfjörð",
+        "Der Vertrag (frz. « Traité », it. Città) wurde in Zürich geschlossen: Liberté, égalité, Graubünden, Größe",
+        "Aquest diccionari és de català, amb paraules així com també són: Bokmål noruec, contrasenya vàlida",
+        "Íslenska, ensku og frönsku: Nýtt lykilorð, às élèves où naît l’été",
+        "The film was 5 µm ± 0.2 µm thick; 37 °C; 10² × 4³; ½ part of Müller’s data; £5, ¥300",
+    ],
+)
+def test_western_languages_mixed_are_windows(text: str) -> None:
+    """Together they fit the alphabet of Slovak, too, but have none of the letters that tell it."""
+    assert latin_encoding(text.encode("cp1252")) == "cp1252"
+
+
+@pytest.mark.parametrize(("text", "encoding"), [("Привет, как дела? Всё хорошо", "cp1251"), ("שלום עליכם", "cp1255")])
+def test_foreign_words_among_markup_are_no_mixture(text: str, encoding: str) -> None:
+    """Their bytes are all letters in the West, but words of nothing else."""
+    content = "".join(f'<tr class="row"><td><a href="/item/change">{word}</a></td></tr>' for word in text.split())
+    assert latin_encoding(content.encode(encoding)) is None
+
+
 def test_quotes_of_the_mac_are_no_portuguese() -> None:
     """`itÕs` has a capital behind a small letter."""
     content = "It’s “quoted” – and that’s “all”, they’d say.".encode("mac_roman")
@@ -86,6 +108,18 @@ def test_korean_is_told_by_its_syllables_and_chinese_is_neither() -> None:
     assert eastern_encoding("<p>다람쥐 헌 쳇바퀴에 타고파</p>".encode("cp949")) == "cp949"
     assert eastern_encoding("一只敏捷的狐狸跳过懒狗，视野无限广，窗外有蓝天".encode("gb18030")) is None
     assert eastern_encoding("Съешь ещё этих мягких булок".encode("cp1251")) is None
+
+
+@pytest.mark.parametrize("text", ["テストデータ", "重要な日程", "削除"])
+def test_short_japanese_is_neither_latin_nor_korean(text: str) -> None:
+    """`âeâXâg` rises within a word; `뢣뾴궶볷믴` has no syllable that Korean needs."""
+    assert latin_encoding(text.encode("cp932")) is None
+    assert eastern_encoding(text.encode("cp932")) in (None, "cp932")
+
+
+def test_short_chinese_is_not_korean() -> None:
+    """Many of its bytes are syllables, rare ones."""
+    assert eastern_encoding("公安机关办案部".encode("gb18030")) is None
 
 
 def test_random_bytes_take_no_time() -> None:

@@ -180,6 +180,16 @@ def test_one_bad_byte_does_not_spoil_a_book_in_utf8(corpus: Path, name: str) -> 
     assert joined(pages)[:20_000] == expected[:20_000]
 
 
+def test_utf8_with_every_seventh_letter_damaged_is_utf8() -> None:
+    """What is left of it is no accident."""
+    content = bytearray("Les élèves étudient à l'école où naît l'été; le cœur déçu. ".encode() * 3)
+    content[1::90] = b"\xff" * len(content[1::90])
+    found, warning = encoding_of(bytes(content))
+    assert found == "utf-8"
+    assert warning is not None
+    assert "damaged" in warning
+
+
 def test_what_a_document_declares_is_believed_where_it_decodes() -> None:
     """Only after UTF-8 was ruled out."""
     content = RUSSIAN.encode("koi8-r")

@@ -131,7 +131,7 @@ def _is_damaged_utf8(sample: bytes, *, is_cut: bool) -> bool:
     damaged = text.count("\ufffd")
     letters = sum(letter > "\x7f" for letter in text) - damaged
     cut_at_end = is_cut and damaged == 1 and text.endswith("\ufffd")
-    return cut_at_end or (letters >= 5 and damaged <= max(1, letters // 20))
+    return cut_at_end or (letters >= 5 and damaged <= max(1, letters // 4))
 
 
 def decodes(sample: bytes, encoding: str) -> bool:
