@@ -182,6 +182,11 @@ def test_the_charset_that_a_message_names_counts_for_its_html(charset: str, text
     assert body_of(raw)[0] == text
 
 
+def test_a_letter_of_pictures_has_no_text() -> None:
+    """Its markup is not what it says."""
+    assert body_of(HEAD + b"Content-Type: text/html\n\n<html><body><img src='a.png'></body></html>\n") == ("", [])
+
+
 def test_a_message_that_was_cut_says_so() -> None:
     """Its last part may be half of it."""
     raw = mixed(part("one"), part("two"))

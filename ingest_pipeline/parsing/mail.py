@@ -149,8 +149,8 @@ def _text_of_parts(parts: list[Any], facts: ParseFacts, attached: list[str], *, 
 def _as_it_stands(part: Any, facts: ParseFacts) -> str:
     """Return the lines of a part whose parts cannot be told apart, without those that are base64."""
     payload = part.get_payload()
-    if not isinstance(payload, str) or not payload.strip() or "\0" in payload:
-        return ""
+    if part.get_content_type() == "text/html" or not isinstance(payload, str) or "\0" in payload:
+        return ""  # HTML without words is a letter of pictures
     text = "\n".join(line for line in payload.splitlines() if not BASE64_LINE.fullmatch(line)).strip()
     if text:
         facts.warnings.append("a message without a part that is text: read as it stands")
