@@ -46,6 +46,18 @@ def test_committed_rows_survive_a_kill_of_the_server(fresh: EmbeddedServer) -> N
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
 
 
+def test_a_server_that_lost_its_socket_is_started_anew_with_all_that_it_holds(fresh: EmbeddedServer) -> None:
+    """A home deleted and made again under a live server: the old one takes the new one's socket when it ends."""
+    with psycopg.connect(fresh.start(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
+    deaf = int((fresh.data / "postmaster.pid").read_text().split()[0])
+    for name in (".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+        (fresh.sockets / name).unlink()
+    with psycopg.connect(fresh.start()) as connection:
+        assert connection.execute("SELECT one FROM kept").fetchone() == (1,)
+    assert int((fresh.data / "postmaster.pid").read_text().split()[0]) != deaf
+
+
 def test_six_starters_at_once_make_one_server(fresh: EmbeddedServer) -> None:
     """A race of first starts ends with one data directory and one URL."""
     with ThreadPoolExecutor(6) as pool:

@@ -27,6 +27,7 @@ from ingest_pipeline.errors import StoreUnavailable
 logger = logging.getLogger(__name__)
 
 DATABASE, USER = "ingest", "postgres"
+SOCKET = ".s.PGSQL.5432"
 START_SECONDS = 60
 MAX_SOCKET_PATH = 90  # the kernel allows 107 bytes, and `/.s.PGSQL.5432` comes behind
 # 12.8 MB idle against 22.3 with the defaults (FINDINGS A). max_connections: each Dagster process opens its own.
@@ -77,6 +78,7 @@ class EmbeddedServer:
         if not self.answers():
             with self._locked():
                 if not self.answers():
+                    self._stop_deaf()
                     self._prepare()
                     self._launch()
         return self.url
@@ -121,10 +123,20 @@ class EmbeddedServer:
         ):
             connection.execute(f"CREATE DATABASE {DATABASE}")
 
+    def _stop_deaf(self) -> None:
+        # A server whose folder was deleted under it notices within a minute, and takes the socket of its successor
+        # with it: that one lives on, nobody reaches it, and a third cannot start beside it.
+        if (self.sockets / SOCKET).exists():
+            return
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            if _is_postgres(int((self.data / "postmaster.pid").read_text().split()[0])):
+                logger.warning("the embedded Postgres has lost its socket: starting it anew")
+                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", check=False)
+
     def _clear_stale_locks(self) -> None:
         # After a power cut the pid in them may be somebody else's, or a zombie's that no init reaps: Postgres
         # would refuse to start. Nothing answers, and we hold the lock: then they are stale.
-        for path in (self.data / "postmaster.pid", self.sockets / ".s.PGSQL.5432.lock"):
+        for path in (self.data / "postmaster.pid", self.sockets / f"{SOCKET}.lock"):
             with contextlib.suppress(OSError, ValueError, IndexError):
                 if not _is_postgres(int(path.read_text().split()[0])):
                     path.unlink()
