@@ -11,31 +11,50 @@ import codecs
 import re
 from collections import Counter
 from functools import cache
+from typing import NamedTuple
 
-WESTERN = (
+
+class Language(NamedTuple):
+    """The letters that a language has beyond ASCII, in lower case."""
+
+    letters: str
+    telling: str = ""
+    """Those that tell it from languages whose bytes look alike; some of them have to be in a text."""
+
+
+WESTERN = tuple(map(Language, (
     "àâæçéèêëîïôœùûüÿ", "äöüß", "áéíñóúüª°º", "àçéèíïóòúü·", "áâãàçéêíóôõúü", "àèéìíîòóùú", "æøåéèêóôàü",
     "åäöéü", "áéèêëíïóöúü", "äõöüšž", "áðéíóúýþæöø",
-)  # fmt: skip
+)))  # fmt: skip
 """French, German, Spanish, Catalan, Portuguese, Italian, Danish and Norwegian, Swedish, Dutch, Estonian, Icelandic."""
 CENTRAL = (
-    "ąćęłńóśźż/łąśżź", "áčďéěíňóřšťúůýž/řšžť", "áäčďéíĺľňóôŕšťúýž/šžť", "áéíóöőúüű/őű", "čćđšž/šž", "ăâîşţ/şţă",
-)  # fmt: skip
-"""Polish, Czech, Slovak, Hungarian, Croatian and Slovene, Romanian; behind the stroke the letters that tell it."""
+    Language("ąćęłńóśźż", "łąśżź"),
+    Language("áčďéěíňóřšťúůýž", "řšžť"),
+    Language("áäčďéíĺľňóôŕšťúýž", "šžť"),
+    Language("áéíóöőúüű", "őű"),
+    Language("čćđšž", "šž"),
+    Language("ăâîşţ", "şţă"),
+)
+"""Polish, Czech, Slovak, Hungarian, Croatian and Slovene, Romanian."""
+TURKISH = Language("çğıİöşüâîû", "ıİşğ")
+BALTIC = (Language("ąčęėįšųūž", "šžųį"), Language("āčēģīķļņšūž", "šžņķļģ"), Language("äõöüšž"))
+"""Lithuanian, Latvian, Estonian."""
 LANGUAGES = (
     ("cp1252", WESTERN),
-    ("cp1254", ("çğıİöşüâîû/ıİşğ",)),
+    ("cp1254", (TURKISH,)),
     ("cp1250", CENTRAL),
     ("iso8859_2", CENTRAL),
-    ("cp1257", ("ąčęėįšųūž/šžųį", "āčēģīķļņšūž/šžņķļģ", "äõöüšž")),
+    ("cp1257", BALTIC),
     ("mac_roman", WESTERN),
     ("cp850", WESTERN),
     ("cp852", CENTRAL),
 )
 """Of encodings that explain a text equally well the first is taken."""
-ALL_WESTERN = "".join(WESTERN)
-ALL_CENTRAL = "".join(language.partition("/")[0] for language in CENTRAL) + "äöüß/łąśżźřšžťşţ"
+ALL_WESTERN = "".join(language.letters for language in WESTERN)
+ALL_CENTRAL = Language("".join(language.letters for language in CENTRAL) + "äöüß", "łąśżźřšžťşţ")
 MIXTURES = (
-    ("cp1252", (ALL_WESTERN.replace("ý", ""), f"{ALL_WESTERN}/áíúæ")),  # else Turkish beside another would be `ý`
+    # Without `ý`, or with letters that Turkish has not: beside another language its `ı` would be one.
+    ("cp1252", (Language(ALL_WESTERN.replace("ý", "")), Language(ALL_WESTERN, "áíúæ"))),
     ("cp1250", (ALL_CENTRAL,)),
     ("iso8859_2", (ALL_CENTRAL,)),
 )
@@ -66,14 +85,16 @@ HANGUL_SHARE, MIN_HANGUL = 0.1, 4
 def latin_encoding(sample: bytes) -> str | None:
     """Return the encoding in which a text's odd bytes are letters of one Latin language, or of several; else None."""
     plain = sum(map(str.isalpha, sample.decode("ascii", "ignore")))
-    runs: Counter[bytes] = Counter()
+    odd, runs = 0, Counter[bytes]()
     for match in ODD_RUN.finditer(sample):
-        runs[sample[max(0, match.start() - 1) : match.end() + 1]] += 1
-    odd = sum(sum(byte > 0x7F for byte in run) * times for run, times in runs.items())
+        odd += len(match[0])
+        runs[sample[max(0, match.start() - 1) : match.end() + 1]] += 1  # with the letters around it
     if not odd or odd > MOST_ODD * (plain + odd):
         return None
+    if encoding := _explained(runs, LANGUAGES):
+        return encoding
     words = sum(len(run) * times for run, times in runs.items() if MANY_ODD.search(run))
-    return _explained(runs, LANGUAGES) or (_explained(runs, MIXTURES) if words < ODD_WORDS * odd else None)
+    return _explained(runs, MIXTURES) if words < ODD_WORDS * odd else None
 
 
 def eastern_encoding(sample: bytes) -> str | None:
@@ -99,7 +120,7 @@ def _odd_text(sample: bytes, encoding: str) -> str:
     return "".join(letter for letter in text if letter > "\x7f" and letter.isalpha())
 
 
-def _explained(runs: Counter[bytes], languages_of: tuple[tuple[str, tuple[str, ...]], ...]) -> str | None:
+def _explained(runs: Counter[bytes], languages_of: tuple[tuple[str, tuple[Language, ...]], ...]) -> str | None:
     share, encoding = 0.0, None
     for name, languages in languages_of:
         letters = _odd_letters(runs, name)
@@ -128,19 +149,19 @@ def _is_sign(letter: str, before: str, after: str) -> bool:
     return letter in SIGNS or (letter in BEFORE_WORDS and not before.isalpha())
 
 
-def _share(letters: Counter[str], language: str) -> float:
+def _share(letters: Counter[str], language: Language) -> float:
     """Return how many of the letters are in an alphabet; 0 where those are missing that tell it from the others."""
     if not letters:
         return 1.0
-    known, telling = (_cases(part) for part in f"{language}/".split("/")[:2])
     total = letters.total()
-    if telling and _count(letters, telling) < TELLING * total:
+    if language.telling and _count(letters, language.telling) < TELLING * total:
         return 0.0
-    return _count(letters, known) / total
+    return _count(letters, language.letters) / total
 
 
-def _count(letters: Counter[str], of: frozenset[str]) -> int:
-    return sum(times for letter, times in letters.items() if letter in of)
+def _count(letters: Counter[str], alphabet: str) -> int:
+    known = _cases(alphabet)
+    return sum(times for letter, times in letters.items() if letter in known)
 
 
 @cache

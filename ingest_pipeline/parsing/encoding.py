@@ -152,13 +152,13 @@ def _as_browsers_do(encoding: str, sample: bytes) -> str:
 
 
 def _guess(sample: bytes) -> tuple[str, str | None]:
-    import charset_normalizer
-
     if encoding := latin_encoding(sample) or eastern_encoding(sample):
         return encoding, f"encoding guessed: {encoding}"
     odd = [byte for byte in sample if byte > 0x7F]
     if (len(odd) < FEW_BYTES or len(set(odd)) <= FEW_LETTERS) and decodes(sample, "cp1252"):
         return "cp1252", "encoding guessed from a few bytes: cp1252"
+    import charset_normalizer
+
     matches = charset_normalizer.from_bytes(sample)
     if not matches:
         return "cp1252", "encoding unknown: read as cp1252, unreadable bytes replaced"

@@ -65,7 +65,7 @@ def _messages(stream: BinaryIO) -> Iterator[bytes | None]:
 
 
 def _message_or_gap(raw: bytes, number: int, facts: ParseFacts) -> Iterator[Found]:
-    """Yield a message; where the stdlib's parser trips over it, or finds no text in all of it, a gap."""
+    """Yield a message; where the stdlib's parser trips over it, a gap."""
     try:
         found = list(_message_pages(raw, number, facts))
     except MemoryError:
@@ -83,7 +83,7 @@ def _message_pages(raw: bytes, number: int, facts: ParseFacts) -> Iterator[Found
         facts.title = facts.title or subject
         yield OutlineEntry(1, subject, number)
     attached: list[str] = []
-    body = _text_of(message, facts, attached, whole=True) or _as_it_stands(message, facts)
+    body = _body(message, facts, attached)
     if attached:
         facts.warnings.append(f"message {number}: attachments not read: {', '.join(attached)}")
     if any(isinstance(defect, CloseBoundaryNotFoundDefect) for part in message.walk() for defect in part.defects):
@@ -109,6 +109,11 @@ def _header(message: EmailMessage, name: str) -> str | None:
     return " ".join(raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())
 
 
+def _body(message: Any, facts: ParseFacts, attached: list[str]) -> str:
+    """Return what people read of a whole message, whatever its text is called."""
+    return _text_of(message, facts, attached, whole=True) or _as_it_stands(message, facts)
+
+
 def _text_of(part: Any, facts: ParseFacts, attached: list[str], *, whole: bool = False) -> str:
     """Return what people read of a part and those in it, forwarded messages too; name in `attached` what is no text.
 
@@ -125,8 +130,7 @@ def _text_of(part: Any, facts: ParseFacts, attached: list[str], *, whole: bool =
         return _text_of_parts(list(part.iter_parts()), facts, attached, alternative=kind == "multipart/alternative")
     if kind == "message/rfc822" and part.is_multipart():
         inner = part.get_payload(0)
-        body = _text_of(inner, facts, attached, whole=True) or _as_it_stands(inner, facts)
-        return f"{_headers(inner)}\n\n{body}".strip()
+        return f"{_headers(inner)}\n\n{_body(inner, facts, attached)}".strip()
     if kind.startswith("text/") and (whole or not part.is_attachment()):
         return _part_text(part, kind, facts).strip()
     attached.append(part.get_filename() or kind)

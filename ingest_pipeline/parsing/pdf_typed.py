@@ -16,6 +16,7 @@ MAX_CHARACTERS = 1_000_000
 """Of all typed text of a document: a thousand fields may share one long value."""
 INVISIBLE = 2 | 32  # hidden, no view
 PASSWORD = 1 << 13
+NO_FIELD = -1
 
 
 class TypedText:
@@ -25,7 +26,7 @@ class TypedText:
         self._warnings = warnings
         self._looked_at = 0
         self._left = MAX_CHARACTERS
-        self._form = None
+        self._form: Any = None
         try:
             self._form = _form_of(document, warnings)
         except Exception as error:  # a damaged form is no reason to lose the pages
@@ -75,19 +76,19 @@ class TypedText:
             return self._wide(pdfium.FPDFAnnot_GetStringValue, annotation, b"Contents")
         if kind != pdfium.FPDF_ANNOT_WIDGET:
             return ""
-        if self._form is None or pdfium.FPDFAnnot_GetFormFieldType(self._form.raw, annotation) < 0:
+        field = pdfium.FPDFAnnot_GetFormFieldType(self._form.raw, annotation) if self._form else NO_FIELD
+        if field == NO_FIELD:
             # A field that belongs to no form, as tools leave it that join documents.
             return self._wide(pdfium.FPDFAnnot_GetStringValue, annotation, b"V")
-        return self._filled(self._form.raw, annotation)
+        return self._filled(self._form.raw, annotation, field)
 
-    def _filled(self, form: Any, annotation: Any) -> str:
+    def _filled(self, form: Any, annotation: Any, kind: int) -> str:
         """Return `name: value` of a field; without a name where it has none that is meant for readers.
 
         A ticked box without one is left out: its value is `Yes`, `On` or `1`.
         """
         import pypdfium2.raw as pdfium
 
-        kind = pdfium.FPDFAnnot_GetFormFieldType(form, annotation)
         secret = pdfium.FPDFAnnot_GetFormFieldFlags(form, annotation) & PASSWORD
         if kind in (pdfium.FPDF_FORMFIELD_PUSHBUTTON, pdfium.FPDF_FORMFIELD_SIGNATURE):
             return ""

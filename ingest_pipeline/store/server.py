@@ -128,17 +128,18 @@ class EmbeddedServer:
         # with it: that one lives on, nobody reaches it, and a third cannot start beside it.
         if (self.sockets / SOCKET).exists():
             return
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            if _is_postgres(int((self.data / "postmaster.pid").read_text().split()[0])):
-                logger.warning("the embedded Postgres has lost its socket: starting it anew")
-                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", check=False)
+        pid = _pid_in(self.data / "postmaster.pid")
+        if pid is not None and _is_postgres(pid):
+            logger.warning("the embedded Postgres has lost its socket: starting it anew")
+            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", check=False)
 
     def _clear_stale_locks(self) -> None:
         # After a power cut the pid in them may be somebody else's, or a zombie's that no init reaps: Postgres
         # would refuse to start. Nothing answers, and we hold the lock: then they are stale.
         for path in (self.data / "postmaster.pid", self.sockets / f"{SOCKET}.lock"):
-            with contextlib.suppress(OSError, ValueError, IndexError):
-                if not _is_postgres(int(path.read_text().split()[0])):
+            pid = _pid_in(path)
+            if pid is not None and not _is_postgres(pid):
+                with contextlib.suppress(OSError):
                     path.unlink()
 
     def _wait_until_up(self) -> bool:
@@ -194,6 +195,12 @@ def _socket_folder(home: Path) -> Path:
         return folder
     name = hashlib.sha256(str(home).encode()).hexdigest()[:12]
     return Path(tempfile.gettempdir()) / f"ingest-{os.getuid()}-{name}"
+
+
+def _pid_in(lock: Path) -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        return int(lock.read_text().split()[0])
+    return None
 
 
 def _is_postgres(pid: int) -> bool:
