@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test check proof proof-memory bench-scifact clean
+.PHONY: help install run ui test test-corpus test-proof check proof proof-memory bench-scifact clean
+PYTEST := $(BIN)/python -m pytest
 
 help:              ## what there is
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## */  make \1\t/' | expand -t24
@@ -23,8 +24,14 @@ run: install       ## ingest the sample documents (or INGEST_SOURCES), then answ
 ui: install        ## Postgres, webserver, daemon and code location on 127.0.0.1:3000 until Ctrl-C
 	@exec $(BIN)/ingest ui
 
-test: install      ## the whole test suite
-	$(BIN)/python -m pytest $(PYTEST_OPTIONS)
+test: install      ## the tests that need nothing but this clone, on every core, with coverage
+	$(PYTEST) -n auto -m "not corpus and not proof" --cov --cov-fail-under=85 $(PYTEST_OPTIONS)
+
+test-corpus: install ## the tests that read real documents at INGEST_CORPUS (../shared/corpus); one line where there are none
+	$(PYTEST) -n auto -m "corpus and not proof" $(PYTEST_OPTIONS)
+
+test-proof: install ## the slow proofs in short form: a real daemon, kills, 400 damaged files, large files
+	$(PYTEST) -m proof $(PYTEST_OPTIONS)
 
 check: install     ## ruff, mypy, import contract, Dagster definitions
 	$(BIN)/ruff check .
@@ -33,8 +40,8 @@ check: install     ## ruff, mypy, import contract, Dagster definitions
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs
 
-proof: install     ## the slow proofs alone and whole: a real daemon, kills, a power cut, 2,000 hurt files
-	INGEST_PROOF=whole $(BIN)/python -m pytest -m proof
+proof: install     ## the slow proofs whole: 2,000 damaged files, the whole corpus from a bucket
+	INGEST_PROOF=whole $(PYTEST) -m proof $(PYTEST_OPTIONS)
 
 proof-memory: install ## the corpus under kernel limits of 512 MiB, 768 MiB and 1 GiB: a table, and exit 1 if one is passed
 	$(BIN)/python benchmarks/memory_proof.py $(PROOF_OPTIONS)

@@ -24,24 +24,63 @@ from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, files
 REPOSITORY = Path(__file__).parents[1]
 WHOLE_PROOF = os.environ.get("INGEST_PROOF") == "whole"
 """Set by `make proof`: every test run has the slow proofs in a short form."""
+TEST_VARIABLES = ("INGEST_CORPUS", "INGEST_REQUIRE_CORPUS", "INGEST_PROOF")
 WORD = re.compile(r"\S+")
 CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
 
 
+CORPUS = Path(os.environ.get("INGEST_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
+"""Real documents that are not part of the repository: tests of the corpus tier read them."""
+
+
+def corpus_is_here() -> bool:
+    """Whether the corpus tier can run."""
+    return (CORPUS / "MANIFEST.tsv").is_file()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to start where the corpus is required and missing."""
+    if os.environ.get("INGEST_REQUIRE_CORPUS") == "1" and not corpus_is_here():
+        raise pytest.UsageError(
+            f"INGEST_REQUIRE_CORPUS=1, but there is no corpus at {CORPUS}: set INGEST_CORPUS to its folder"
+        )
+
+
+def pytest_report_header() -> str:
+    """Say in one line what becomes of the corpus tier."""
+    if corpus_is_here():
+        return f"corpus tier: {CORPUS}"
+    return f"corpus tier: does not run, there is no corpus at {CORPUS} (INGEST_CORPUS)"
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects by marker
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests that use the corpus, and leave them out where it is missing."""
+    reading = [item for item in items if "corpus" in getattr(item, "fixturenames", ())]
+    for item in reading:
+        item.add_marker(pytest.mark.corpus)
+    if reading and not corpus_is_here():
+        config.hook.pytest_deselected(items=reading)
+        items[:] = [item for item in items if item not in set(reading)]
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """A tier that has no corpus to read is no failure; `INGEST_REQUIRE_CORPUS=1` makes it one."""
+    if exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED and not corpus_is_here():
+        session.exitstatus = pytest.ExitCode.OK
+
+
 @pytest.fixture(scope="session")
 def corpus() -> Path:
-    """The real files; a machine without them has not tested anything."""
-    folder = Path(os.environ.get("INGEST_CORPUS", REPOSITORY.parent / "shared" / "corpus"))
-    if not (folder / "MANIFEST.tsv").is_file():
-        pytest.fail(f"the corpus is not at {folder}: set INGEST_CORPUS")
-    return folder
+    """The folder of real documents; whoever asks for it belongs to the corpus tier."""
+    return CORPUS
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No INGEST_* variable of the developer's shell reaches a test."""
     for name in list(os.environ):
-        if name.startswith("INGEST_") and name not in ("INGEST_CORPUS", "INGEST_PROOF"):
+        if name.startswith("INGEST_") and name not in TEST_VARIABLES:
             monkeypatch.delenv(name)
 
 
