@@ -57,6 +57,8 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
     """
     counts = ScanCounts()
     ledger.requeue_outdated(connection, recipe, locked_recipe(recipe, settings))
+    if repaired := ledger.requeue_without_vector(connection):
+        logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
     for source in sources.canonical_sources(names):
         counts += _scan(connection, source, settings, recipe)
     return counts

@@ -15,6 +15,7 @@ from psycopg import Cursor
 from psycopg.rows import class_row
 
 from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
+from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
@@ -149,6 +150,7 @@ def write_chunks(
     ]  # fmt: skip
     with connection.transaction(), connection.cursor() as cursor:
         if rows:
+            locks.rely_on_vectors(connection)
             cursor.executemany(INSERT_CHUNK, rows)
         _upsert_sections(cursor, generation, sections)
         cursor.execute(

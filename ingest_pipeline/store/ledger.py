@@ -83,6 +83,14 @@ REFUSED_FOR_MEMORY = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
 WHERE status = 'failed' AND error = 'FileNeedsMoreMemory' AND predicted_peak_bytes <= %s
 """
+# Indexed, but a chunk that readers should see has no vector: embedded again, not parsed again.
+WITHOUT_VECTOR = """
+UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, deaths = 0, updated_at = now()
+WHERE f.status = 'indexed' AND EXISTS (
+    SELECT FROM chunks c JOIN generations g USING (generation_id)
+    WHERE c.generation_id = f.generation_id AND NOT EXISTS (
+        SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
+"""
 REFUSED_FOR_GAPS = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
 WHERE status = 'failed' AND error = 'UnreadablePages'
@@ -246,6 +254,11 @@ def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:
 def requeue_with_gaps(connection: Connection) -> int:
     """Put back in line what failed only because gaps were not allowed."""
     return connection.execute(REFUSED_FOR_GAPS).rowcount
+
+
+def requeue_without_vector(connection: Connection) -> int:
+    """Put back in line what is indexed with a vector missing; return how many files."""
+    return connection.execute(WITHOUT_VECTOR).rowcount
 
 
 def waiting_files(connection: Connection) -> list[WaitingFile]:
