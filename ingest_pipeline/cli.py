@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,14 @@ from ingest_pipeline.settings import Settings, format_size, read_settings
 if TYPE_CHECKING:
     from ingest_pipeline.store.connection import Connection
 
-OK, FAILED, BAD_USAGE, STOPPED = 0, 1, 2, 3
+OK, FAILED, BAD_USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """exit codes:
+  0    done; files that failed are listed, they are not an exit code
+  1    something was refused, or a service that is needed was not there
+  2    bad usage, or a setting that cannot be used
+  3    stopped before the end; the message says why
+  130  interrupted; what is committed stays, and the next run goes on from there
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except IngestError as error:
         _fail(error, FAILED)
     except KeyboardInterrupt:
-        _fail("interrupted", 130)
+        _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:  # `ingest files | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
@@ -49,7 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ingest",
         description="Documents become searchable vectors in Postgres, inside the memory you give it.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"ingest {version('ingest-pipeline')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     run = _command(
         commands,
@@ -77,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--status", choices=FILE_STATUSES)
     search = _command(commands, "search", _search, "the places that answer a question")
     search.add_argument("query")
-    search.add_argument("--top", type=_positive, default=5, metavar="N")
+    search.add_argument("--top", type=_count, default=5, metavar="N")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
     memory = _command(commands, "memory", _memory, "predicted against measured: how well the memory is known")
     memory.add_argument("--plot", metavar="FILE.svg", help="draw it, too")
@@ -101,11 +112,10 @@ def _command(
     return command
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value <= 0:
-        raise ValueError(text)
-    return value
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+    return int(text)
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:

@@ -224,6 +224,43 @@ def test_a_killed_run_is_settled_by_the_failure_sensor(
     assert [(file.path, file.deaths) for file in ledger.batch_files(connection, other)] == [("bomb.txt", 1)]
 
 
+def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection) -> None:
+    """A terminated run leaves its batch waiting; it is requested again only after the catalog was materialized."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    job = defs.resolve_job_def("ingest_batch")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key})
+    batches.begin_batch(connection, key, run.run_id)
+    instance.report_run_canceled(run)
+    assert tick(instance, ingest) == []
+    assert [(batch.status, batch.failures) for batch in batches.list_batches(connection)] == [("waiting", 0)]
+    assert tick(instance, ingest) == []
+    connection.execute("UPDATE files SET last_scan = 1")  # the file of this test is in no folder
+    materialize([assets.catalog], instance, ingest)
+    assert [request.partition_key for request in tick(instance, ingest)] == [key]
+
+
+def test_run_killed_while_canceling_is_canceled(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that did not stop in time and was killed for it is attributed to no file."""
+    from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    job = defs.resolve_job_def("ingest_batch")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.CANCELING, tags={"dagster/partition": key})
+    batches.begin_batch(connection, key, run.run_id)
+    [file] = ledger.batch_files(connection, key)
+    ledger.open_attempt(connection, file, batch=key, run_id=run.run_id, stage="chunks")
+    gone = CheckRunHealthResult(WorkerStatus.FAILED, "SIGKILL")
+    monkeypatch.setattr(type(instance.run_launcher), "check_run_worker_health", lambda launcher, run: gone)
+    tick(instance, ingest)
+    [file] = ledger.batch_files(connection, key)
+    assert (file.status, file.deaths) == ("synced", 0)
+    assert [batch.status for batch in batches.list_batches(connection)] == ["waiting"]
+
+
 def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunRequest]:
     """One evaluation of the sensor."""
     context = dg.build_sensor_context(instance=instance, resources={"ingest": ingest}, definitions=defs)

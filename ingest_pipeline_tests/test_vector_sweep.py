@@ -1,4 +1,4 @@
-"""A vector is not deleted under a chunk that relies on it, however sweep and run meet; and a missing one is repaired."""
+"""No vector is deleted under a chunk that relies on it, however sweep and run meet; a missing one is repaired."""
 
 from __future__ import annotations
 

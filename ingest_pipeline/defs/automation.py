@@ -14,7 +14,13 @@ from ingest_pipeline.defs.assets import (
     vector_index,
 )
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
+from ingest_pipeline.defs.settle import (
+    BATCH_JOB,
+    latest_run,
+    settle_never_begun,
+    settle_running,
+    was_canceled_after,
+)
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.catalog import seal_waiting
@@ -93,26 +99,34 @@ def _settle(instance: dg.DagsterInstance, connection: Connection, ingest: Ingest
     return settled
 
 
+def _catalog_time(instance: dg.DagsterInstance) -> float:
+    """Return when the catalog was last materialized, in seconds since 1970; 0 if never."""
+    event = instance.get_latest_materialization_event(catalog.key)
+    return event.timestamp if event else 0.0
+
+
 def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:
     """Return why no more runs are to be requested: an error budget is spent since the catalog was last asked for."""
-    event = instance.get_latest_materialization_event(catalog.key)
     return spent_budget(
         connection,
         max_errors=settings.max_errors,
         max_failed_share=settings.max_failed_share,
-        since=datetime.fromtimestamp(event.timestamp if event else 0, tz=UTC),
+        since=datetime.fromtimestamp(_catalog_time(instance), tz=UTC),
     )
 
 
 def _requests(
     instance: dg.DagsterInstance, connection: Connection, waiting: list[Batch], room: int
 ) -> Iterator[dg.RunRequest]:
+    asked_at = _catalog_time(instance)
     for batch in waiting:
         if room <= 0:
             return
         run = latest_run(instance, batch.key)
         if run is not None and not run.is_finished:
             continue
+        if run is not None and was_canceled_after(instance, run, asked_at):
+            continue  # who terminated it does not want it back in half a minute
         if run is not None and settle_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1

@@ -45,7 +45,7 @@ def settle(instance: DagsterInstance, connection: Connection, batch: Batch, run:
     run = instance.get_run_by_id(run.run_id) if run else None
     canceled = run is not None and run.status == DagsterRunStatus.CANCELED
     killed = run is not None and run.status == DagsterRunStatus.FAILURE and not _could_speak(instance, run)
-    message = "canceled; materialize it again to go on" if canceled else last_words(instance, run)
+    message = "canceled; materialize the catalog or this partition to go on" if canceled else last_words(instance, run)
     run_id = run.run_id if run else batch.run_id or ""
     status = batches.settle_batch(connection, batch.key, run_id, killed=killed, canceled=canceled, message=message)
     logger.info("batch %s: run %s ended, killed=%s, batch is %s", batch.key, run_id, killed, status)
@@ -58,6 +58,14 @@ def latest_run(instance: DagsterInstance, batch: str) -> DagsterRun | None:
     return runs[0] if runs else None
 
 
+def was_canceled_after(instance: DagsterInstance, run: DagsterRun, moment: float) -> bool:
+    """Return whether somebody canceled a run after a moment in seconds since 1970."""
+    record = instance.get_run_record_by_id(run.run_id)
+    if run.status != DagsterRunStatus.CANCELED or record is None:
+        return False
+    return (record.end_time or record.update_timestamp.timestamp()) > moment
+
+
 def has_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Return whether a run is over, noticing a dead process also where no daemon watches."""
     if run.is_finished:
@@ -68,7 +76,9 @@ def has_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     if health.status == WorkerStatus.RUNNING or _is_just_starting(instance, run):
         return False
     again = instance.get_run_by_id(run.run_id)
-    if again is not None and not again.is_finished:
+    if again is not None and again.status == DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(again, f"Run worker is gone: {health.msg}")  # killed when it did not stop in time
+    elif again is not None and not again.is_finished:
         instance.report_run_failed(again, f"Run worker is gone: {health.msg}")
     return True
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from ingest_pipeline.parsing.encoding import decoded_text
+from ingest_pipeline.parsing.markdown import markdown_pieces
 from ingest_pipeline.parsing.pager import SLAB_CHARACTERS, Pager
 from ingest_pipeline.parsing.request import Found, ParseFacts, ParseRequest
 
-HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+")
-FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 RULE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}[ \t]*$")
 """Three or more equal signs of punctuation: what stands under (and over) a title in reStructuredText."""
 
@@ -28,17 +27,14 @@ def text_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> It
 
 
 def markdown_pages(stream: BinaryIO, request: ParseRequest, facts: ParseFacts) -> Iterator[Found]:
-    """Yield a Markdown text as written, a page for each section; `#` inside a code fence is no heading."""
-    pager, fence = Pager(), ""
+    """Yield a Markdown text as written, a page for each section."""
+    pager = Pager()
     with decoded_text(stream, facts) as text:
-        while line := text.readline(SLAB_CHARACTERS):
-            fence = _fence_after(line, fence)
-            heading = None if fence else HEADING.match(line)
-            title = line[heading.end() :].rstrip(" \t#\n") if heading else ""
-            if heading and title:
+        for title, level, piece in markdown_pieces(iter(lambda: text.readline(SLAB_CHARACTERS), "")):
+            if title:
                 facts.title = facts.title or title
-                pager.begin(title, len(heading[1]))
-            pager.add(line)
+                pager.begin(title, level)
+            pager.add(piece)
             yield from pager.take()
     pager.close()
     yield from pager.take()
@@ -81,12 +77,3 @@ def _rst_title(before: str, line: str, after: str) -> str | None:
 
 def _is_overline(before: str, after: str) -> bool:
     return RULE.match(before) is not None and before.rstrip() == after.rstrip()
-
-
-def _fence_after(line: str, fence: str) -> str:
-    mark = FENCE.match(line)
-    if not mark:
-        return fence
-    if not fence:
-        return mark[1]
-    return "" if mark[1].startswith(fence) else fence

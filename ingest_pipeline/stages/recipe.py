@@ -8,7 +8,7 @@ from ingest_pipeline import chunking
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.settings import Settings
 
-PARSER_VERSION = 2
+PARSER_VERSION = 3
 """Raise it when a parser would give other text for the same bytes: every file is then parsed anew."""
 
 

@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from ingest_pipeline.errors import KilledRepeatedly
 from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import record_incident
 from ingest_pipeline.store.ledger import MAX_DEATHS
@@ -18,7 +19,6 @@ from ingest_pipeline.store.ledger import MAX_DEATHS
 MAX_FAILURES = 3
 """Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
 
-SEALING_LOCK = 7_261_002  # any number of our own
 NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
 """
@@ -91,13 +91,10 @@ WHERE b.status = 'failed' AND EXISTS (
 
 @contextmanager
 def sealing(connection: Connection) -> Iterator[None]:
-    """Let one process seal at a time: catalog, sensor and command line may all find the same files waiting."""
-    connection.execute("SELECT pg_advisory_lock(%s)", (SEALING_LOCK,))
-    try:
+    """Seal in one transaction, one process at a time."""
+    with connection.transaction():
+        locks.hold_sealing(connection)
         yield
-    finally:
-        if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (SEALING_LOCK,))
 
 
 def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int, cost_model: int = 0) -> str:
@@ -165,7 +162,8 @@ def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: boo
 
     If the run was killed, the file that was open is charged: it leaves for a batch of its own, and after
     `MAX_DEATHS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
-    a file to charge stays failed: then something else is wrong.
+    a file to charge stays failed: then something else is wrong. A run that somebody canceled is no failure: its
+    batch waits, as it did before.
     """
     with connection.transaction():
         row = connection.execute(LOCK_BATCH, (batch,)).fetchone()
@@ -174,11 +172,11 @@ def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: boo
         charged = _charge_open_attempts(connection, batch, run_id) if killed else []
         connection.execute(CLOSE_ATTEMPTS, ("killed" if killed else "interrupted", batch, run_id))
         connection.execute(RELEASE_FILES, (batch,))
-        failures = 0 if charged else int(row[2]) + 1
-        status = _status_after(connection, batch, failures=failures, canceled=canceled)
+        failures = 0 if charged else int(row[2]) + (not canceled)
+        status = _status_after(connection, batch, failures=failures)
         facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
         connection.execute(SETTLE, facts)
-        if failures and not canceled:
+        if not charged and not canceled:
             record_incident(connection, batch=batch, run_id=run_id, message=message)
         return status
 
@@ -188,10 +186,10 @@ def retry_failed_batches(connection: Connection) -> int:
     return connection.execute(RETRY_FAILED_BATCHES).rowcount
 
 
-def _status_after(connection: Connection, batch: str, *, failures: int, canceled: bool) -> str:
+def _status_after(connection: Connection, batch: str, *, failures: int) -> str:
     if unfinished_files(connection, batch) == 0:
         return "done"
-    return "failed" if canceled or failures >= MAX_FAILURES else "waiting"
+    return "failed" if failures >= MAX_FAILURES else "waiting"
 
 
 def _charge_open_attempts(connection: Connection, batch: str, run_id: str) -> list[int]:

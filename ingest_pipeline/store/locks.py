@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ingest_pipeline.store.connection import Connection
 
-VECTORS = 7_261_003  # any number of our own
+SEALING, VECTORS = 7_261_002, 7_261_003  # any numbers of our own
 SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
 HOLD = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -29,3 +29,8 @@ def rely_on_vectors(connection: Connection) -> None:
 def hold_vectors(connection: Connection) -> None:
     """Keep chunks from being stored until this transaction ends."""
     connection.execute(HOLD, (VECTORS,))
+
+
+def hold_sealing(connection: Connection) -> None:
+    """Let one process seal batches at a time: catalog, sensor and command line may all find the same files waiting."""
+    connection.execute(HOLD, (SEALING,))
