@@ -16,13 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ingest_pipeline.memory.budget import engine_for
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.group import RunGroup, make_group
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
 
 MIB = 1024**2
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -115,7 +116,7 @@ def _cells(proof: Proof) -> list[str]:
     files = proof.account.get("files", {})
     return [
         format_size(proof.budget_bytes),
-        engine_for(proof.budget_bytes),
+        RunBudget.of(replace(Settings(), run_memory=proof.budget_bytes)).engine,
         "yes" if proof.holds else "NO",
         str(proof.code),
         format_size(proof.peak_bytes),

@@ -32,11 +32,11 @@ import numpy as np
 from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
-from ingest_pipeline.embedding.batching import run_batch_tokens
+from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.memory.budget import engine_for, parse_budget_bytes
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.ladder import Ladder
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
@@ -186,7 +186,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         write_documents(task.documents, source)
         settings = replace(Settings(), sources=(str(source),), home=home)
         card = model_card(settings.model)
-        engine = engine_for(settings.run_memory, settings.engine)
+        engine = RunBudget.of(settings).engine
         embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
         with running_store(settings) as connection:
             ingest(connection, settings, card, embedder, expected_files=len(task.documents))
@@ -269,8 +269,7 @@ def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder:
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     files = ledger.batch_files(connection, run.batch)
     _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=Ladder(0)))
-    engine = engine_for(run.settings.run_memory, run.settings.engine)
-    tokens = run_batch_tokens(run.settings.run_memory, dimension=run.card.dimension, engine=engine)
+    tokens = batch_tokens(RunBudget.of(run.settings), dimension=run.card.dimension)
     files = ledger.batch_files(connection, run.batch)
     outcomes = embed_files(
         connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, watch=TreeWatch()
@@ -295,7 +294,7 @@ def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
 
 def _sandbox(settings: Settings) -> Sandbox:
     return Sandbox(
-        memory_limit_bytes=parse_budget_bytes(settings.run_memory),
+        memory_limit_bytes=RunBudget.of(settings).parser_bytes,
         page_seconds=settings.page_seconds,
         file_seconds=settings.file_seconds,
     )

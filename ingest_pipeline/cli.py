@@ -9,13 +9,15 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.models import FILE_STATUSES
-from ingest_pipeline.settings import Settings, format_size, read_settings
+from ingest_pipeline.settings import Settings, read_settings
+from ingest_pipeline.sizes import format_size
 
 if TYPE_CHECKING:
     from ingest_pipeline.store.connection import Connection
@@ -124,10 +126,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with `&`, or a container stops us
         signal.signal(number, signal.default_int_handler)
     if options.sources:
-        if any("," in source for source in options.sources):
-            raise ConfigurationError("a source's name must not hold a comma")
-        os.environ["INGEST_SOURCES"] = ",".join(options.sources)  # the run's processes inherit it
-        settings = read_settings()
+        if any("," in source or not source.strip() for source in options.sources):
+            raise ConfigurationError("a source's name must not be empty or hold a comma")
+        settings = replace(settings, sources=tuple(options.sources))
+        os.environ.update(settings.environ())  # the run's processes inherit it
     result = run_and_show(settings, as_json=options.json)
     return STOPPED if result.stopped else OK
 

@@ -10,11 +10,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import FileCost, Plan, SearchHit
 from ingest_pipeline.parsing.detect import short_name
-from ingest_pipeline.settings import Settings, format_size
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
 
 if TYPE_CHECKING:
+    from dagster import Definitions
+
     from ingest_pipeline.defs.headless import HeadlessResult, Progress
     from ingest_pipeline.stages.costs import MemoryReport
     from ingest_pipeline.stages.uploads import Added
@@ -32,11 +36,10 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     """
     from ingest_pipeline import sources
     from ingest_pipeline.embedding.engines import prepare_engine
-    from ingest_pipeline.memory.budget import engine_for
 
     sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
     # Before Dagster is in memory: a small machine must not hold it beside the exporter.
-    prepare_engine(settings.model, engine=engine_for(settings.run_memory, settings.engine), home=settings.home)
+    prepare_engine(settings)
 
     from ingest_pipeline.definitions import defs
     from ingest_pipeline.defs.headless import Headless, HeadlessResult
@@ -47,6 +50,7 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
     from ingest_pipeline.store import reports
     from ingest_pipeline.store.connection import connected, database_url, store
 
+    settings = _settings_of_runs(defs, settings)
     recipe, began, line = recipe_of(model_card(settings.model), settings), time.monotonic(), ProgressLine()
     with connected(database_url(settings)) as connection:
         result = HeadlessResult(since=reports.now(connection))
@@ -67,6 +71,18 @@ def run_and_show(settings: Settings, *, as_json: bool) -> HeadlessResult:
 
     persistently(work, max_errors=settings.max_errors, say=line.say)
     return result
+
+
+def _settings_of_runs(definitions: Definitions, asked: Settings) -> Settings:
+    """Return the settings that runs have: fields of the `ingest` resource win over the environment.
+
+    Raises:
+        ConfigurationError: the resource reads other sources than were asked for.
+    """
+    settings: Settings = definitions.resources["ingest"].settings()  # type: ignore[index]
+    if settings.sources != asked.sources:
+        raise ConfigurationError(f"the `ingest` resource reads other sources: {', '.join(settings.sources)}")
+    return settings
 
 
 class ProgressLine:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from html import escape
 
 from ingest_pipeline.predicting import Outcome
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.sizes import format_size
 
 WIDTH, HEIGHT, MARGIN = 760, 560, 70
 COLORS = ("#1b6ca8", "#c1440e", "#3c7d3c", "#8a4fa0", "#a88a1b", "#555555")

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from statistics import median
 
 from ingest_pipeline.models import CostModel, CostRate, FileCost, Observation
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.sizes import format_size
 
 MIB = 1024**2
 QUANTILE = 0.95

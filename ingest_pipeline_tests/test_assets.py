@@ -31,10 +31,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def ingest(settings: Settings) -> IngestResource:
-    return IngestResource(
-        sources=",".join(settings.sources), home=str(settings.home), database_url=settings.database_url, batch_files="2"
-    )
+def ingest(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> IngestResource:
+    for name, text in settings.environ().items():
+        monkeypatch.setenv(name, text)
+    return IngestResource(batch_files="2")
 
 
 def materialize(

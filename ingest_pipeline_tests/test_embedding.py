@@ -25,10 +25,12 @@ from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.export import exported_model, pooling_of
 from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, model_card, model_folder, weights_sha256
 from ingest_pipeline.errors import BadSetting, ModelExportFailed, ModelMismatch
+from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
 from ingest_pipeline.models import StoredChunk
 
 GIB = 1024**3
 quick = settings(max_examples=40, deadline=None)
+TORCH_FLOOR_BYTES = ENGINE_COSTS["torch"].floor_bytes
 
 
 def stored(lengths: list[int]) -> list[StoredChunk]:
@@ -195,7 +197,7 @@ def test_no_chunks_are_no_groups() -> None:
 @quick
 def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within the share."""
-    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
+    tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
     assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS["torch"]
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
@@ -203,7 +205,9 @@ def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimensi
 
 def test_more_headroom_never_means_smaller_batches() -> None:
     """From the least to the most, step by step."""
-    sizes = [batch_tokens(headroom_bytes=mib * 1024**2, dimension=384) for mib in range(0, 500, 5)]
+    sizes = [
+        batch_tokens(RunBudget(TORCH_FLOOR_BYTES + mib * 1024**2, "torch"), dimension=384) for mib in range(0, 500, 5)
+    ]
     assert sizes == sorted(sizes)
     assert sizes[0] == MIN_BATCH_TOKENS
     assert sizes[-1] == MAX_BATCH_TOKENS["torch"]

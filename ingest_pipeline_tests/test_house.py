@@ -11,7 +11,8 @@ import pytest
 
 import ingest_pipeline
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.settings import READERS, Settings, variable
+from ingest_pipeline.settings import Settings, info_of, variable
+from ingest_pipeline_tests import settings_page
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 PACKAGE = Path(ingest_pipeline.__file__).parent
@@ -25,12 +26,17 @@ def imported_by(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
-def test_every_setting_is_in_the_readme_and_a_field_of_the_resource() -> None:
-    """One table for the operator, one resource for the UI, one reader for each."""
-    names = [field.name for field in fields(Settings)]
-    readme = (REPOSITORY / "README.md").read_text()
-    assert [name for name in names if f"`{variable(name)}`" not in readme] == []
-    assert sorted(IngestResource.model_fields) == sorted(names) == sorted(READERS)
+def test_settings_page() -> None:
+    """docs/settings.md is the table of settings: `python -m ingest_pipeline_tests.settings_page` writes it anew."""
+    assert settings_page.PATH.read_text() == settings_page.page()
+
+
+def test_resource_fields() -> None:
+    """The resource has a field for each setting of a run, and none for what Dagster's instance needs."""
+    of_runs = {setting.name: setting for setting in fields(Settings) if not info_of(setting).of_instance}
+    assert list(IngestResource.model_fields) == list(of_runs)
+    for name, field in IngestResource.model_fields.items():
+        assert str(field.description).startswith(f"{variable(name)}: {info_of(of_runs[name]).help}")
 
 
 def test_every_room_is_on_the_map() -> None:

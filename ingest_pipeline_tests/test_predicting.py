@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline import predicting
 from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
-from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES, parse_budget_bytes
+from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory_plot import memory_plot
 from ingest_pipeline.models import CostModel, FileCost, Observation, ParsedFile
 from ingest_pipeline.parsing import detect
@@ -228,7 +228,7 @@ def test_each_file_of_the_corpus_is_predicted_by_all_the_others(
 ) -> None:
     """Leave one out: what is expected is near, what is promised is kept, and nobody passes a run's budget."""
     history = []
-    with Sandbox(memory_limit_bytes=parse_budget_bytes(500 * MIB)) as box:
+    with Sandbox(memory_limit_bytes=500 * MIB - PARSE_PARENT_BYTES) as box:
         for path in sorted(path for path in corpus.rglob("*") if path.is_file() and "retrieval" not in path.parts):
             with path.open("rb") as stream:
                 media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParsedFile()

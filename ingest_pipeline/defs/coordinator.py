@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
 
-from ingest_pipeline.memory import machine
-from ingest_pipeline.settings import Settings, read_settings
+from ingest_pipeline.memory.machine import run_slots
+from ingest_pipeline.settings import read_settings
 
 
 class MemoryBudgetRunCoordinator(QueuedRunCoordinator):
@@ -19,20 +19,6 @@ class MemoryBudgetRunCoordinator(QueuedRunCoordinator):
     def get_run_queue_config(self) -> RunQueueConfig:
         """Return the queue's configuration with the limit that the memory allows now."""
         config = super().get_run_queue_config()
-        slots = slots_of(read_settings())
+        slots = run_slots(read_settings())
         configured = config.max_concurrent_runs
         return config._replace(max_concurrent_runs=slots if configured < 0 else min(configured, slots))
-
-
-def slots_of(settings: Settings) -> int:
-    """Return how many runs may be in progress at once under these settings.
-
-    Raises:
-        BadSetting: not even one fits.
-    """
-    return machine.run_slots(
-        machine_budget_bytes=machine.machine_budget_bytes(settings.machine_memory),
-        run_budget_bytes=settings.run_memory,
-        max_runs=settings.max_runs,
-        engine=settings.engine,
-    )

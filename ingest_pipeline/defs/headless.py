@@ -24,12 +24,11 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from ingest_pipeline.defs.assets import BATCHES, vector_index
 from ingest_pipeline.defs.automation import catalog_job, index_job
-from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.launcher import THREADS_TAG
 from ingest_pipeline.defs.persistence import is_loss_of_database
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.defs.settle import BATCH_JOB, has_ended, last_words, latest_run, settle, settle_running
-from ingest_pipeline.memory.machine import usable_cores
+from ingest_pipeline.memory.machine import run_slots, usable_cores
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
@@ -93,7 +92,7 @@ class Headless:
     ) -> None:
         self._instance, self._connection, self._settings = instance, connection, settings
         self._definitions, self._recipe = definitions, recipe
-        self._slots = slots_of(settings)
+        self._slots = run_slots(settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._alone: DagsterRun | None = None

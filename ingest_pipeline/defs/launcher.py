@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,11 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 
-from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.run_supervisor import process_started
 from ingest_pipeline.embedding.engines import prepare_engine
-from ingest_pipeline.memory.budget import engine_for
-from ingest_pipeline.memory.machine import usable_cores
-from ingest_pipeline.settings import format_size, read_settings
+from ingest_pipeline.memory.machine import run_slots, usable_cores
+from ingest_pipeline.settings import read_settings
+from ingest_pipeline.sizes import format_size
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import connected, database_url
 
@@ -72,9 +72,8 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         run, settings = context.dagster_run, read_settings()
         limit_bytes = _memory_limit_bytes(run)
         if run.tags.get(PARTITION_NAME_TAG):
-            engine = engine_for(limit_bytes, settings.engine)
-            prepare_engine(settings.model, engine=engine, home=settings.home)
-        threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // slots_of(settings)))
+            prepare_engine(replace(settings, run_memory=limit_bytes))
+        threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // run_slots(settings)))
         record = _record_path(run.run_id)
         record.parent.mkdir(parents=True, exist_ok=True)
         _forget_old_records(record.parent)

@@ -10,7 +10,7 @@ import dagster as dg
 
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.catalog import Sealed
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
 from ingest_pipeline.stages.index import IndexWork

@@ -12,13 +12,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingest_pipeline.defs.coordinator import slots_of
 from ingest_pipeline.defs.instance import find_config, prepare_dagster_home
 from ingest_pipeline.defs.launcher import is_alive, read_record, runs_folder, stop_worker
 from ingest_pipeline.defs.run_supervisor import GRACE_SECONDS
 from ingest_pipeline.embedding.engines import prepare_engine
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.memory.budget import engine_for
+from ingest_pipeline.memory.machine import run_slots
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
@@ -40,10 +39,10 @@ def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: the port is taken, or not even one run fits into memory.
     """
-    slots = slots_of(settings)
+    slots = run_slots(settings)
     _require_free_port(settings.ui_port)
     prepare_dagster_home(settings)
-    prepare_engine(settings.model, engine=engine_for(settings.run_memory, settings.engine), home=settings.home)
+    prepare_engine(settings)
     migrate(database_url(settings))
     dagster: subprocess.Popen[bytes] | None = None
     try:
@@ -72,22 +71,11 @@ def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
     # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once. `dagster dev` greets
     # with a warning that a newer command exists, which needs a package that we do not require.
-    environment = {"PYTHONWARNINGS": "ignore", **os.environ, **_absolute_paths(settings)}
+    environment = {"PYTHONWARNINGS": "ignore", **os.environ, **settings.environ()}
     # Not from the project's folder: Dagster would warn there that the dagster.yaml beside it is not the one in use.
     return subprocess.Popen(
         command, start_new_session=True, stdin=subprocess.DEVNULL, env=environment, cwd=settings.home
     )
-
-
-def _absolute_paths(settings: Settings) -> dict[str, str]:
-    """Return the settings that name folders, for a process that works in another folder."""
-    paths = {
-        "INGEST_HOME": str(settings.home),
-        "INGEST_SOURCES": ",".join(
-            source if "://" in source else str(Path(source).absolute()) for source in settings.sources
-        ),
-    }
-    return paths | ({"INGEST_MODEL": str(Path(settings.model).absolute())} if Path(settings.model).is_dir() else {})
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ingest_pipeline.embedding.model import model_card, model_folder, weights_sha256
 from ingest_pipeline.errors import ModelMismatch
-from ingest_pipeline.memory.budget import Engine
+from ingest_pipeline.memory.budget import Engine, RunBudget
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,15 +52,16 @@ def load_embedder(name: str, card: ModelCard, *, engine: Engine, home: Path) -> 
     return LeanEmbedder(folder, exported_model(folder, card, home=home), card)
 
 
-def prepare_engine(name: str, *, engine: Engine, home: Path) -> None:
-    """Make what an engine needs before a run may use it: not inside a run, whose limit has no room for it.
+def prepare_engine(settings: Settings) -> None:
+    """Make what the engine of these settings needs before a run uses it: a run's limit has no room for it.
 
     Raises:
         BadSetting, ModelExportFailed: the lean engine's model cannot be made.
     """
-    if engine == "openvino":
+    if RunBudget.of(settings).engine == "openvino":
         from ingest_pipeline.embedding.export import export_path, exported_model
 
+        name, home = settings.model, settings.home
         card = model_card(name)
         if not export_path(card, home=home).is_file():  # each launch asks: the 90 MB of weights are not hashed for it
             exported_model(verified_folder(name, card), card, home=home)

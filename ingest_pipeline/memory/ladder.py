@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from ingest_pipeline.errors import RunOutOfMemory
 from ingest_pipeline.memory.process import return_free_memory
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.sizes import format_size
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 
 from ingest_pipeline.errors import BadSetting
-from ingest_pipeline.memory.budget import require_room
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.group import PREFIX
+from ingest_pipeline.settings import Settings
 
 MACHINE_SHARE = 0.8
 """Share of the machine that is ours by default; the rest is for the system's own processes and cache."""
@@ -74,7 +75,7 @@ def machine_budget_bytes(machine_memory: int) -> int:
     return machine_memory or int(machine_memory_bytes() * MACHINE_SHARE)
 
 
-def run_slots(*, machine_budget_bytes: int, run_budget_bytes: int, max_runs: int = 0, engine: str = "auto") -> int:
+def run_slots(settings: Settings) -> int:
     """Return how many runs may be in progress at once: (machine budget - reserve) / run budget, at least 1.
 
     Memory sets the limit; cores lower it, since a run computes all the time it is awake.
@@ -82,16 +83,12 @@ def run_slots(*, machine_budget_bytes: int, run_budget_bytes: int, max_runs: int
     Raises:
         BadSetting: not even one run fits.
     """
-    require_room(run_budget_bytes, engine)
-    if run_budget_bytes > machine_budget_bytes:
-        raise BadSetting(
-            "INGEST_RUN_MEMORY",
-            str(run_budget_bytes),
-            f"at most the machine's budget of {machine_budget_bytes}",
-        )
-    reserve = min(RESERVE_BYTES, int(machine_budget_bytes * RESERVE_SHARE))
-    by_memory = max(1, (machine_budget_bytes - reserve) // run_budget_bytes)
-    return min(by_memory, max_runs or usable_cores())
+    RunBudget.of(settings).require_room()
+    run, machine = settings.run_memory, machine_budget_bytes(settings.machine_memory)
+    if run > machine:
+        raise BadSetting("INGEST_RUN_MEMORY", str(run), f"at most the machine's budget of {machine}")
+    reserve = min(RESERVE_BYTES, int(machine * RESERVE_SHARE))
+    return min(max(1, (machine - reserve) // run), settings.max_runs or usable_cores())
 
 
 def usable_cores() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ingest_pipeline import planning, predicting, sources
-from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
+from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
     FileNeedsMoreMemory,
@@ -20,11 +20,12 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
-from ingest_pipeline.memory import budget
-from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCounts
+from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.models import CostModel, FileCost, ListedFile, ModelCard, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.settings import Settings, format_size
-from ingest_pipeline.stages.access import access_of, reads_servers
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.stages.recipe import locked_recipe
 from ingest_pipeline.store import batches, generations, ledger
@@ -162,23 +163,21 @@ def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str,
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
-    servers = reads_servers(settings)
+    budget = RunBudget.of(settings)
     return planning.plan_batches(
         costs,
-        file_budget_bytes=budget.parse_budget_bytes(settings.run_memory, servers=servers),
+        file_budget_bytes=budget.parser_bytes,
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
-        overhead_bytes=budget.parent_bytes(servers=servers),
-        floor_bytes=embedding_peak_bytes(settings) + (budget.SERVER_CLIENT_BYTES if servers else 0),
+        overhead_bytes=budget.parent_bytes,
+        floor_bytes=embedding_peak_bytes(budget, model_card(settings.model)),
     )
 
 
-def embedding_peak_bytes(settings: Settings) -> int:
+def embedding_peak_bytes(budget: RunBudget, card: ModelCard) -> int:
     """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
-    dimension = model_card(settings.model).dimension
-    engine = budget.engine_for(settings.run_memory, settings.engine)
-    tokens = run_batch_tokens(settings.run_memory, dimension=dimension, engine=engine)
-    return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
+    tokens = batch_tokens(budget, dimension=card.dimension)
+    return budget.model_bytes + activation_bytes(tokens, dimension=card.dimension)
 
 
 def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
@@ -187,8 +186,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
         batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             ledger.requeue_with_gaps(connection)
-        affordable = budget.parse_budget_bytes(settings.run_memory, servers=reads_servers(settings))
-        ledger.requeue_affordable(connection, affordable)
+        ledger.requeue_affordable(connection, RunBudget.of(settings).parser_bytes)
         model = refit(connection)
         plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
@@ -211,7 +209,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
 
 def needs_more_memory(cost: FileCost, settings: Settings) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + budget.parent_bytes(servers=reads_servers(settings))
+    needs = cost.predicted_peak_bytes + RunBudget.of(settings).parent_bytes
     has = format_size(settings.run_memory)
     return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 
