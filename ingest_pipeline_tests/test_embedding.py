@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.batching import (
     ACTIVATION_SHARE,
     BYTES_PER_TOKEN_AND_DIMENSION,
@@ -21,8 +22,8 @@ from ingest_pipeline.embedding.batching import (
     batch_tokens,
     micro_batches,
 )
-from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.export import exported_model, pooling_of
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, model_card, model_folder, weights_sha256
 from ingest_pipeline.errors import BadSetting, ModelExportFailed, ModelMismatch
 from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
@@ -85,7 +86,7 @@ def test_tampered_weights_are_refused(copied: Path, tmp_path: Path, monkeypatch:
         byte = stream.read(1)
         stream.seek(-1, 1)
         stream.write(bytes([byte[0] ^ 1]))
-    monkeypatch.setattr("ingest_pipeline.embedding.engines.TorchEmbedder", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("ingest_pipeline.embedding.torch.TorchEmbedder", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(ModelMismatch) as caught:
         load_embedder(str(copied), card, engine="torch", home=tmp_path)
     assert caught.value.expected == PACKAGED_SHA256

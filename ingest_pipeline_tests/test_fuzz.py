@@ -23,8 +23,8 @@ from ingest_pipeline.memory.process import resident_bytes
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 
 MUTATIONS = 2000 if WHOLE_PROOF else 400

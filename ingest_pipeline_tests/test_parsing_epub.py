@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooMuchText, UnreadableDocument
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing.epub import epub_pages
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing.formats.epub import epub_pages
 from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
 
 CONTAINER = (
@@ -66,7 +66,7 @@ def parsed(
     request = ParseRequest("name", "application/epub+zip", first_page=first_page, max_expanded_bytes=max_expanded_bytes)
     with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as stream:
         found = list(epub_pages(stream, request, facts))
-        return [one for one in found if not isinstance(one, OutlineEntry)], facts
+        return [one for one in found if not isinstance(one, Heading)], facts
 
 
 def texts(content: bytes) -> list[tuple[int, str]]:

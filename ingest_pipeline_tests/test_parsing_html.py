@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import Gap, Page
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.html import html_pages
-from ingest_pipeline.parsing.pager import SLAB_CHARACTERS
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.html import html_pages
+from ingest_pipeline.parsing.formats.page_builder import SLAB_CHARACTERS
 from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
 
 BODY = "These are the words that a reader came for. " * 12

@@ -7,9 +7,9 @@ from email.message import EmailMessage
 
 import pytest
 
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import mail
-from ingest_pipeline.parsing.mail import eml_pages, mbox_pages
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing.formats import mail
+from ingest_pipeline.parsing.formats.mail import eml_pages, mbox_pages
 from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
 
 
@@ -32,7 +32,7 @@ def letter(subject: str, body: str, *, html: str | None = None, attachment: byte
 def test_a_message_is_its_headers_and_its_text() -> None:
     """Encoded words decoded, the plain alternative taken, attachments named."""
     found, facts = found_in(eml_pages, bytes(letter("Grüße", "Hallo\n", html="<p>no</p>", attachment=b"%PDF")))
-    assert found[0] == OutlineEntry(1, "Grüße", 1)
+    assert found[0] == Heading(1, "Grüße", 1)
     assert isinstance(found[1], Page)
     assert found[1].text.startswith("From: Ana <a@x.test>\nTo: b@y.test\nSubject: Grüße\n\nHallo")
     assert "no" not in found[1].text.split("\n\n")[1]

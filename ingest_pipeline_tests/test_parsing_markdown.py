@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.parsing.markdown import markdown_pieces
+from ingest_pipeline.parsing.formats.markdown import markdown_pieces
 
 
 def headings(text: str) -> list[tuple[int, str]]:

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooMuchText, UnreadableDocument, UnsupportedFormat
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing.docx import docx_pages
-from ingest_pipeline.parsing.odt import odt_pages
-from ingest_pipeline.parsing.ole import ole_pages
-from ingest_pipeline.parsing.pptx import pptx_pages
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing.formats.docx import docx_pages
+from ingest_pipeline.parsing.formats.odt import odt_pages
+from ingest_pipeline.parsing.formats.ole import ole_pages
+from ingest_pipeline.parsing.formats.pptx import pptx_pages
 from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
 
 W = 'xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main"'
@@ -65,7 +65,7 @@ def text_of(parser: Parser, content: bytes) -> str:
 
 
 def outline_of(parser: Parser, content: bytes) -> list[tuple[int, str]]:
-    return [(one.level, one.title) for one in found_in(parser, content)[0] if isinstance(one, OutlineEntry)]
+    return [(one.level, one.title) for one in found_in(parser, content)[0] if isinstance(one, Heading)]
 
 
 STYLES = (

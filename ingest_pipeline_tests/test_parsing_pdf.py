@@ -15,10 +15,10 @@ import pytest
 from pypdf.generic import DecodedStreamObject, DictionaryObject, NameObject
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import pdf, pypdf_walker
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.pdf import Headings, pdf_pages
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing.formats import pdf, pypdf_walker
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.pdf import Headings, pdf_pages
 from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
 
 
@@ -38,7 +38,7 @@ def parsed(path: Path | bytes, *, first_page: int = 1, max_pages: int = 20_000) 
     request = ParseRequest("name", "application/pdf", first_page=first_page, max_pages=max_pages)
     with io.BytesIO(path) if isinstance(path, bytes) else path.open("rb") as stream:
         found = list(pdf_pages(stream, request, facts))
-        return [one for one in found if not isinstance(one, OutlineEntry)], facts
+        return [one for one in found if not isinstance(one, Heading)], facts
 
 
 def pages_of(path: Path | bytes) -> list[Page]:
@@ -161,7 +161,7 @@ def test_pages_stand_under_the_headings_of_the_outline(corpus: Path) -> None:
 
 def test_headings_are_looked_up_by_page() -> None:
     """Before the first there is none; of several on a page, the first."""
-    headings = Headings([OutlineEntry(1, "c", 5), OutlineEntry(1, "a", 2), OutlineEntry(2, "b", 2)])
+    headings = Headings([Heading(1, "c", 5), Heading(1, "a", 2), Heading(2, "b", 2)])
     assert [headings.at(number) for number in (1, 2, 3, 4, 5, 6)] == [None, "a", "b", "b", "c", "c"]
     assert [entry.title for entry in headings.beginning_on(2)] == ["a", "b"]
     assert Headings([]).at(1) is None
@@ -203,8 +203,7 @@ def test_the_outline_of_the_walker_is_pypdfs(corpus: Path, name: str, entries: i
     reader = pypdf.PdfReader(path)
     numbers = {page.indirect_reference.idnum: number for number, page in enumerate(reader.pages, start=1)}
     expected = [
-        OutlineEntry(level, str(entry.title).strip(), numbers[entry.page.idnum])
-        for level, entry in flat(reader.outline)
+        Heading(level, str(entry.title).strip(), numbers[entry.page.idnum]) for level, entry in flat(reader.outline)
     ]
     with path.open("rb") as stream, pypdf_walker.opened(stream) as document:
         found = document.outline()

@@ -17,10 +17,16 @@ from pyarrow import parquet
 
 from ingest_pipeline.errors import TooMuchText, UnreadableDocument
 from ingest_pipeline.models import Gap, Page
-from ingest_pipeline.parsing.child import parser_for
-from ingest_pipeline.parsing.json_values import json_pages
-from ingest_pipeline.parsing.records import MAX_LINE_CHARACTERS, csv_pages, jsonl_pages, parquet_pages, tsv_pages
+from ingest_pipeline.parsing.formats.json_values import json_pages
+from ingest_pipeline.parsing.formats.records import (
+    MAX_LINE_CHARACTERS,
+    csv_pages,
+    jsonl_pages,
+    parquet_pages,
+    tsv_pages,
+)
 from ingest_pipeline.parsing.request import Found, ParseFacts, Parser, ParseRequest
+from ingest_pipeline.parsing.sandbox.child import parser_for
 
 
 def found_in(parser: Parser, content: bytes, **asked: Any) -> tuple[list[Found], ParseFacts]:

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.models import Gap, Page
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.encoding import SAMPLE_BYTES, detect_encoding
-from ingest_pipeline.parsing.pager import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, Pager
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.encoding import SAMPLE_BYTES, detect_encoding
+from ingest_pipeline.parsing.formats.page_builder import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, PageBuilder
+from ingest_pipeline.parsing.formats.text import markdown_pages, text_pages
 from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
-from ingest_pipeline.parsing.text import markdown_pages, text_pages
 
 quick = settings(max_examples=40, deadline=None)
 
@@ -44,7 +44,7 @@ def joined(pages: list[Page]) -> str:
     return "".join(page.text for page in pages)
 
 
-def taken(pager: Pager) -> list[Page]:
+def taken(pager: PageBuilder) -> list[Page]:
     """The finished pages, without the headings between them."""
     return [found for found in pager.take() if isinstance(found, Page)]
 
@@ -377,7 +377,7 @@ def test_clean_text_stays_clean(text: str) -> None:
 @quick
 def test_a_pager_keeps_every_character_of_text(parts: list[tuple[bool, str]]) -> None:
     """In order; what it drops is space alone."""
-    pager, fed, pages = Pager(), "", []
+    pager, fed, pages = PageBuilder(), "", []
     for begins, text in parts:
         if begins:
             pager.begin("heading")
@@ -392,7 +392,7 @@ def test_a_pager_keeps_every_character_of_text(parts: list[tuple[bool, str]]) ->
 
 def test_a_pager_cuts_at_the_slab_and_begins_again_after_a_section() -> None:
     """Slabs continue; a new section does not."""
-    pager = Pager()
+    pager = PageBuilder()
     pager.begin("One")
     pager.add("x" * (2 * SLAB_CHARACTERS + MIN_SECTION_CHARACTERS))
     pager.begin("Two")
@@ -409,7 +409,7 @@ def test_a_pager_cuts_at_the_slab_and_begins_again_after_a_section() -> None:
 
 def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
     """The sections of an EPUB chapter share its number."""
-    pager = Pager(number=7, heading="Chapter")
+    pager = PageBuilder(number=7, heading="Chapter")
     pager.add("a" * 500)
     pager.begin("Section")
     pager.add("b" * 500)

@@ -32,9 +32,12 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Page, ParsedFile
-from ingest_pipeline.parsing import detect, sandbox
-from ingest_pipeline.parsing.outline import before_page
-from ingest_pipeline.parsing.protocol import (
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.outline import before_page
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import parent as sandbox
+from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
     ProtocolError,
@@ -42,9 +45,7 @@ from ingest_pipeline.parsing.protocol import (
     receive_with_descriptor,
     send,
 )
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 
 MIB = 1024**2
 REPOSITORY = Path(sandbox.__file__).parents[2]
@@ -67,7 +68,7 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            "from ingest_pipeline.parsing.protocol import receive_with_descriptor, send\n"
+            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptor, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
@@ -206,7 +207,7 @@ def test_headings_without_end_are_cut_and_said_so(
     box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The text behind them is kept; that it belongs to no section of its own is a warning."""
-    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.MAX_SECTIONS", 3)
+    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.parent.MAX_SECTIONS", 3)
     path = tmp_path / "many.md"
     path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
     parsed = ParsedFile()
@@ -554,7 +555,7 @@ def test_a_file_that_is_given_up_leaves_nothing_for_the_next(box: Sandbox, corpu
 
 
 def test_a_child_that_died_between_two_files_is_replaced(box: Sandbox, text_file: Path) -> None:
-    """The file that comes next is not charged with it."""
+    """The file that comes next is not attributed with it."""
     parse(box, text_file)
     pid = child_pid(box)
     os.kill(pid, signal.SIGKILL)
@@ -669,8 +670,8 @@ import time
 from pathlib import Path
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 box = Sandbox(memory_limit_bytes={512 * MIB})
 with open({str(text_file)!r}, "rb") as stream:
     list(box.pages(stream, ParseRequest("n", "text/plain"), ParsedFile()))

@@ -11,12 +11,12 @@ from pgvector.psycopg import register_vector
 
 from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.models import START, RawFile
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import generations, ledger, reports, vectors
 from ingest_pipeline.store.connection import SEARCH_PATH, Connection
 from ingest_pipeline_tests.conftest import CARD, WHOLE_PROOF, FakeEmbedder
-from ingest_pipeline_tests.documents import RECIPE, add_file, chunk, count, files_of, seal, status_of
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count, files_of, seal, status_of
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.stepping import Session, SteppedConnection, interleave
 
@@ -60,14 +60,14 @@ def sweep(connection: Connection) -> None:
 def run(connection: Connection, file: RawFile) -> None:
     """What a run does with one file of one chunk: chunk it, embed what is missing, publish."""
     model = vectors.model_id(connection, CARD)
-    with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         row = (chunk(0, TEXT), text_hash(TEXT))
         generations.write_chunks(connection, generation, [row], checkpoint=START, gaps=[])
         ledger.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
         pending = vectors.pending_chunks(connection, generation.generation_id, model, limit=10)
         if pending:
             vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
-        generations.flip_file(connection, file, generation, recipe=RECIPE)
+        generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
 
 
 def test_sweep_and_run_interleaved(connection: Connection, stepped: list[SteppedConnection]) -> None:

@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any
 
 import dagster as dg
 from pydantic import Field, create_model
 
 from ingest_pipeline.chunking import Encode, load_encoder
-from ingest_pipeline.embedding.batching import batch_tokens
-from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.base import Embedder
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
-from ingest_pipeline.memory.budget import RunBudget
-from ingest_pipeline.memory.ladder import Ladder
-from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings, info_of, read_settings, variable
-from ingest_pipeline.stages.chunks import BatchRun
-from ingest_pipeline.stages.recipe import recipe_of
-from ingest_pipeline.store import batches, vectors
+from ingest_pipeline.stages.fingerprint import fingerprint_of
+from ingest_pipeline.stages.run import BatchRun, open_batch
 from ingest_pipeline.store.connection import Connection, database_url, store
 
 FIELDS = {
@@ -59,26 +55,16 @@ class IngestResource(SettingFields):
         with store(database_url(self.settings())) as connection:
             yield connection
 
-    def batch_run(self, connection: Connection, batch: str, run_id: str) -> BatchRun:
-        """Return what every step of a batch's run knows; its memory is what the batch was sealed with."""
-        settings, failures = self.settings(), 0
-        for sealed in batches.list_batches(connection, batch=batch):
-            settings, failures = replace(settings, run_memory=sealed.memory_limit_bytes), sealed.failures
-        card = model_card(settings.model)
-        return BatchRun(
-            batch=batch,
-            run_id=run_id,
-            settings=settings,
-            card=card,
-            model_id=vectors.model_id(connection, card),
-            recipe=recipe_of(card, settings),
-            failures=failures,
-        )
+    @contextmanager
+    def batch(self, context: dg.AssetExecutionContext) -> Iterator[BatchRun]:
+        """Take up the batch of the partition that is materialized: what the run needs to work on it, and a connection."""
+        with self.store() as connection:
+            yield open_batch(connection, self.settings(), batch=context.partition_key, run_id=context.run.run_id)
 
-    def recipe(self) -> str:
-        """Return the recipe under which files are indexed now."""
+    def fingerprint(self) -> str:
+        """Return the fingerprint under which files are indexed now."""
         settings = self.settings()
-        return recipe_of(model_card(settings.model), settings)
+        return fingerprint_of(model_card(settings.model), settings)
 
     def encoder(self) -> Encode:
         """Return the model's tokenizer as the chunker wants it."""
@@ -87,20 +73,11 @@ class IngestResource(SettingFields):
     def sandbox(self, run: BatchRun) -> Sandbox:
         """Return a sandbox that keeps within what the run's budget leaves for parsing."""
         return Sandbox(
-            memory_limit_bytes=RunBudget.of(run.settings).parser_bytes,
+            memory_limit_bytes=run.budget.parser_bytes,
             page_seconds=run.settings.page_seconds,
             file_seconds=run.settings.file_seconds,
         )
 
-    def watch(self, run: BatchRun) -> TreeWatch:
-        """Return a watch over the run's processes that goes down the ladder before the budget is spent."""
-        return TreeWatch(Ladder(limit_bytes=run.settings.run_memory))
-
     def embedder(self, run: BatchRun) -> Embedder:
         """Load the model."""
-        engine = RunBudget.of(run.settings).engine
-        return load_embedder(run.settings.model, run.card, engine=engine, home=run.settings.home)
-
-    def max_batch_tokens(self, run: BatchRun) -> int:
-        """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        return batch_tokens(RunBudget.of(run.settings), dimension=run.card.dimension)
+        return load_embedder(run.settings.model, run.card, engine=run.budget.engine, home=run.settings.home)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory.budget import RunBudget
-from ingest_pipeline.memory.group import PREFIX
+from ingest_pipeline.memory.cgroup import PREFIX
 from ingest_pipeline.settings import Settings
 
 MACHINE_SHARE = 0.8

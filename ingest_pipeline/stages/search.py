@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest_pipeline.embedding.engines import load_embedder
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import SearchHit
