@@ -27,13 +27,15 @@ from ingest_pipeline.parsing.pdf import Headings, pdf_pages
 from ingest_pipeline.parsing.pptx import pptx_pages
 from ingest_pipeline.parsing.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
 from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
+from ingest_pipeline.parsing.streams import rewinding, unpacked
 from ingest_pipeline.parsing.text import markdown_pages, rst_pages, text_pages
 
 __all__ = [
-    "Content", "Event", "Headings", "Parsed", "Parser", "archive", "csv_pages", "detect", "docx_pages", "eml_pages",
-    "epub", "epub_pages", "events_of", "html", "html_pages", "json_pages", "jsonl_pages", "mail", "markdown_pages",
-    "mbox_pages", "odt_pages", "ole_pages", "parquet_pages", "parse", "parse_named", "parser_for", "pdf", "pdf_pages",
-    "pdf_typed", "pptx_pages", "pypdf_walker", "records", "rst_pages", "text", "text_pages", "tsv_pages",
+    "Content", "Event", "Headings", "ParseRequest", "Parsed", "Parser", "archive", "csv_pages", "detect",
+    "docx_pages", "eml_pages", "epub", "epub_pages", "events_of", "html", "html_pages", "json_pages", "jsonl_pages",
+    "mail", "markdown_pages", "mbox_pages", "odt_pages", "ole_pages", "parquet_pages", "parse", "parse_named",
+    "parser_for", "pdf", "pdf_pages", "pdf_typed", "pptx_pages", "pypdf_walker", "records", "rewinding", "rst_pages",
+    "text", "text_pages", "tsv_pages", "unpacked",
 ]  # fmt: skip
 
 Content = bytes | Path | BinaryIO

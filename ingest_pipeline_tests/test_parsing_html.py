@@ -58,6 +58,7 @@ def test_long_section() -> None:
         (GERMAN, "iso-8859-1"), (POLISH, "iso-8859-2"), (UKRAINIAN, "koi8-u"), (RUSSIAN, "cp866"), (ARABIC, "cp1256"),
         (JAPANESE, "shift_jis"), (JAPANESE, "iso-2022-jp"), (CHINESE, "gb18030"), (CHINESE, "gbk"),
     ],
+    ids=lambda one: one if one.isascii() else "",
 )  # fmt: skip
 def test_declared_charsets(text: str, codec: str) -> None:
     """A page in an encoding that it declares is read in it, without a warning unless it is one of seven bits."""

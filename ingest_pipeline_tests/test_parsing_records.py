@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import io
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ingest_pipeline_tests.made.words import LANGUAGES
 from ingest_pipeline_tests.parsers import (
     Parsed,
     Parser,
+    ParseRequest,
     csv_pages,
     json_pages,
     jsonl_pages,
@@ -26,7 +28,9 @@ from ingest_pipeline_tests.parsers import (
     parse_named,
     parser_for,
     records,
+    rewinding,
     tsv_pages,
+    unpacked,
 )
 
 
@@ -288,3 +292,24 @@ def test_one_long_row_is_cut() -> None:
     found = found_in(csv_pages, f"a,b,c,d,e\n{row}\n1,2,3,4,5\n".encode())
     assert found.texts[-1] == "a: 1\nb: 2\nc: 3\nd: 4\ne: 5"
     assert [gap.reason for gap in found.gaps] == ["record 1: a row of over 4,194,304 characters"]
+
+
+def test_packed_stream_is_seekable() -> None:
+    """A packed text can be read, in part and again, like a file, and says where it is."""
+    request = ParseRequest("name", "text/plain+gzip")
+    with io.BytesIO(made.packed(b"one two three")) as packed, io.BufferedReader(unpacked(packed, request)) as stream:  # type: ignore[type-var]
+        assert stream.read(3) == b"one"
+        assert stream.tell() == 3
+        stream.seek(0)
+        assert stream.read() == b"one two three"
+
+
+def test_rewinding_stream() -> None:
+    """A stream that is opened again and again begins at its start, and outlives what was opened."""
+    stream = io.BytesIO(b"one two")
+    opens = rewinding(stream)
+    for _ in range(2):
+        with io.BufferedReader(opens()) as opened:  # type: ignore[type-var]
+            assert opened.read(3) == b"one"
+            assert opened.tell() == 3
+    assert not stream.closed
