@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest_pipeline.memory.budget import engine_for
-from ingest_pipeline.memory.group import RunGroup, make_group
+from ingest_pipeline.memory.cgroup import RunCgroup, make_cgroup
 from ingest_pipeline.settings import format_size
 
 MIB = 1024**2
@@ -60,7 +60,7 @@ class Proof:
 
 def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
     """Ingest these folders in a home of its own under one budget."""
-    box = make_group(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + BESIDES_MIB * MIB, prefix="box-")
+    box = make_cgroup(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + BESIDES_MIB * MIB, prefix="box-")
     environment = {**os.environ, "INGEST_HOME": str(home), "INGEST_RUN_MEMORY": str(budget_bytes)}
     environment["INGEST_MACHINE_MEMORY"] = str(budget_bytes + BESIDES_MIB * MIB)
     environment["INGEST_MAX_RUNS"] = "1"
@@ -84,7 +84,7 @@ def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
             box.remove()
 
 
-def _kernel_says(box: RunGroup | None) -> tuple[int | None, int | None]:
+def _kernel_says(box: RunCgroup | None) -> tuple[int | None, int | None]:
     return (box.peak_bytes(), box.oom_kills()) if box else (None, None)
 
 

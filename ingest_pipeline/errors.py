@@ -166,7 +166,7 @@ class ModelExportFailed(TransientError):
 
 
 class TransientFileError(TransientError):
-    """One file cannot be read now; with a permanent error, all that a file can be charged for."""
+    """One file cannot be read now; with a permanent error, all that a file can be attributed for."""
 
 
 class FileCutShort(TransientFileError):

@@ -42,7 +42,7 @@ class RawFile:
     media_type: str
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
-    deaths: int = 0
+    kills: int = 0
     """Runs that were killed while it was open: its next attempt takes smaller steps."""
     etag: str = ""
 
@@ -78,7 +78,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class OutlineEntry:
+class Heading:
     """A heading as a parser meets it: an outline entry of a PDF, a heading of a text. Comes before its page."""
 
     level: int

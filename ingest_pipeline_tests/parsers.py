@@ -13,22 +13,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import archive, detect, epub, html, mail, pdf, pdf_typed, pypdf_walker, records, text
-from ingest_pipeline.parsing.child import parser_for
-from ingest_pipeline.parsing.docx import docx_pages
-from ingest_pipeline.parsing.epub import epub_pages
-from ingest_pipeline.parsing.html import html_pages
-from ingest_pipeline.parsing.json_values import json_pages
-from ingest_pipeline.parsing.mail import eml_pages, mbox_pages
-from ingest_pipeline.parsing.odt import odt_pages
-from ingest_pipeline.parsing.ole import ole_pages
-from ingest_pipeline.parsing.pdf import Headings, pdf_pages
-from ingest_pipeline.parsing.pptx import pptx_pages
-from ingest_pipeline.parsing.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.formats import archive
+from ingest_pipeline.parsing.formats import epub
+from ingest_pipeline.parsing.formats import html
+from ingest_pipeline.parsing.formats import mail
+from ingest_pipeline.parsing.formats import pdf
+from ingest_pipeline.parsing.formats import pdf_annotations as pdf_typed
+from ingest_pipeline.parsing.formats import pypdf_walker
+from ingest_pipeline.parsing.formats import records
+from ingest_pipeline.parsing.formats import text
+from ingest_pipeline.parsing.sandbox.child import parser_for
+from ingest_pipeline.parsing.formats.docx import docx_pages
+from ingest_pipeline.parsing.formats.epub import epub_pages
+from ingest_pipeline.parsing.formats.html import html_pages
+from ingest_pipeline.parsing.formats.json_values import json_pages
+from ingest_pipeline.parsing.formats.mail import eml_pages, mbox_pages
+from ingest_pipeline.parsing.formats.odt import odt_pages
+from ingest_pipeline.parsing.formats.ole import ole_pages
+from ingest_pipeline.parsing.formats.pdf import Headings, pdf_pages
+from ingest_pipeline.parsing.formats.pptx import pptx_pages
+from ingest_pipeline.parsing.formats.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
 from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
-from ingest_pipeline.parsing.streams import rewinding, unpacked
-from ingest_pipeline.parsing.text import markdown_pages, rst_pages, text_pages
+from ingest_pipeline.parsing.formats.streams import rewinding, unpacked
+from ingest_pipeline.parsing.formats.text import markdown_pages, rst_pages, text_pages
 
 __all__ = [
     "Content", "Event", "Headings", "ParseRequest", "Parsed", "Parser", "archive", "csv_pages", "detect",
@@ -39,7 +48,7 @@ __all__ = [
 ]  # fmt: skip
 
 Content = bytes | Path | BinaryIO
-Event = Page | Gap | OutlineEntry
+Event = Page | Gap | Heading
 MEDIA_TYPES = {
     pdf_pages: detect.PDF,
     epub_pages: detect.EPUB,
@@ -66,7 +75,7 @@ class Parsed:
 
     pages: list[Page]
     gaps: list[Gap]
-    headings: list[OutlineEntry]
+    headings: list[Heading]
     title: str | None
     warnings: list[str]
     total_pages: int | None
@@ -106,7 +115,7 @@ def parse(
     return Parsed(
         pages=[event for event in events if isinstance(event, Page)],
         gaps=[event for event in events if isinstance(event, Gap)],
-        headings=[event for event in events if isinstance(event, OutlineEntry)],
+        headings=[event for event in events if isinstance(event, Heading)],
         title=facts.title,
         warnings=facts.warnings,
         total_pages=facts.total_pages,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, ScanCounts
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import Sealed, scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
@@ -12,7 +12,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.store import batches, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder
-from ingest_pipeline_tests.documents import RECIPE
+from ingest_pipeline_tests.documents import FINGERPRINT
 
 
 class Pipeline:
@@ -25,14 +25,14 @@ class Pipeline:
         self.runs = 0
 
     def scan(self) -> ScanCounts:
-        return scan_sources(self.connection, self.settings.sources, settings=self.settings, recipe=RECIPE)
+        return scan_sources(self.connection, self.settings.sources, settings=self.settings, fingerprint=FINGERPRINT)
 
     def seal(self) -> Sealed:
-        return seal_waiting(self.connection, settings=self.settings, recipe=RECIPE)
+        return seal_waiting(self.connection, settings=self.settings, fingerprint=FINGERPRINT)
 
     def run(self, key: str) -> BatchRun:
         self.runs += 1
-        return BatchRun(key, f"run{self.runs}", self.settings, CARD, self.model, RECIPE)
+        return BatchRun(key, f"run{self.runs}", self.settings, CARD, self.model, FINGERPRINT)
 
     def chunk(self, run: BatchRun) -> list[FileOutcome]:
         batches.begin_batch(self.connection, run.batch, run.run_id)
@@ -41,7 +41,7 @@ class Pipeline:
         return list(
             chunk_files(
                 self.connection, self.files(run), run,
-                encode=WordEncoder(), sandbox=self.sandbox, ladder=self.watch.ladder,
+                encode=WordEncoder(), sandbox=self.sandbox, degradation=self.watch.degradation,
             )
         )  # fmt: skip
 

@@ -16,10 +16,10 @@ from ingest_pipeline import sources
 from ingest_pipeline.errors import BadSetting, FileVanished, SourceUnavailable, TooManyPages, UnreadableDocument
 from ingest_pipeline.models import Gap, Page, ParsedFile
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.child import parser_for
+from ingest_pipeline.parsing.sandbox.child import parser_for
 from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Access
 from ingest_pipeline.sources.s3 import Bucket

@@ -24,10 +24,10 @@ from ingest_pipeline.errors import PermanentError
 from ingest_pipeline.memory.process import resident_bytes
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.clean import clean_text
+from ingest_pipeline.parsing.formats.clean import clean_text
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
 from ingest_pipeline_tests.parsers import parse, parser_for

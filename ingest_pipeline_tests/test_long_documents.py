@@ -12,7 +12,7 @@ import pytest
 
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2

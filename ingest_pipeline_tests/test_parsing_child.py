@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import child, detect
-from ingest_pipeline.parsing.outline import MAX_TITLE_CHARACTERS
-from ingest_pipeline.parsing.protocol import (
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.sandbox.parent import child
+from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
+from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_PAGE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
@@ -147,8 +148,8 @@ def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text, headings, labels and titles are cleaned and cut; a heading of spaces is none."""
     messages = from_events(
         monkeypatch,
-        OutlineEntry(1, " \x00\n ", 1),
-        OutlineEntry(2, "ﬁne\n  words " + "x" * 400, 1),
+        Heading(1, " \x00\n ", 1),
+        Heading(2, "ﬁne\n  words " + "x" * 400, 1),
         Page(1, "a\x00b\r\nc", "He\x00ad", label="\ufeff1"),
         Gap(2, 3, "r" * 900),
     )
@@ -159,7 +160,7 @@ def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages[3]["pages"] == 3
 
 
-def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | OutlineEntry) -> list[Message]:
+def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | Heading) -> list[Message]:
     """What the parent is told by a parser that yields these."""
     monkeypatch.setattr(child, "parser_for", lambda media_type: lambda *_: iter(events))
     return told("a.txt", b"words")

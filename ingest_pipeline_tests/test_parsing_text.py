@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.models import Page
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.encoding import SAMPLE_BYTES, detect_encoding
-from ingest_pipeline.parsing.pager import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, Pager
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.encoding import SAMPLE_BYTES, detect_encoding
+from ingest_pipeline.parsing.formats.page_builder import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, PageBuilder
 from ingest_pipeline_tests.made import pages as made
 from ingest_pipeline_tests.made.words import (
     CHINESE,
@@ -55,7 +55,7 @@ def parsed(parser: Parser, content: Content) -> Parsed:
     return found
 
 
-def taken(pager: Pager) -> list[Page]:
+def taken(pager: PageBuilder) -> list[Page]:
     """The finished pages, without the headings between them."""
     return [found for found in pager.take() if isinstance(found, Page)]
 
@@ -356,7 +356,7 @@ def test_real_markdown(corpus: Path) -> None:
 
 
 def test_real_chinese_markdown(corpus: Path) -> None:
-    """A recipe with a Chinese name and text is read whole, in three sections."""
+    """A fingerprint with a Chinese name and text is read whole, in three sections."""
     found = parsed(markdown_pages, corpus / "md" / "howtocook" / "无骨鸡爪.md")
     assert found.title == "无骨鸡爪的做法"
     assert len(found.pages) == 3
@@ -477,7 +477,7 @@ def test_clean_text_stays_clean(text: str) -> None:
 @quick
 def test_pager_keeps_text(parts: list[tuple[bool, str]]) -> None:
     """A pager keeps every character of text, in order; what it drops is space alone."""
-    pager, fed, pages = Pager(), "", []
+    pager, fed, pages = PageBuilder(), "", []
     for begins, text in parts:
         if begins:
             pager.begin("heading")
@@ -492,7 +492,7 @@ def test_pager_keeps_text(parts: list[tuple[bool, str]]) -> None:
 
 def test_pager_slabs() -> None:
     """A pager cuts at the slab: slabs continue, a new section does not."""
-    pager = Pager()
+    pager = PageBuilder()
     pager.begin("One")
     pager.add("x" * (2 * SLAB_CHARACTERS + MIN_SECTION_CHARACTERS))
     pager.begin("Two")
@@ -509,7 +509,7 @@ def test_pager_slabs() -> None:
 
 def test_pager_with_a_number() -> None:
     """The sections of an EPUB chapter share its number."""
-    pager = Pager(number=7, heading="Chapter")
+    pager = PageBuilder(number=7, heading="Chapter")
     pager.add("a" * 500)
     pager.begin("Section")
     pager.add("b" * 500)

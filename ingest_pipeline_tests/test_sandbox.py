@@ -32,9 +32,10 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Page, ParsedFile
-from ingest_pipeline.parsing import detect, sandbox
-from ingest_pipeline.parsing.outline import before_page
-from ingest_pipeline.parsing.protocol import (
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.sandbox.parent import parent as sandbox
+from ingest_pipeline.parsing.sandbox.outline import before_page
+from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
     ProtocolError,
@@ -43,8 +44,8 @@ from ingest_pipeline.parsing.protocol import (
     send,
 )
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 from ingest_pipeline_tests.made import epub, office, pdf
 from ingest_pipeline_tests.made import pages as html
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, content_of
@@ -71,7 +72,7 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            "from ingest_pipeline.parsing.protocol import receive_with_descriptor, send\n"
+            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptor, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
@@ -259,7 +260,7 @@ def test_long_page_in_parts(box: Sandbox, tmp_path: Path) -> None:
 
 def test_too_many_headings(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Headings without end are cut with a warning; the text behind them is kept."""
-    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.MAX_SECTIONS", 3)
+    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.parent.MAX_SECTIONS", 3)
     path = tmp_path / "many.md"
     path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
     parsed = ParsedFile()
@@ -605,7 +606,7 @@ def test_abandoned_file(box: Sandbox, made: Write, text_file: Path) -> None:
 
 
 def test_death_between_files(box: Sandbox, text_file: Path) -> None:
-    """A child that died between two files is replaced, and the next file is not charged with it."""
+    """A child that died between two files is replaced, and the next file is not attributed with it."""
     parse(box, text_file)
     pid = child_pid(box)
     os.kill(pid, signal.SIGKILL)
@@ -718,8 +719,8 @@ import time
 from pathlib import Path
 from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
 box = Sandbox(memory_limit_bytes={512 * MIB})
 with open({str(text_file)!r}, "rb") as stream:
     list(box.pages(stream, ParseRequest("n", "text/plain"), ParsedFile()))

@@ -14,10 +14,10 @@ import pytest
 from ingest_pipeline import sources
 from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import StoredChunk
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import embeddings
 from ingest_pipeline.stages.index import refresh_index
@@ -356,22 +356,22 @@ def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # t
 def test_a_run_at_its_limit_stops_with_its_vectors_kept_and_the_next_goes_on(
     pipeline: Pipeline, source: Path, connection: Connection
 ) -> None:
-    """The last rung: no file is charged, no vector is lost, nothing is embedded twice."""
+    """The last step: no file is attributed, no vector is lost, nothing is embedded twice."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(f"{name} {TEXT * 30}")
     pipeline.scan()
     [key] = pipeline.seal().batches
     run = pipeline.run(key)
     pipeline.chunk(run)
-    pipeline.watch.ladder = Ladder(limit_bytes=1000)
-    pipeline.watch.ladder.observe(985)
+    pipeline.watch.degradation = Degradation(limit_bytes=1000)
+    pipeline.watch.degradation.observe(985)
     with pytest.raises(RunOutOfMemory):
         pipeline.embed(run)
     kept = count(connection, "embeddings")
     assert 0 < kept < count(connection, "chunks")
     rows = connection.execute("SELECT open, outcome, error, embed_peak_bytes > 0 FROM attempts ORDER BY attempt_id")
     assert [row for row in rows if row[2]] == [(False, "failed", "RunOutOfMemory", True)]
-    batches.settle_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
+    batches.reconcile_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
     pipeline.watch = TreeWatch()
     asked = len(pipeline.embedder.asked)
     again = pipeline.run(key)
@@ -390,7 +390,7 @@ def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
     [key] = pipeline.seal().batches
     run = pipeline.run(key)
     pipeline.chunk(run)
-    connection.execute("UPDATE files SET deaths = 1")
+    connection.execute("UPDATE files SET kills = 1")
     seen, real = [], embeddings.micro_batches
 
     def noted(chunks: list[StoredChunk], *, max_batch_tokens: int) -> Iterator[list[StoredChunk]]:

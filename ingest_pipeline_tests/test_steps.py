@@ -22,7 +22,7 @@ from ingest_pipeline.errors import (
 )
 from ingest_pipeline.models import Gap, Page, ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.steps import BARREN_CHILDREN, CHILDREN_WITHOUT_ANY_PAGE, pages_in_steps
+from ingest_pipeline.parsing.sandbox.steps import BARREN_CHILDREN, CHILDREN_WITHOUT_ANY_PAGE, pages_in_steps
 
 MIB = 1024**2
 

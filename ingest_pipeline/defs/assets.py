@@ -13,7 +13,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.store import batches as store_batches
 from ingest_pipeline.store import ledger
-from ingest_pipeline.store.incidents import forgive
+from ingest_pipeline.store.incidents import reset_incidents
 
 # Beta since 1.5 and needed: see one_batch_per_run. The warning would greet every user of every command.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
@@ -34,11 +34,11 @@ index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index
 @dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
 def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
-    settings, recipe = ingest.settings(), ingest.recipe()
+    settings, fingerprint = ingest.settings(), ingest.fingerprint()
     with ingest.store() as connection:
-        forgive(connection)  # whoever lists the sources asks for another try
-        counts = scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
-        sealed = seal_waiting(connection, settings=settings, recipe=recipe)
+        reset_incidents(connection)  # whoever lists the sources asks for another try
+        counts = scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
+        sealed = seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))
     context.log.info("%d files listed, %d batches sealed", counts.listed, len(sealed.batches))
     return dg.MaterializeResult(metadata=metadata.of_catalog(counts, sealed))
@@ -69,7 +69,7 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
         store_batches.begin_batch(connection, run.batch, run.run_id)
         files, encode = ledger.batch_files(connection, run.batch), ingest.encoder()
         with ingest.sandbox(run) as sandbox, ingest.watch(run) as watch:
-            outcomes = list(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=watch.ladder))
+            outcomes = list(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, degradation=watch.degradation))
         store_batches.record_peak(connection, run.batch, watch.peak_bytes)
         return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, watch))
 

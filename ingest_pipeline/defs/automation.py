@@ -14,7 +14,7 @@ from ingest_pipeline.defs.assets import (
     vector_index,
 )
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
+from ingest_pipeline.instance.reconcile import BATCH_JOB, latest_run, reconcile_never_begun, reconcile_running
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.catalog import seal_waiting
@@ -58,7 +58,7 @@ def waiting_batches(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request runs for sealed batches."""
     with ingest.store() as connection:
-        settled = _settle(context.instance, connection, ingest)
+        settled = _reconcile(context.instance, connection, ingest)
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
             return
@@ -82,14 +82,14 @@ def waiting_batches(
 def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> None:
     """Settle what a failed run was at: seconds after the failure, where `waiting_batches` may take half a minute."""
     with ingest.store() as connection:
-        _settle(context.instance, connection, ingest)
+        _reconcile(context.instance, connection, ingest)
 
 
-def _settle(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
+def _reconcile(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
     """Settle the batches whose runs have ended; the file that a killed run was at gets a batch of its own."""
-    settled = settle_running(instance, connection)
+    settled = reconcile_running(instance, connection)
     if settled:
-        seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+        seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
     return settled
 
 
@@ -113,7 +113,7 @@ def _requests(
         run = latest_run(instance, batch.key)
         if run is not None and not run.is_finished:
             continue
-        if run is not None and settle_never_begun(instance, connection, batch):
+        if run is not None and reconcile_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
         yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)

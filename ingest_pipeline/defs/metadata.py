@@ -96,8 +96,8 @@ def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[File
 
 
 def _of_watch(watch: TreeWatch) -> Metadata:
-    """Return the measured peak of the run's processes in this step, and how far down the ladder it went."""
-    steps = [str(descent) for descent in watch.ladder.descents]
+    """Return the measured peak of the run's processes in this step, and how far down the degradation it went."""
+    steps = [str(taken) for taken in watch.degradation.steps_taken]
     return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
 
 
@@ -116,11 +116,11 @@ def of_index(work: IndexWork) -> Metadata:
 def embedding_checks(connection: Connection, run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult]:
     """Return the checks of one batch."""
     without = reports.chunks_without_vector(connection, run.batch)
-    crooked = vectors.not_unit_norm(connection, run.model_id, batch=run.batch)
+    unnormalized = vectors.not_unit_norm(connection, run.model_id, batch=run.batch)
     return [
         _check("every_file_accounted_for", unfinished, "files neither indexed nor failed"),
         _check("every_chunk_has_its_vector", without, "chunks without a vector"),
-        _check("vectors_are_unit_norm", crooked, "vectors whose length is not 1"),
+        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1"),
     ]
 
 

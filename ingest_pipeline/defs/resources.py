@@ -15,13 +15,13 @@ from ingest_pipeline.embedding.batching import run_batch_tokens
 from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.memory.budget import Engine, engine_for, parse_budget_bytes
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings, read_settings, variable
 from ingest_pipeline.stages.access import reads_servers
 from ingest_pipeline.stages.chunks import BatchRun
-from ingest_pipeline.stages.recipe import recipe_of
+from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.store import batches, vectors
 from ingest_pipeline.store.connection import Connection, database_url, store
 
@@ -84,14 +84,14 @@ class IngestResource(dg.ConfigurableResource):
             settings=settings,
             card=card,
             model_id=vectors.model_id(connection, card),
-            recipe=recipe_of(card, settings),
+            fingerprint=fingerprint_of(card, settings),
             failures=failures,
         )
 
-    def recipe(self) -> str:
-        """Return the recipe under which files are indexed now."""
+    def fingerprint(self) -> str:
+        """Return the fingerprint under which files are indexed now."""
         settings = self.settings()
-        return recipe_of(model_card(settings.model), settings)
+        return fingerprint_of(model_card(settings.model), settings)
 
     def encoder(self) -> Encode:
         """Return the model's tokenizer as the chunker wants it."""
@@ -106,8 +106,8 @@ class IngestResource(dg.ConfigurableResource):
         )
 
     def watch(self, run: BatchRun) -> TreeWatch:
-        """Return a watch over the run's processes that goes down the ladder before the budget is spent."""
-        return TreeWatch(Ladder(limit_bytes=run.settings.run_memory))
+        """Return a watch over the run's processes that goes down the degradation before the budget is spent."""
+        return TreeWatch(Degradation(limit_bytes=run.settings.run_memory))
 
     def embedder(self, run: BatchRun) -> Embedder:
         """Load the model."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory.budget import require_room
-from ingest_pipeline.memory.group import PREFIX
+from ingest_pipeline.memory.cgroup import PREFIX
 
 MACHINE_SHARE = 0.8
 """Share of the machine that is ours by default; the rest is for the system's own processes and cache."""

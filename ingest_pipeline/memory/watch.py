@@ -12,11 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.process import peak_memory_bytes, private_bytes, reset_peak
 
 LOOKS_PER_SECOND = 8
-SUPERVISOR = "ingest_pipeline.defs.run_supervisor"
+SUPERVISOR = "ingest_pipeline.instance.supervisor"
 
 
 class TreeWatch:
@@ -26,11 +26,11 @@ class TreeWatch:
     share (the interpreter, libraries) is counted once.
 
     Args:
-        ladder: told of each look; None only measures.
+        degradation: told of each look; None only measures.
     """
 
-    def __init__(self, ladder: Ladder | None = None) -> None:
-        self.ladder = ladder or Ladder(limit_bytes=0)
+    def __init__(self, degradation: Degradation | None = None) -> None:
+        self.degradation = degradation or Degradation(limit_bytes=0)
         self._highest = self._in_span = 0
         self._lock = threading.Lock()
         self._left = threading.Event()
@@ -73,7 +73,7 @@ class TreeWatch:
             reset_peak()
             used += sum(private_bytes(pid) for pid in self._others())
             self._highest, self._in_span = max(self._highest, used), max(self._in_span, used)
-        self.ladder.observe(used)
+        self.degradation.observe(used)
         return used
 
     def _look_on(self) -> None:

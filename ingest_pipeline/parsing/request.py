@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ingest_pipeline.models import Gap, OutlineEntry, Page
+from ingest_pipeline.models import Gap, Heading, Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,6 @@ def without_text(media_type: str, pages: int) -> str:
     return "there is no text in it"
 
 
-Found = Page | Gap | OutlineEntry
+Found = Page | Gap | Heading
 """What a parser yields; an outline entry comes before its page."""
 Parser = Callable[[BinaryIO, ParseRequest, ParseFacts], Iterator[Found]]

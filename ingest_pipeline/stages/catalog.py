@@ -7,7 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from ingest_pipeline import planning, predicting, sources
+from ingest_pipeline import sources
+
+from ingest_pipeline.planning import plan as planning
+
+from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
@@ -26,7 +30,7 @@ from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings, format_size
 from ingest_pipeline.stages.access import access_of, reads_servers
 from ingest_pipeline.stages.costs import refit
-from ingest_pipeline.stages.recipe import locked_recipe
+from ingest_pipeline.stages.fingerprint import locked_fingerprint
 from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store.connection import Connection
 
@@ -46,7 +50,7 @@ class Sealed:
     """The edition of the model that the predictions were made with."""
 
 
-def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, recipe: str) -> ScanCounts:
+def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, fingerprint: str) -> ScanCounts:
     """Bring the ledger up to date with the sources; return what was found.
 
     A source is read to its end before anything in it counts as deleted.
@@ -56,17 +60,17 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
         SourceUnavailable: a folder that cannot be read; nothing of its source is deleted then.
     """
     counts = ScanCounts()
-    ledger.requeue_outdated(connection, recipe, locked_recipe(recipe, settings))
+    ledger.requeue_outdated(connection, fingerprint, locked_fingerprint(fingerprint, settings))
     for source in sources.canonical_sources(names):
-        counts += _scan(connection, source, settings, recipe)
+        counts += _scan(connection, source, settings, fingerprint)
     return counts
 
 
-def _scan(connection: Connection, source: str, settings: Settings, recipe: str) -> ScanCounts:
+def _scan(connection: Connection, source: str, settings: Settings, fingerprint: str) -> ScanCounts:
     scan, counts = ledger.next_scan(connection), ScanCounts()
     for slab in slabs(sources.list_files(source, access_of(settings))):
         counts += _compare(connection, source, slab, scan, settings)
-    renamed = ledger.adopt_known_versions(connection, recipe)
+    renamed = ledger.adopt_known_versions(connection, fingerprint)
     deleted = ledger.delete_unseen(connection, source, scan)
     if deleted:
         generations.drop_unused_generations(connection)
@@ -179,7 +183,7 @@ def embedding_peak_bytes(settings: Settings) -> int:
     return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
 
 
-def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
+def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
         batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
@@ -192,7 +196,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
         for cost in plan.refused:
             error = needs_more_memory(cost, settings)
             peak = cost.predicted_peak_bytes
-            ledger.refuse_file(connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=peak)
+            ledger.refuse_file(connection, cost.file_id, error, fingerprint=fingerprint, predicted_peak_bytes=peak)
         limit = settings.run_memory
         keys = [
             batches.seal_batch(connection, batch, memory_limit_bytes=limit, cost_model=model.version)

@@ -15,15 +15,15 @@ from ingest_pipeline.errors import (
     TransientFileError,
     UnreadablePages,
 )
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.models import Chunk, Gap, ModelCard, ParsedFile, RawFile
-from ingest_pipeline.parsing.outline import with_ends
+from ingest_pipeline.parsing.sandbox.outline import with_ends
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import STEP_AFTER_KILLS, pages_in_steps
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import STEP_AFTER_KILLS, pages_in_steps
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.stages.recipe import generation_recipe, locked_recipe
+from ingest_pipeline.stages.fingerprint import generation_fingerprint, locked_fingerprint
 from ingest_pipeline.store import generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
@@ -43,7 +43,7 @@ class BatchRun:
     settings: Settings
     card: ModelCard
     model_id: int
-    recipe: str
+    fingerprint: str
     failures: int = 0
     """Runs of this batch that ended without finishing it: this one takes smaller micro-batches."""
 
@@ -80,7 +80,7 @@ def _checked(connection: Connection, file: RawFile, run: BatchRun) -> FileOutcom
 
 
 def chunk_files(
-    connection: Connection, files: Sequence[RawFile], run: BatchRun, *, encode: Encode, sandbox: Sandbox, ladder: Ladder
+    connection: Connection, files: Sequence[RawFile], run: BatchRun, *, encode: Encode, sandbox: Sandbox, degradation: Degradation
 ) -> Iterator[FileOutcome]:
     """Parse and split each waiting file, one page in memory at a time; yield an outcome for each.
 
@@ -92,14 +92,14 @@ def chunk_files(
     for file in files:
         if file.status in ("synced", "processing"):
             yield _chunk_file(connection, file, run, encode, sandbox)
-            ladder.after_micro_batch(file.name)
-            if ladder.unloads:
+            degradation.after_micro_batch(file.name)
+            if degradation.unloads:
                 sandbox.close()
 
 
 def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: Encode, sandbox: Sandbox) -> FileOutcome:
-    recipe = generation_recipe(run.recipe, file.media_type)
-    with generations.claimed_generation(connection, file, recipe=recipe, model_id=run.model_id) as generation:
+    fingerprint = generation_fingerprint(run.fingerprint, file.media_type)
+    with generations.claimed_generation(connection, file, fingerprint=fingerprint, model_id=run.model_id) as generation:
         if generation.complete:  # equal bytes at another path, or this run's second try
             _mark_processed(connection, file, generation)
             return FileOutcome(file, done=True, pages=generation.pages)
@@ -115,7 +115,7 @@ def _chunk_file(connection: Connection, file: RawFile, run: BatchRun, encode: En
             return _failed(connection, file, error, run, parsed)
         generations.complete_generation(connection, generation, parsed)
         ledger.close_attempt(connection, file, run_id=run.run_id, cost=_cost(parsed))
-        done = generations.find_generation(connection, file, recipe)
+        done = generations.find_generation(connection, file, fingerprint)
         _mark_processed(connection, file, done)
         return FileOutcome(file, True, None, parsed.pages, written, parsed.seconds, parsed.peak_memory_bytes)
 
@@ -145,7 +145,7 @@ def _parse_and_write(
     waiting: list[Chunk] = []
     written = stored = 0
     with sources.open_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size) as stream:
-        width = STEP_AFTER_KILLS[min(file.deaths, len(STEP_AFTER_KILLS) - 1)]
+        width = STEP_AFTER_KILLS[min(file.kills, len(STEP_AFTER_KILLS) - 1)]
         for chunks in chunker.split(pages_in_steps(sandbox, stream, request, parsed, width=width)):
             waiting += chunks
             if len(waiting) >= WRITE_CHUNKS:
@@ -199,8 +199,8 @@ def _fail(connection: Connection, file: RawFile, error: IngestError, run: BatchR
     if error.retryable:
         ledger.forget_facts(connection, file)
     locked = isinstance(error, EncryptedDocument)
-    recipe = locked_recipe(run.recipe, run.settings) if locked else run.recipe
-    ledger.refuse_file(connection, file.file_id, error, recipe=recipe)
+    fingerprint = locked_fingerprint(run.fingerprint, run.settings) if locked else run.fingerprint
+    ledger.refuse_file(connection, file.file_id, error, fingerprint=fingerprint)
 
 
 def _cost(parsed: ParsedFile) -> ledger.AttemptCost:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from ingest_pipeline.embedding.batching import MIN_BATCH_TOKENS, micro_batches
 from ingest_pipeline.embedding.engines import Embedder
 from ingest_pipeline.errors import RunOutOfMemory
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.process import peak_memory_bytes, return_free_memory
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
-from ingest_pipeline.stages.recipe import generation_recipe
+from ingest_pipeline.stages.fingerprint import generation_fingerprint
 from ingest_pipeline.store import generations, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
@@ -47,15 +47,15 @@ def embed_files(
     for file in files:
         if file.status != "processed":
             continue
-        recipe = generation_recipe(run.recipe, file.media_type)
-        with generations.claimed_generation(connection, file, recipe=recipe, model_id=run.model_id) as generation:
-            if watch.ladder.unloads:
+        fingerprint = generation_fingerprint(run.fingerprint, file.media_type)
+        with generations.claimed_generation(connection, file, fingerprint=fingerprint, model_id=run.model_id) as generation:
+            if watch.degradation.unloads:
                 embedder = None
                 return_free_memory()
             if embedder is None and generations.missing_vectors(connection, generation.generation_id, run.model_id):
                 embedder = load_embedder()
             # A run died at this file, or stopped in this batch: something must change.
-            tokens = max(MIN_BATCH_TOKENS, max_batch_tokens >> (file.deaths + run.failures))
+            tokens = max(MIN_BATCH_TOKENS, max_batch_tokens >> (file.kills + run.failures))
             yield _embed_file(connection, file, run, generation, embedder, tokens, watch)
 
 
@@ -73,7 +73,7 @@ def _embed_file(
         watch.begin()
         ledger.open_attempt(connection, file, batch=run.batch, run_id=run.run_id, stage="embeddings")
         try:
-            for chunks in _embed_generation(connection, generation, run, embedder, max_batch_tokens, watch.ladder):
+            for chunks in _embed_generation(connection, generation, run, embedder, max_batch_tokens, watch.degradation):
                 ledger.add_embedded(connection, file, run_id=run.run_id, chunks=chunks)
                 embedded += chunks
         except RunOutOfMemory as error:
@@ -83,7 +83,7 @@ def _embed_file(
         peak = watch.end()
         cost = ledger.AttemptCost(embed_seconds=time.monotonic() - began, embed_peak_bytes=peak)
         ledger.close_attempt(connection, file, run_id=run.run_id, cost=cost)
-    shown = generations.flip_file(connection, file, generation, recipe=run.recipe)
+    shown = generations.publish_file(connection, file, generation, fingerprint=run.fingerprint)
     if not shown:
         logger.info("file %d moved on while it was embedded; its vectors stay for whoever needs them", file.file_id)
     return FileOutcome(
@@ -98,7 +98,7 @@ def _embed_generation(
     run: BatchRun,
     embedder: Embedder,
     max_batch_tokens: int,
-    ladder: Ladder,
+    degradation: Degradation,
 ) -> Iterator[int]:
     """Embed every text of a generation that has no vector; yield how many so far. Each micro-batch is committed."""
     after = -1
@@ -109,15 +109,15 @@ def _embed_generation(
         if not chunks:
             return
         for group in micro_batches(chunks, max_batch_tokens=max_batch_tokens):
-            for part in micro_batches(group, max_batch_tokens=ladder.allowed_tokens(max_batch_tokens)):
+            for part in micro_batches(group, max_batch_tokens=degradation.allowed_tokens(max_batch_tokens)):
                 texts = [chunk.text for chunk in part]
-                vectors.write_vectors(connection, run.model_id, part, embed_within_memory(embedder, texts, ladder))
-                ladder.after_micro_batch(f"generation {generation.generation_id}")
+                vectors.write_vectors(connection, run.model_id, part, embed_within_memory(embedder, texts, degradation))
+                degradation.after_micro_batch(f"generation {generation.generation_id}")
         yield len(chunks)
         after = max(chunk.ordinal for chunk in chunks)
 
 
-def embed_within_memory(embedder: Embedder, texts: Sequence[str], ladder: Ladder) -> np.ndarray:
+def embed_within_memory(embedder: Embedder, texts: Sequence[str], degradation: Degradation) -> np.ndarray:
     """Return one vector per text; where the kernel refuses memory, in halves, down to one text at a time.
 
     Raises:
@@ -130,12 +130,12 @@ def embed_within_memory(embedder: Embedder, texts: Sequence[str], ladder: Ladder
     except (MemoryError, RuntimeError) as error:  # torch and OpenVINO raise RuntimeError for what malloc refused
         if not _is_out_of_memory(error):
             raise
-        ladder.refused(peak_memory_bytes())
+        degradation.refused(peak_memory_bytes())
     return_free_memory()
     if len(texts) == 1:
         raise RunOutOfMemory("the kernel refused memory for a single text; raise INGEST_RUN_MEMORY")
     middle = len(texts) // 2
-    halves = [embed_within_memory(embedder, part, ladder) for part in (texts[:middle], texts[middle:])]
+    halves = [embed_within_memory(embedder, part, degradation) for part in (texts[:middle], texts[middle:])]
     return np.concatenate(halves)
 
 

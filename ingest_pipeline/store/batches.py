@@ -13,7 +13,7 @@ from ingest_pipeline.errors import KilledRepeatedly
 from ingest_pipeline.models import Batch, FileCost, PlannedBatch
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import record_incident
-from ingest_pipeline.store.ledger import MAX_DEATHS
+from ingest_pipeline.store.ledger import MAX_KILLS
 
 MAX_FAILURES = 3
 """Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
@@ -58,16 +58,16 @@ OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s A
 CLOSE_ATTEMPTS = """
 UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
 """
-CHARGE = """
-UPDATE files SET deaths = deaths + 1, batch = NULL, updated_at = now(), status = 'synced'
+ATTRIBUTE = """
+UPDATE files SET kills = kills + 1, batch = NULL, updated_at = now(), status = 'synced'
 WHERE file_id = ANY(%s) AND batch = %s AND status IN ('processing', 'processed')
-RETURNING file_id, deaths, source || '/' || path
+RETURNING file_id, kills, source || '/' || path
 """
 FAIL_KILLED = """
 UPDATE files SET status = 'failed', error = %s, message = %s, retryable = false WHERE file_id = %s
 """
 RELEASE_FILES = "UPDATE files SET status = 'synced' WHERE batch = %s AND status = 'processing'"
-SETTLE = """
+RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
 """
@@ -160,24 +160,24 @@ def unfinished_files(connection: Connection, batch: str) -> int:
     return int(row[0]) if row else 0
 
 
-def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str) -> str:
+def reconcile_batch(connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str) -> str:
     """Settle a batch whose run ended without finishing it; return its new status.
 
-    If the run was killed, the file that was open is charged: it leaves for a batch of its own, and after
-    `MAX_DEATHS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
+    If the run was killed, the file that was open is attributed: it leaves for a batch of its own, and after
+    `MAX_KILLS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
     a file to charge stays failed: then something else is wrong.
     """
     with connection.transaction():
         row = connection.execute(LOCK_BATCH, (batch,)).fetchone()
         if row is None or row[0] != "running" or row[1] != run_id:
             return str(row[0]) if row else "unknown"
-        charged = _charge_open_attempts(connection, batch, run_id) if killed else []
+        attributed = _attribute_kill(connection, batch, run_id) if killed else []
         connection.execute(CLOSE_ATTEMPTS, ("killed" if killed else "interrupted", batch, run_id))
         connection.execute(RELEASE_FILES, (batch,))
-        failures = 0 if charged else int(row[2]) + 1
+        failures = 0 if attributed else int(row[2]) + 1
         status = _status_after(connection, batch, failures=failures, canceled=canceled)
         facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
-        connection.execute(SETTLE, facts)
+        connection.execute(RECONCILE, facts)
         if failures and not canceled:
             record_incident(connection, batch=batch, run_id=run_id, message=message)
         return status
@@ -194,16 +194,16 @@ def _status_after(connection: Connection, batch: str, *, failures: int, canceled
     return "failed" if canceled or failures >= MAX_FAILURES else "waiting"
 
 
-def _charge_open_attempts(connection: Connection, batch: str, run_id: str) -> list[int]:
+def _attribute_kill(connection: Connection, batch: str, run_id: str) -> list[int]:
     open_files = [file_id for (file_id,) in connection.execute(OPEN_ATTEMPTS, (batch, run_id))]
-    charged = connection.execute(CHARGE, (open_files, batch)).fetchall()
-    for file_id, deaths, name in charged:
-        if deaths >= MAX_DEATHS:
+    attributed = connection.execute(ATTRIBUTE, (open_files, batch)).fetchall()
+    for file_id, kills, name in attributed:
+        if kills >= MAX_KILLS:
             error = KilledRepeatedly(
-                f"{name}: {deaths} runs were killed while it was open; it needs more memory or is a bomb"
+                f"{name}: {kills} runs were killed while it was open; it needs more memory or is a bomb"
             )
             connection.execute(FAIL_KILLED, (error.reason, str(error), file_id))
-    return [file_id for file_id, _, _ in charged]
+    return [file_id for file_id, _, _ in attributed]
 
 
 def _next_key(connection: Connection) -> str:
