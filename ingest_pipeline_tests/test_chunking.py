@@ -21,6 +21,9 @@ from ingest_pipeline.chunking import (
 )
 from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.models import START, Checkpoint, Chunk, Page
+from ingest_pipeline_tests.made.catalogue import CATALOGUE, content_of
+from ingest_pipeline_tests.made.words import LANGUAGES, paragraphs
+from ingest_pipeline_tests.parsers import parse_named
 
 MAX_TOKENS = 254
 quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -116,22 +119,22 @@ def documents(draw: st.DrawFn) -> list[Page]:
 
 @given(documents())
 @quick
-def test_chunks_cover_the_text_and_keep_the_limit(encode: Encode, pages: list[Page]) -> None:
-    """Every character once, in order, in its place, on its page, in at most 254 tokens."""
+def test_any_pages(encode: Encode, pages: list[Page]) -> None:
+    """Every character is in one chunk, in order, in its place, on its page, in at most 254 tokens."""
     check(pages, chunked(pages, encode), encode)
 
 
 @given(documents(), st.integers(min_value=1, max_value=20))
 @quick
-def test_a_small_limit_is_kept_too(encode: Encode, pages: list[Page], max_tokens: int) -> None:
-    """Down to one token in a chunk."""
+def test_any_limit(encode: Encode, pages: list[Page], max_tokens: int) -> None:
+    """A small limit is kept, too, down to one token in a chunk."""
     check(pages, chunked(pages, encode, max_tokens), encode, max_tokens)
 
 
 @given(documents())
 @settings(quick, max_examples=15)
-def test_going_on_from_a_checkpoint_gives_the_same_chunks(encode: Encode, pages: list[Page]) -> None:
-    """After any number of pages, a run may be killed: the next one ends where an unbroken one would."""
+def test_resume_gives_the_same(encode: Encode, pages: list[Page]) -> None:
+    """After any number of pages a run may be killed: the next one ends where an unbroken one would."""
     whole = chunked(pages, encode)
     for stop in range(len(pages) + 1):
         first = Chunker(encode, max_tokens=MAX_TOKENS)
@@ -149,8 +152,8 @@ def test_going_on_from_a_checkpoint_gives_the_same_chunks(encode: Encode, pages:
 
 @given(documents())
 @quick
-def test_a_checkpoint_counts_what_is_stored(encode: Encode, pages: list[Page]) -> None:
-    """Its chunks are out, its characters are those of its pages, and it never goes back."""
+def test_checkpoint_counts(encode: Encode, pages: list[Page]) -> None:
+    """A checkpoint's chunks are out, its characters are those of its pages, and it never goes back."""
     chunker = Chunker(encode, max_tokens=MAX_TOKENS)
     stored = 0
     before = START
@@ -191,22 +194,22 @@ ADVERSARIAL = {
 
 
 @pytest.mark.parametrize("text", ADVERSARIAL.values(), ids=list(ADVERSARIAL))
-def test_no_adversarial_text_breaks_a_promise(encode: Encode, text: str) -> None:
-    """As one page, and in slabs."""
+def test_adversarial_text(encode: Encode, text: str) -> None:
+    """An adversarial text keeps every limit, as one page and in slabs."""
     for pages in ([Page(1, text)], slabs(text)):
         chunks = chunked(pages, encode)
         check(pages, chunks, encode)
         assert all(len(chunk.text) <= MAX_CHUNK_CHARACTERS for chunk in chunks)
 
 
-def test_an_empty_file_has_no_chunks(encode: Encode) -> None:
-    """Nor has one of space."""
+def test_empty_file(encode: Encode) -> None:
+    """A file of nothing, or of space, has no chunks."""
     assert chunked([], encode) == []
     assert chunked([Page(1, ""), Page(2, " \n ")], encode) == []
 
 
-def test_a_short_text_is_one_chunk(encode: Encode) -> None:
-    """Without the space around it, in its exact place."""
+def test_short_text(encode: Encode) -> None:
+    """A short text is one chunk without the space around it, in its exact place."""
     (chunk,) = chunked([Page(3, "  Some words.\n", "Heading")], encode)
     assert chunk == Chunk(
         ordinal=0,
@@ -220,15 +223,15 @@ def test_a_short_text_is_one_chunk(encode: Encode) -> None:
     )
 
 
-def test_a_page_that_does_not_continue_begins_a_chunk(encode: Encode) -> None:
-    """So that a chunk names its pages exactly, however short they are."""
+def test_page_begins_a_chunk(encode: Encode) -> None:
+    """A page that does not continue begins a chunk, so that a chunk names its pages exactly."""
     chunks = chunked([Page(number, f"Page {number}. ") for number in range(1, 6)], encode)
     assert [(chunk.text, chunk.page_from, chunk.page_to) for chunk in chunks] == [
         (f"Page {number}.", number, number) for number in range(1, 6)
     ]
 
 
-def test_a_page_that_continues_shares_a_chunk_with_the_one_before(encode: Encode) -> None:
+def test_continued_page(encode: Encode) -> None:
     """A sentence across two slabs stays together, and names both."""
     chunks = chunked([Page(1, "A sentence that goes "), Page(2, "on and ends.", None, True)], encode)
     assert [(chunk.text, chunk.page_from, chunk.page_to) for chunk in chunks] == [
@@ -236,35 +239,35 @@ def test_a_page_that_continues_shares_a_chunk_with_the_one_before(encode: Encode
     ]
 
 
-def test_a_word_across_two_slabs_stays_a_word(encode: Encode) -> None:
-    """The seam of two slabs is not a place."""
+def test_word_across_slabs(encode: Encode) -> None:
+    """A word across two slabs stays a word."""
     chunks = chunked([Page(1, "docu"), Page(2, "ment", None, True)], encode)
     assert [chunk.text for chunk in chunks] == ["document"]
 
 
-def test_a_chunk_ends_at_a_paragraph_where_it_can(encode: Encode) -> None:
-    """Before a sentence, before a word, before anything else."""
+def test_ends_at_a_paragraph(encode: Encode) -> None:
+    """A chunk ends at a paragraph where it can."""
     paragraph = "Some sentence of eight words stands here now. " * 18
     chunks = chunked([Page(1, f"{paragraph}\n\n{paragraph}\n\n{paragraph}")], encode)
     assert [chunk.text for chunk in chunks] == [paragraph.strip()] * 3
 
 
-def test_a_chunk_ends_at_a_sentence_where_there_is_no_paragraph(encode: Encode) -> None:
-    """In English and in Chinese."""
+def test_ends_at_a_sentence(encode: Encode) -> None:
+    """Where there is no paragraph, a chunk ends at a sentence, in English and in Chinese."""
     for sentence in ("Some sentence of eight words stands here now. ", "名前はまだ無いのである。"):
         chunks = chunked([Page(1, sentence * 200)], encode)
         assert len(chunks) > 2
         assert all(chunk.text[-1] in ".。" for chunk in chunks)
 
 
-def test_chunks_are_well_filled(encode: Encode) -> None:
+def test_well_filled(encode: Encode) -> None:
     """A chunk is closed when the next part would not fit: at least half of the limit is used."""
     prose = " ".join(f"Sentence number {number} has a few words in it." for number in range(2000))
     chunks = chunked([Page(1, prose)], encode)
     assert all(chunk.tokens > MAX_TOKENS / 2 for chunk in chunks[:-1])
 
 
-def test_memory_does_not_grow_with_the_file(encode: Encode) -> None:
+def test_bounded_memory(encode: Encode) -> None:
     """The buffer holds at most a window and a slab, and chunks come while pages come."""
     chunker = Chunker(encode, max_tokens=MAX_TOKENS)
     largest, first_seen = 0, None
@@ -277,7 +280,7 @@ def test_memory_does_not_grow_with_the_file(encode: Encode) -> None:
     assert first_seen <= 3
 
 
-def test_the_first_chunks_come_before_the_last_page_is_asked_for(encode: Encode) -> None:
+def test_pages_one_at_a_time(encode: Encode) -> None:
     """A generator of pages is consumed one at a time."""
     taken = []
 
@@ -292,22 +295,39 @@ def test_the_first_chunks_come_before_the_last_page_is_asked_for(encode: Encode)
     assert taken == [1, 2]
 
 
-def test_every_page_gives_one_list_and_the_end_one_more(encode: Encode) -> None:
-    """So that whoever stores can store after each page."""
+def test_list_for_each_page(encode: Encode) -> None:
+    """Every page gives one list and the end one more, so that whoever stores can store after each page."""
     lists = list(Chunker(encode, max_tokens=MAX_TOKENS).split([Page(1, "a"), Page(2, "b"), Page(3, "c")]))
     assert [[chunk.text for chunk in chunks] for chunks in lists] == [[], ["a"], ["b"], ["c"]]
 
 
-def test_sections_of_one_chapter_are_no_checkpoint(encode: Encode) -> None:
-    """They share a number: only between two numbers may the parser be taken up again."""
+def test_sections_are_no_checkpoint(encode: Encode) -> None:
+    """Sections of a chapter share a number: only between two numbers may the parser be taken up again."""
     chunker = Chunker(encode, max_tokens=MAX_TOKENS)
     pages = [Page(1, "aaa", "One"), Page(1, "bbb", "Two"), Page(2, "ccc", "Three")]
     marks = [chunker.checkpoint for _ in chunker.split(pages)]
     assert marks == [START, START, Checkpoint(1, 6, 2), Checkpoint(1, 6, 2)]
 
 
-def test_a_real_book_is_chunked_whole(encode: Encode, corpus: Path) -> None:
-    """In four scripts."""
+@pytest.mark.parametrize("text", LANGUAGES.values(), ids=list(LANGUAGES))
+def test_languages(encode: Encode, text: str) -> None:
+    """A long text in any language is chunked whole, as one page and in slabs."""
+    long = paragraphs(text, 6_000)
+    for pages in ([Page(1, long)], slabs(long, 2_500)):
+        chunks = chunked(pages, encode)
+        check(pages, chunks, encode)
+        assert len(chunks) > 1
+
+
+def test_documents(encode: Encode) -> None:
+    """The pages of a document of each format are chunked whole: every character in its place, on its page."""
+    for made in CATALOGUE:
+        pages = parse_named(made.name, content_of(made.name)).pages
+        check(pages, chunked(pages, encode), encode)
+
+
+def test_real_books(encode: Encode, corpus: Path) -> None:
+    """Real books in four scripts are chunked whole."""
     for name in ("debian-faq.pt.txt", "debian-faq.ru.txt", "debian-faq.zh-cn.txt", "live-manual.ja.txt"):
         pages = slabs((corpus / "txt" / name).read_text(encoding="utf-8")[:25_000])
         chunks = chunked(pages, encode)
@@ -315,14 +335,14 @@ def test_a_real_book_is_chunked_whole(encode: Encode, corpus: Path) -> None:
         assert len(chunks) > 10
 
 
-def test_the_tokenizer_of_the_model_is_not_truncated(encode: Encode) -> None:
-    """A model's file has truncation switched on: a splitter that believes it makes one giant chunk."""
+def test_tokenizer_is_not_truncated(encode: Encode) -> None:
+    """The model's tokenizer file has truncation switched on, which the encoder switches off."""
     assert len(encode("word " * 3000)) == 3000
     assert encode("Hello wörld") == [(0, 5), (6, 11)]
     assert encode("") == []
 
 
-def test_the_hash_of_a_text_is_its_own() -> None:
+def test_text_hash() -> None:
     """The same text gives the same 32 bytes; a lone surrogate harms nothing."""
     assert text_hash("a") == text_hash("a")
     assert text_hash("a") != text_hash("a ")

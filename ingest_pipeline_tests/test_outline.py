@@ -16,14 +16,14 @@ def sections_of(*entries: tuple[int, str, int]) -> list[Section]:
     return found
 
 
-def test_a_section_stands_below_the_nearest_one_above_it() -> None:
-    """Also where a level was skipped."""
+def test_parent() -> None:
+    """A section stands below the nearest one above it, also where a level was skipped."""
     found = sections_of((1, "One", 1), (3, "Deep", 2), (2, "Two", 3), (1, "Next", 5))
     assert [section.path for section in found] == ["One", "One › Deep", "One › Two", "Next"]
 
 
-def test_a_section_ends_before_the_next_that_is_not_below_it() -> None:
-    """The last at the document's end; one that shares its only page with the next has that page."""
+def test_ends() -> None:
+    """A section ends before the next that is not below it; the last at the document's end."""
     found = with_ends(sections_of((1, "One", 1), (2, "A", 1), (2, "B", 3), (1, "Two", 3), (2, "C", 9)), 12)
     assert [(section.title, section.page_from, section.page_to) for section in found] == [
         ("One", 1, 2), ("A", 1, 2), ("B", 3, 3), ("Two", 3, 12), ("C", 9, 12),
@@ -39,8 +39,8 @@ entries = st.lists(
 
 
 @given(entries)
-def test_any_outline_gives_sections_that_hold_together(outline: list[Heading]) -> None:
-    """Ordinals in order, ends not before beginnings, paths within bounds, a prefix stays what it was."""
+def test_any_outline(outline: list[Heading]) -> None:
+    """Ordinals are in order, ends not before beginnings, paths within bounds, and a prefix stays what it was."""
     ordered = sorted(outline, key=lambda entry: entry.page)
     found: list[Section] = []
     for entry in ordered:
@@ -56,7 +56,7 @@ def test_any_outline_gives_sections_that_hold_together(outline: list[Heading]) -
     assert kept == found[: len(kept)]
 
 
-def test_a_file_read_in_parts_keeps_its_sections() -> None:
+def test_parts_keep_sections() -> None:
     """A part begins with what was known; what it adds is the file's."""
     whole, part = ParsedFile(), ParsedFile(sections=sections_of((1, "One", 1), (1, "Two", 4)))
     whole.add(part)

@@ -31,23 +31,23 @@ SENTENCES = [
 @pytest.mark.parametrize(
     ("text", "encoding"), [(text, encoding) for text, encodings in SENTENCES for encoding in encodings]
 )
-def test_a_sentence_of_each_language_is_read_in_each_of_its_encodings(text: str, encoding: str) -> None:
-    """The letters come back, by whatever name: French is the same in cp1252 and cp1254."""
+def test_sentences(text: str, encoding: str) -> None:
+    """A sentence of each language is read in each of its encodings, by whatever name of them."""
     content = text.encode(encoding, "ignore")
     found = latin_encoding(content)
     assert found is not None
     assert content.decode(found) == content.decode(encoding), found
 
 
-def test_a_foreign_name_in_a_long_text_changes_nothing() -> None:
-    """Beyoncé's teacher was no Hungarian, the text about him is."""
+def test_foreign_name() -> None:
+    """A foreign name in a long text changes nothing."""
     content = ("Őrült író tűnődik fűtött szobában. " * 20 + "François Gonçalves. ").encode("cp1250")
     assert latin_encoding(content) in ("cp1250", "iso8859_2")
 
 
 @pytest.mark.parametrize("text", ["it’s “quoted” – and cut…", "5\u00a0€, 20\u00a0%", "São Paulo", "naïve", "© 2026"])
-def test_an_english_text_with_an_odd_sign_is_windows(text: str) -> None:
-    """Most of such files were written there."""
+def test_odd_sign(text: str) -> None:
+    """An English text with an odd sign is cp1252: most of such files were written there."""
     assert latin_encoding(("Plain words all around it. " + text).encode("cp1252")) == "cp1252"
 
 
@@ -61,20 +61,20 @@ def test_an_english_text_with_an_odd_sign_is_windows(text: str) -> None:
         "The film was 5 µm ± 0.2 µm thick; 37 °C; 10² × 4³; ½ part of Müller’s data; £5, ¥300",
     ],
 )
-def test_western_languages_mixed_are_windows(text: str) -> None:
-    """Together they fit the alphabet of Slovak, too, but have none of the letters that tell it."""
+def test_western_mixture(text: str) -> None:
+    """Western languages together fit the alphabet of Slovak, too, but have none of the letters that tell it."""
     assert latin_encoding(text.encode("cp1252")) == "cp1252"
 
 
 @pytest.mark.parametrize(("text", "encoding"), [("Привет, как дела? Всё хорошо", "cp1251"), ("שלום עליכם", "cp1255")])
-def test_foreign_words_among_markup_are_no_mixture(text: str, encoding: str) -> None:
-    """Their bytes are all letters in the West, but words of nothing else."""
+def test_words_among_markup(text: str, encoding: str) -> None:
+    """The bytes of foreign words among markup are all letters in the West, but words of nothing else."""
     content = "".join(f'<tr class="row"><td><a href="/item/change">{word}</a></td></tr>' for word in text.split())
     assert latin_encoding(content.encode(encoding)) is None
 
 
-def test_quotes_of_the_mac_are_no_portuguese() -> None:
-    """`itÕs` has a capital behind a small letter."""
+def test_quotes_of_the_mac() -> None:
+    """`itÕs` has a capital behind a small letter: it is a quote of the Mac, no Portuguese."""
     content = "It’s “quoted” – and that’s “all”, they’d say.".encode("mac_roman")
     assert latin_encoding(content) == "mac_roman"
 
@@ -92,36 +92,36 @@ def test_quotes_of_the_mac_are_no_portuguese() -> None:
         ("plain", "ascii"),
     ],
 )
-def test_what_no_latin_language_writes_is_left_to_statistics(text: str, encoding: str) -> None:
-    """Also where there is nothing to say."""
+def test_left_to_statistics(text: str, encoding: str) -> None:
+    """What no Latin language writes is left to statistics, also where there is nothing to say."""
     assert latin_encoding(text.encode(encoding)) is None
 
 
 @pytest.mark.parametrize("encoding", ["euc_jp", "cp932"])
-def test_japanese_is_told_by_its_kana(encoding: str) -> None:
-    """Also a word of it among markup."""
+def test_japanese(encoding: str) -> None:
+    """Japanese is told by its kana, also a word of it among markup."""
     assert eastern_encoding("<a href='x'>ログインしてください</a> 漢字".encode(encoding)) == encoding
 
 
-def test_korean_is_told_by_its_syllables_and_chinese_is_neither() -> None:
-    """Chinese bytes read as Korean are hangul and hanja mixed."""
+def test_korean() -> None:
+    """Korean is told by its syllables; Chinese bytes read as Korean are hangul and hanja mixed."""
     assert eastern_encoding("<p>다람쥐 헌 쳇바퀴에 타고파</p>".encode("cp949")) == "cp949"
     assert eastern_encoding("一只敏捷的狐狸跳过懒狗，视野无限广，窗外有蓝天".encode("gb18030")) is None
     assert eastern_encoding("Съешь ещё этих мягких булок".encode("cp1251")) is None
 
 
 @pytest.mark.parametrize("text", ["テストデータ", "重要な日程", "削除"])
-def test_short_japanese_is_neither_latin_nor_korean(text: str) -> None:
-    """`âeâXâg` rises within a word; `뢣뾴궶볷믴` has no syllable that Korean needs."""
+def test_short_japanese(text: str) -> None:
+    """Short Japanese is neither Latin nor Korean."""
     assert latin_encoding(text.encode("cp932")) is None
     assert eastern_encoding(text.encode("cp932")) in (None, "cp932")
 
 
-def test_short_chinese_is_not_korean() -> None:
-    """Many of its bytes are syllables, rare ones."""
+def test_short_chinese() -> None:
+    """Many bytes of short Chinese are Korean syllables, rare ones."""
     assert eastern_encoding("公安机关办案部".encode("gb18030")) is None
 
 
-def test_random_bytes_take_no_time() -> None:
-    """They are mostly odd: nobody's text."""
+def test_random_bytes() -> None:
+    """Random bytes are mostly odd: nobody's text."""
     assert latin_encoding(bytes(range(256)) * 256) is None

@@ -6,42 +6,53 @@ import codecs
 import gzip
 import io
 import unicodedata
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import Gap, Page
+from ingest_pipeline.models import Page
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.formats.clean import clean_text
 from ingest_pipeline.parsing.formats.encoding import SAMPLE_BYTES, detect_encoding
 from ingest_pipeline.parsing.formats.page_builder import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, PageBuilder
-from ingest_pipeline.parsing.formats.text import markdown_pages, text_pages
-from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest
+from ingest_pipeline_tests.made import pages as made
+from ingest_pipeline_tests.made.words import (
+    CHINESE,
+    ENGLISH,
+    GERMAN,
+    GREEK,
+    JAPANESE,
+    KOREAN,
+    LANGUAGES,
+    LEGACY,
+    PORTUGUESE,
+    RUSSIAN,
+    TRADITIONAL,
+    UKRAINIAN,
+    paragraphs,
+)
+from ingest_pipeline_tests.parsers import (
+    Content,
+    Parsed,
+    Parser,
+    events_of,
+    markdown_pages,
+    parse,
+    rst_pages,
+    text_pages,
+)
 
 quick = settings(max_examples=40, deadline=None)
 
 
-def parsed(parser: Parser, content: bytes | BinaryIO) -> tuple[list[Page], ParseFacts]:
-    """Parse bytes in this process."""
-    stream = io.BytesIO(content) if isinstance(content, bytes) else content
-    facts = ParseFacts()
-    found = list(parser(stream, ParseRequest("name", "text/plain"), facts))
-    assert not any(isinstance(one, Gap) for one in found)
-    return [page for page in found if isinstance(page, Page)], facts
-
-
-def parsed_file(parser: Parser, path: Path) -> tuple[list[Page], ParseFacts]:
-    """Parse a real file in this process."""
-    with path.open("rb") as stream:
-        return parsed(parser, stream)
-
-
-def joined(pages: list[Page]) -> str:
-    """All the text of all the pages, as it was yielded."""
-    return "".join(page.text for page in pages)
+def parsed(parser: Parser, content: Content) -> Parsed:
+    """Parse a text in this process, where nothing is ever a gap."""
+    found = parse(parser, content)
+    assert found.gaps == []
+    return found
 
 
 def taken(pager: PageBuilder) -> list[Page]:
@@ -59,7 +70,44 @@ def same_letters(encoding: str, other: str, content: bytes) -> bool:
     return content.decode(encoding) == content.decode(other)
 
 
-RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
+MANY_RUSSIAN = "Съешь же ещё этих мягких французских булок, да выпей чаю. " * 20
+
+
+@pytest.mark.parametrize(("text", "encoding"), LEGACY, ids=[encoding for _, encoding in LEGACY])
+@pytest.mark.parametrize("times", [1, 200], ids=["a paragraph", "a book"])
+def test_legacy_encodings(text: str, encoding: str, times: int) -> None:
+    """A text in any usual encoding is read as its author wrote it, be it a paragraph or a book, with a warning."""
+    expected = f"{text}\n" * times
+    found = parsed(text_pages, expected.encode(encoding))
+    assert found.text == expected
+    assert len(found.warnings) == 1
+    assert found.warnings[0].startswith("encoding guessed")
+
+
+@pytest.mark.parametrize("text", LANGUAGES.values(), ids=list(LANGUAGES))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_unicode_encodings(text: str, encoding: str) -> None:
+    """A text in any language is read in every encoding of Unicode, without a warning."""
+    found = parsed(text_pages, text.encode(encoding))
+    assert (found.text, found.warnings) == (text, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (PORTUGUESE, "cp1252"), (RUSSIAN, "cp1251"), (RUSSIAN, "koi8-r"), (UKRAINIAN, "koi8-u"),
+        (RUSSIAN, "iso-8859-5"), (JAPANESE, "shift_jis"), (JAPANESE, "euc_jp"), (CHINESE, "gb18030"),
+        (TRADITIONAL, "big5"), (KOREAN, "euc_kr"),
+    ],
+    ids=lambda one: one if one.isascii() else "",
+)  # fmt: skip
+def test_book_in_legacy_encoding(text: str, encoding: str) -> None:
+    """A sample that cuts a character in two at its edge does not spoil the guess of a long text's encoding."""
+    content = paragraphs(text, 40_000).encode(encoding)
+    for shift in range(3):
+        found, warning = encoding_of(b"x" * (SAMPLE_BYTES - 1000 + shift) + content)
+        assert same_letters(found, encoding, content), found
+        assert warning is not None
 
 
 @pytest.mark.parametrize(
@@ -77,11 +125,10 @@ RUSSIAN = "Съешь же ещё этих мягких французских �
         ("tika-win-1252.txt", "cp1252", "“windows” encoding"),
     ],
 )
-def test_a_real_text_is_read_in_the_encoding_that_it_is_in(corpus: Path, name: str, truth: str, phrase: str) -> None:
-    """Every letter is the one that its author wrote."""
+def test_real_encodings(corpus: Path, name: str, truth: str, phrase: str) -> None:
+    """A real text is read in the encoding that it is in: every character is the one that its author wrote."""
     path = corpus / "txt" / name
-    pages, _ = parsed_file(text_pages, path)
-    text = joined(pages)
+    text = parsed(text_pages, path).text
     assert phrase in text
     expected = io.TextIOWrapper(io.BytesIO(path.read_bytes()), encoding=truth, newline=None).read()
     assert [letter for letter in text if letter.isalpha()] == [
@@ -89,13 +136,10 @@ def test_a_real_text_is_read_in_the_encoding_that_it_is_in(corpus: Path, name: s
     ]
 
 
-def test_a_guess_is_a_warning_and_utf8_is_none(corpus: Path) -> None:
-    """Whoever finds strange letters finds the reason beside the file."""
-    _, guessed = parsed_file(text_pages, corpus / "txt" / "russian.cp866.txt")
-    _, known = parsed_file(text_pages, corpus / "txt" / "debian-faq.ru.txt")
-    assert len(guessed.warnings) == 1
-    assert "encoding guessed" in guessed.warnings[0]
-    assert known.warnings == []
+def test_guess_is_a_warning() -> None:
+    """A guessed encoding is a warning, UTF-8 is none."""
+    assert parsed(text_pages, RUSSIAN.encode("cp866")).warnings[0].startswith("encoding guessed")
+    assert parsed(text_pages, RUSSIAN.encode()).warnings == []
 
 
 @pytest.mark.parametrize(
@@ -110,17 +154,29 @@ def test_a_guess_is_a_warning_and_utf8_is_none(corpus: Path) -> None:
         ("debian-faq.zh-cn.txt", "big5"),
     ],
 )
-def test_a_book_in_a_legacy_encoding_is_read(corpus: Path, name: str, encoding: str) -> None:
-    """The usual legacy encodings; a sample that cuts a letter in two at its edge must not spoil the guess."""
+def test_real_book_in_legacy_encoding(corpus: Path, name: str, encoding: str) -> None:
+    """A real book in a legacy encoding is read; a sample that cuts a character in two must not spoil the guess."""
     content = (corpus / "txt" / name).read_text(encoding="utf-8").encode(encoding, "ignore")
     found, warning = encoding_of(content)
     assert same_letters(found, encoding, content), found
     assert warning is not None
 
 
+def test_greek_capital() -> None:
+    """Greek of ISO-8859-7 is told from cp1253 by the capital alpha with its accent, the only letter that differs."""
+    text = f"Το Άγιο Όρος, η Άνοιξη. {GREEK}"
+    assert parsed(text_pages, text.encode("iso8859_7")).text == text
+
+
+def test_western_tie() -> None:
+    """Of two encodings that read a text equally well, the one that most texts are in is taken."""
+    text = "El niño – señor ÿþ" * 5
+    assert encoding_of(text.encode("cp1252")) == ("cp1252", "encoding guessed: cp1252")
+
+
 @pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
-def test_utf16_and_utf32_without_a_mark_are_told_by_their_zeros(name: str) -> None:
-    """Either byte order."""
+def test_wide_without_a_mark(name: str) -> None:
+    """UTF-16 and UTF-32 without a mark are told by their zeros, in either byte order."""
     found, warning = encoding_of("Plain words, é and ß, in two bytes each, or in four.".encode(name))
     assert found == name
     assert warning == f"{name[:6].upper()} without a byte-order mark"
@@ -136,19 +192,19 @@ def test_utf16_and_utf32_without_a_mark_are_told_by_their_zeros(name: str) -> No
         (codecs.BOM_UTF32_BE, "utf-32-be"),
     ],
 )
-def test_a_byte_order_mark_decides_and_is_not_text(mark: bytes, codec: str) -> None:
-    """The mark wins over whatever was declared, and does not become a character."""
+def test_byte_order_mark(mark: bytes, codec: str) -> None:
+    """A byte-order mark wins over whatever was declared, and does not become a character."""
     content = mark + "Ärger, 无骨, 😀".encode(codec)
     assert encoding_of(content, declared="cp1251")[1] is None
-    pages, facts = parsed(text_pages, content)
-    assert joined(pages) == "Ärger, 无骨, 😀"
-    assert facts.warnings == []
+    found = parsed(text_pages, content)
+    assert found.text == "Ärger, 无骨, 😀"
+    assert found.warnings == []
 
 
 @pytest.mark.parametrize("word", ["José", "Müller", "São Paulo", "£5", "it’s", "“quoted”"])
-def test_a_late_letter_decides_too(corpus: Path, word: str) -> None:
-    """One cp1252 letter after 64 KiB of ASCII is read as what it is, not as UTF-8 and not as Polish."""
-    prose = (corpus / "txt" / "California_SOTS.txt").read_bytes().decode().encode("ascii", "ignore") * 4
+def test_late_character(word: str) -> None:
+    """One cp1252 character after 64 KiB of ASCII is read as what it is, not as UTF-8 and not as Polish."""
+    prose = paragraphs(ENGLISH, 100_000).encode("ascii")
     content = prose + b" " + word.encode("cp1252") + b" " + prose[:20_000]
     assert len(prose) > SAMPLE_BYTES
     found, warning = encoding_of(content)
@@ -156,32 +212,34 @@ def test_a_late_letter_decides_too(corpus: Path, word: str) -> None:
     assert warning is not None
 
 
-def test_a_late_letter_of_utf8_is_still_utf8() -> None:
-    """Also when it straddles two reads."""
+def test_late_utf8() -> None:
+    """A late character of UTF-8 is still UTF-8, also when it straddles two reads."""
     for shift in range(4):
         content = b"x" * (256 * 1024 - shift) + "é无😀".encode()
         assert encoding_of(content) == ("utf-8", None)
 
 
-def test_a_cut_last_letter_costs_nothing_but_itself() -> None:
-    """A truncated download in UTF-8: what came before the cut is read in UTF-8."""
+def test_cut_last_character() -> None:
+    """A truncated download in UTF-8 is read in UTF-8 up to the cut."""
     content = "Größe und Straße. ".encode() * 50 + "Ü".encode()[:1]
-    pages, _ = parsed(text_pages, content)
-    assert joined(pages).startswith("Größe und Straße. ")
+    assert parsed(text_pages, content).text.startswith("Größe und Straße. ")
 
 
-@pytest.mark.parametrize("name", ["debian-faq.pt.txt", "debian-faq.ru.txt", "debian-faq.zh-cn.txt"])
-def test_one_bad_byte_does_not_spoil_a_book_in_utf8(corpus: Path, name: str) -> None:
-    """One letter is lost, not every accent of 200 pages."""
-    content = bytearray((corpus / "txt" / name).read_bytes())
+@pytest.mark.parametrize("text", [PORTUGUESE, RUSSIAN, CHINESE], ids=["Portuguese", "Russian", "Chinese"])
+def test_one_bad_byte(text: str) -> None:
+    """One bad byte in a long UTF-8 text costs its character, not every accent of it."""
+    content = bytearray(paragraphs(text, 50_000).encode())
     expected = content.decode()
     content[next(at for at in range(len(content) // 2, len(content)) if content[at] >= 0xC3)] = 0xFF
-    pages, _ = parsed(text_pages, bytes(content))
-    assert joined(pages)[:20_000] == expected[:20_000]
+    found = parsed(text_pages, bytes(content))
+    assert found.text[:20_000] == expected[:20_000]
+    assert sum(one != other for one, other in zip(found.text, expected, strict=False)) > 0
+    assert found.text.count("\ufffd") <= 4
+    assert "damaged bytes" in found.warnings[0]
 
 
-def test_utf8_with_every_seventh_letter_damaged_is_utf8() -> None:
-    """What is left of it is no accident."""
+def test_damaged_utf8() -> None:
+    """UTF-8 with every seventh accented character damaged is still UTF-8."""
     content = bytearray("Les élèves étudient à l'école où naît l'été; le cœur déçu. ".encode() * 3)
     content[1::90] = b"\xff" * len(content[1::90])
     found, warning = encoding_of(bytes(content))
@@ -190,116 +248,160 @@ def test_utf8_with_every_seventh_letter_damaged_is_utf8() -> None:
     assert "damaged" in warning
 
 
-def test_what_a_document_declares_is_believed_where_it_decodes() -> None:
-    """Only after UTF-8 was ruled out."""
-    content = RUSSIAN.encode("koi8-r")
+def test_declared_encoding() -> None:
+    """What a document declares is believed where it decodes, only after UTF-8 was ruled out."""
+    content = MANY_RUSSIAN.encode("koi8-r")
     assert encoding_of(content, declared="koi8-r") == ("koi8-r", None)
-    assert encoding_of(RUSSIAN.encode(), declared="koi8-r") == ("utf-8", None)
+    assert encoding_of(MANY_RUSSIAN.encode(), declared="koi8-r") == ("utf-8", None)
 
 
 @pytest.mark.parametrize("declared", ["utf-8", "no-such-encoding", "ascii", "base64", "hex", "rot13", "zlib", "idna"])
-def test_a_declaration_that_cannot_be_used_is_ignored(declared: str) -> None:
-    """Wrong, unknown, or no encoding of text at all: it is guessed as if nothing were declared."""
-    content = RUSSIAN.encode("cp1251")
+def test_useless_declaration(declared: str) -> None:
+    """A declaration that is wrong, unknown, or no encoding of text is ignored."""
+    content = MANY_RUSSIAN.encode("cp1251")
     assert encoding_of(content, declared=declared) == encoding_of(content)
 
 
-def test_declared_latin_1_means_windows_1252() -> None:
-    """As in every browser: the quotes and dashes between 0x80 and 0x9F are letters, not controls."""
+def test_latin_1_is_windows() -> None:
+    """Declared Latin-1 means Windows-1252, as in every browser."""
     content = "<p>“It’s 5 €” – he said…</p>".encode("cp1252") * 20
     for declared in ("iso-8859-1", "latin1", "us-ascii"):
         found, _ = encoding_of(content, declared=declared)
         assert "“It’s 5 €” – he said…" in clean_text(content.decode(found)), declared
 
 
-def test_bytes_that_are_no_text_are_read_to_the_end() -> None:
-    """Random bytes give replacement characters, not an exception."""
+def test_no_text() -> None:
+    """Bytes that are no text give replacement characters, not an exception."""
     content = bytes(range(256)) * 40
-    pages, facts = parsed(text_pages, content)
-    assert pages
-    assert facts.warnings
+    found = parsed(text_pages, content)
+    assert found.pages
+    assert found.warnings
 
 
 @given(st.binary(max_size=3000))
 @quick
-def test_no_bytes_make_the_text_parsers_fail(content: bytes) -> None:
-    """Whatever comes, it is read."""
-    for parser in (text_pages, markdown_pages):
-        pages, _ = parsed(parser, content)
-        assert all(isinstance(clean_text(page.text), str) for page in pages)
+def test_any_bytes(content: bytes) -> None:
+    """Whatever bytes come, they are read."""
+    for parser in (text_pages, markdown_pages, rst_pages):
+        assert all(isinstance(clean_text(page.text), str) for page in parsed(parser, content).pages)
 
 
 @given(st.text(max_size=2000))
 @quick
-def test_utf8_text_comes_back_whole(text: str) -> None:
-    """With its newlines made one kind."""
+def test_any_utf8(text: str) -> None:
+    """UTF-8 text comes back whole, with its newlines made one kind."""
     content = text.encode("utf-8", "replace")
     if content[:3] == codecs.BOM_UTF8 or b"\0" in content or content[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return
-    pages, _ = parsed(text_pages, content)
     expected = content.decode().replace("\r\n", "\n").replace("\r", "\n")
-    assert joined(pages) == (expected if expected.strip() else "")
+    for parser in (text_pages, markdown_pages, rst_pages):
+        assert parsed(parser, content).text == (expected if expected.strip() else "")
 
 
-def test_an_empty_text_has_no_pages() -> None:
-    """Nothing to chunk: the child makes `NoText` of it."""
-    for parser in (text_pages, markdown_pages):
-        assert parsed(parser, b"") == ([], ParseFacts())
-        assert parsed(parser, b" \n\t\n ")[0] == []
+def test_empty_text() -> None:
+    """A text of nothing, or of space, has no pages: the child makes `NoText` of it."""
+    for parser in (text_pages, markdown_pages, rst_pages):
+        assert parsed(parser, b"") == Parsed([], [], [], None, [], None, [])
+        assert parsed(parser, b" \n\t\n ").pages == []
 
 
-def test_a_long_text_comes_in_slabs_that_go_on_from_each_other(corpus: Path) -> None:
-    """Numbered from 1, none longer than a slab, all but the first continuing."""
+def test_real_slabs(corpus: Path) -> None:
+    """A long real text comes in slabs, numbered from 1, all but the first continuing."""
     path = corpus / "txt" / "debian-faq.pt.txt"
-    pages, _ = parsed_file(text_pages, path)
+    found = parsed(text_pages, path)
+    pages = found.pages
     assert len(pages) == 10
     assert [page.number for page in pages] == list(range(1, 11))
     assert [page.continues for page in pages] == [False] + [True] * 9
     assert all(len(page.text) <= SLAB_CHARACTERS for page in pages)
-    assert joined(pages) == path.read_text(encoding="utf-8")
+    assert found.text == path.read_text(encoding="utf-8")
 
 
-def test_newlines_become_one_kind(corpus: Path) -> None:
-    """CRLF of a real file too."""
-    assert joined(parsed(text_pages, b"a\r\nb\rc\nd")[0]) == "a\nb\nc\nd"
-    assert "\r" not in joined(parsed_file(text_pages, corpus / "txt" / "ontboezemingen.nl.iso-8859-1.txt")[0])
+def test_slabs() -> None:
+    """A long text comes in slabs, numbered from 1, none longer than a slab, all but the first continuing."""
+    text = paragraphs(RUSSIAN, 95_000)
+    found = parsed(text_pages, text.encode())
+    assert [page.number for page in found.pages] == [1, 2, 3, 4, 5]
+    assert [page.continues for page in found.pages] == [False, True, True, True, True]
+    assert [len(page.text) for page in found.pages[:-1]] == [SLAB_CHARACTERS] * 4
+    assert found.text == text
 
 
-def test_slabs_are_yielded_while_the_file_is_read() -> None:
+def test_newlines() -> None:
+    """Newlines become one kind."""
+    assert parsed(text_pages, b"a\r\nb\rc\nd").text == "a\nb\nc\nd"
+    written = paragraphs(GERMAN, 50_000)
+    assert parsed(text_pages, written.replace("\n", "\r\n").encode("cp1252")).text == written
+
+
+def test_slabs_while_reading() -> None:
     """The first page comes before the last byte is decoded; nothing accumulates."""
     stream = io.BytesIO(b"word " * 200_000)
-    pages = text_pages(stream, ParseRequest("name", "text/plain"), ParseFacts())
-    assert isinstance(next(pages), Page)
+    assert isinstance(next(events_of(text_pages, stream)), Page)
     assert stream.tell() < 200_000
 
 
-def test_markdown_sections_are_pages_with_their_headings(corpus: Path) -> None:
-    """A real chapter: its title, its sections, every character."""
+def test_real_markdown(corpus: Path) -> None:
+    """A real chapter has its title, its sections, and every character."""
     path = corpus / "md" / "rust-book-pt-br-ch04-01.md"
-    pages, facts = parsed_file(markdown_pages, path)
-    assert facts.title == "O Que É Ownership?"
+    found = parsed(markdown_pages, path)
+    pages = found.pages
+    assert found.title == "O Que É Ownership?"
     headings = [page.heading for page in pages]
     assert len(pages) == 9
     assert headings[0] == "O Que É Ownership?"
     assert headings.count("Formas de Interação Entre Variáveis e Dados: Clone") == 1
-    assert joined(pages) == path.read_text(encoding="utf-8")
+    assert found.text == path.read_text(encoding="utf-8")
     assert not any(page.continues for page in pages)
 
 
-def test_a_chinese_recipe_is_read_whole(corpus: Path) -> None:
-    """A Chinese name, Chinese text, three sections."""
-    pages, facts = parsed_file(markdown_pages, corpus / "md" / "howtocook" / "无骨鸡爪.md")
-    assert facts.title == "无骨鸡爪的做法"
-    assert len(pages) == 3
-    assert "酸辣开胃、口感 Q 弹，是一道家常凉拌小吃" in joined(pages)
+def test_real_chinese_markdown(corpus: Path) -> None:
+    """A fingerprint with a Chinese name and text is read whole, in three sections."""
+    found = parsed(markdown_pages, corpus / "md" / "howtocook" / "无骨鸡爪.md")
+    assert found.title == "无骨鸡爪的做法"
+    assert len(found.pages) == 3
+    assert "酸辣开胃、口感 Q 弹，是一道家常凉拌小吃" in found.text
 
 
-def test_a_large_manual_has_a_page_for_each_section(corpus: Path) -> None:
-    """172 pages, the first of them the front matter."""
-    pages, _ = parsed_file(markdown_pages, corpus / "md" / "pandoc-manual.md.txt")
-    assert len(pages) == 172
-    assert "title: Pandoc User's Guide" in pages[0].text
-    assert joined(pages) == (corpus / "md" / "pandoc-manual.md.txt").read_text(encoding="utf-8")
+def test_real_manual(corpus: Path) -> None:
+    """A real manual has 172 pages, the first of them its front matter."""
+    found = parsed(markdown_pages, corpus / "md" / "pandoc-manual.md.txt")
+    assert len(found.pages) == 172
+    assert "title: Pandoc User's Guide" in found.pages[0].text
+    assert found.text == (corpus / "md" / "pandoc-manual.md.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("parser", "written"), [(markdown_pages, made.markdown), (rst_pages, made.rst)])
+def test_sections(parser: Parser, written: Callable[[], str]) -> None:
+    """Markdown and reStructuredText have a page for each section, a title, headings, and every character."""
+    found = parsed(parser, written().encode())
+    headings = [heading for heading, _ in made.SECTIONS]
+    assert found.outline == [(1, str(found.title)), *((2, heading) for heading in headings)]
+    assert [page.heading for page in found.pages] == [found.title, *headings[1:]]
+    assert [page.number for page in found.pages] == [1, 2, 3, 4, 5, 6]
+    assert not any(page.continues for page in found.pages)
+    assert found.text == written()
+
+
+def test_rst_titles() -> None:
+    """A title has a rule under it, or a frame; styles of rules rank in the order in which they come."""
+    body = f"\n\n{paragraphs(ENGLISH, 500)}"
+    content = f"====\n Up\n===={body}One\n---{body}Two\n~~~{body}Three\n-----{body}====\nDown\n===={body}"
+    found = parsed(rst_pages, content.encode())
+    assert found.outline == [(1, "Up"), (2, "One"), (3, "Two"), (2, "Three"), (1, "Down")]
+    assert [page.heading for page in found.pages] == ["Up", "One", "Two", "Three", "Down"]
+    assert (found.title, found.text) == ("Up", content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["A longer title\n---\n", " Indented\n--------\n", "\n-----\n", "-----\n-----\n", "words\n--\n", "words\n-=-=-\n"],
+)
+def test_rst_no_title(content: str) -> None:
+    """A rule that is too short, that stands alone or is mixed, and an indented line without a frame make no title."""
+    found = parsed(rst_pages, (content + ENGLISH).encode())
+    assert (found.outline, found.title) == ([], None)
+    assert found.text == content + ENGLISH
 
 
 def section(title: str, words: int = 100) -> str:
@@ -307,55 +409,53 @@ def section(title: str, words: int = 100) -> str:
     return f"{title}\n\n" + "some words here " * (words // 3 + 1) + "\n\n"
 
 
-def test_a_hash_inside_a_code_fence_is_no_heading() -> None:
+def test_hash_in_a_fence() -> None:
     """Comments in shell examples make no sections."""
     for fence in ("```", "~~~", "````"):
         content = section("# One") + f"{fence}sh\n# a comment\n```x\n{fence}\n" + section("text")
-        pages, _ = parsed(markdown_pages, content.encode())
-        assert [page.heading for page in pages] == ["One"], fence
+        assert [page.heading for page in parsed(markdown_pages, content.encode()).pages] == ["One"], fence
 
 
-def test_after_a_closed_fence_headings_count_again() -> None:
-    """Also when the closing fence is longer than the opening one."""
+def test_heading_after_a_fence() -> None:
+    """After a closed fence headings count again, also when the closing fence is the longer one."""
     content = section("# One") + "```\n# no\n`````\n" + section("## Two ##")
-    pages, _ = parsed(markdown_pages, content.encode())
-    assert [page.heading for page in pages] == ["One", "Two"]
+    assert [page.heading for page in parsed(markdown_pages, content.encode()).pages] == ["One", "Two"]
 
 
-def test_what_only_looks_like_a_heading_is_text() -> None:
-    """No space, seven hashes, four spaces of indentation, no words."""
+def test_no_heading() -> None:
+    """Without a space, with seven hashes, indented by four or without words, a line is no heading."""
     for line in ("#hashtag", "####### seven", "    # code", "#", "##   "):
-        pages, facts = parsed(markdown_pages, (section("# One") + section(line)).encode())
-        assert [page.heading for page in pages] == ["One"], line
-        assert facts.title == "One"
+        found = parsed(markdown_pages, (section("# One") + section(line)).encode())
+        assert [page.heading for page in found.pages] == ["One"], line
+        assert found.title == "One"
 
 
-def test_short_sections_share_a_page() -> None:
-    """A section of one line would be a chunk that answers nothing."""
-    pages, _ = parsed(markdown_pages, b"# One\nshort\n## Two\nshort\n## Three\nshort\n")
-    assert len(pages) == 1
-    assert pages[0].heading == "One"
-    assert "## Three" in pages[0].text
+def test_short_sections() -> None:
+    """Short sections share a page: one of one line would be a chunk that answers nothing."""
+    [page] = parsed(markdown_pages, b"# One\nshort\n## Two\nshort\n## Three\nshort\n").pages
+    assert page.heading == "One"
+    assert "## Three" in page.text
 
 
-def test_one_line_without_an_end_comes_in_slabs() -> None:
+def test_endless_line() -> None:
     """A megabyte without a newline is read piece by piece."""
-    pages, _ = parsed(markdown_pages, b"x" * 1_000_000)
-    assert len(joined(pages)) == 1_000_000
+    found = parsed(markdown_pages, b"x" * 1_000_000)
+    pages = found.pages
+    assert len(found.text) == 1_000_000
     assert all(len(page.text) <= SLAB_CHARACTERS for page in pages)
     assert [page.continues for page in pages] == [False] + [True] * (len(pages) - 1)
 
 
-def test_text_is_cleaned_of_what_postgres_or_a_search_cannot_take() -> None:
-    """NUL, controls, surrogates, marks; ligatures become letters, decomposed letters are composed."""
+def test_clean_text() -> None:
+    """NUL, controls, surrogates and marks go; ligatures become letters, decomposed letters are composed."""
     assert clean_text("a\x00b\x07c\ud800d\ufeffe\uffff") == "abcde"
     assert clean_text("ﬁne ﬂow aﬀair oﬃce baﬄe") == "fine flow affair office baffle"
     assert clean_text("e\u0301") == "é"
     assert clean_text("a\r\nb\rc\x0cd\u2028e\u2029f\x85g\th") == "a\nb\nc\nd\ne\nf\ng\th"
 
 
-def test_a_hyphenation_mark_joins_the_word() -> None:
-    """Pdfium marks a hyphen at a line's end; the two halves are one word again."""
+def test_hyphenation() -> None:
+    """Pdfium's mark of a hyphen at a line's end joins the two halves of the word."""
     assert clean_text("docu\ufffe\r\nment") == "document"
     assert clean_text("docu\x02\nment") == "document"
     assert clean_text("well-\nknown") == "well-\nknown"
@@ -375,8 +475,8 @@ def test_clean_text_stays_clean(text: str) -> None:
 
 @given(st.lists(st.tuples(st.booleans(), st.text(alphabet="ab \n", max_size=1500)), max_size=30))
 @quick
-def test_a_pager_keeps_every_character_of_text(parts: list[tuple[bool, str]]) -> None:
-    """In order; what it drops is space alone."""
+def test_pager_keeps_text(parts: list[tuple[bool, str]]) -> None:
+    """A pager keeps every character of text, in order; what it drops is space alone."""
     pager, fed, pages = PageBuilder(), "", []
     for begins, text in parts:
         if begins:
@@ -386,12 +486,12 @@ def test_a_pager_keeps_every_character_of_text(parts: list[tuple[bool, str]]) ->
         pages += taken(pager)
     pager.close()
     pages += taken(pager)
-    assert "".join(joined(pages).split()) == "".join(fed.split())
+    assert "".join("".join(page.text for page in pages).split()) == "".join(fed.split())
     assert [page.number for page in pages] == list(range(1, len(pages) + 1))
 
 
-def test_a_pager_cuts_at_the_slab_and_begins_again_after_a_section() -> None:
-    """Slabs continue; a new section does not."""
+def test_pager_slabs() -> None:
+    """A pager cuts at the slab: slabs continue, a new section does not."""
     pager = PageBuilder()
     pager.begin("One")
     pager.add("x" * (2 * SLAB_CHARACTERS + MIN_SECTION_CHARACTERS))
@@ -407,7 +507,7 @@ def test_a_pager_cuts_at_the_slab_and_begins_again_after_a_section() -> None:
     assert pager.take() == []
 
 
-def test_a_pager_with_a_number_gives_it_to_every_page() -> None:
+def test_pager_with_a_number() -> None:
     """The sections of an EPUB chapter share its number."""
     pager = PageBuilder(number=7, heading="Chapter")
     pager.add("a" * 500)
@@ -491,8 +591,8 @@ STORED = b"PK\x03\x04" + bytes(22) + b"\x08\x00\x00\x00"
         ("a.tar.gz", b"\x1f\x8b", detect.UNKNOWN),
     ],
 )
-def test_a_file_is_what_its_first_bytes_and_then_its_name_say(path: str, head: bytes, expected: str) -> None:
-    """Bytes before names, for what has a signature."""
+def test_media_type(path: str, head: bytes, expected: str) -> None:
+    """A file is what its first bytes say, for what has a signature, and then what its name says."""
     assert detect.media_type(path, head) == expected
 
 
@@ -500,12 +600,12 @@ def test_a_file_is_what_its_first_bytes_and_then_its_name_say(path: str, head: b
     ("path", "head", "said"),
     [("a.pdf", b"words", True), ("a.pdf", b"%PDF-1.4", False), ("a", b"words", False), ("a.md", b"<html>", True)],
 )
-def test_a_name_that_says_something_else_is_recorded(path: str, head: bytes, said: bool) -> None:
-    """Bytes win, and the disagreement is in words; no name, no disagreement."""
+def test_disagreement(path: str, head: bytes, said: bool) -> None:
+    """A name that says something else than the bytes is recorded in words; no name is no disagreement."""
     assert (detect.detected(path, head).disagreement is not None) == said
 
 
-def test_every_real_file_is_recognized(corpus: Path) -> None:
+def test_real_media_types(corpus: Path) -> None:
     """Each folder of the corpus holds the type that its name says."""
     folders = {
         "pdf": detect.PDF,
@@ -521,3 +621,26 @@ def test_every_real_file_is_recognized(corpus: Path) -> None:
         for path in files:
             with path.open("rb") as stream:
                 assert detect.media_type(str(path), stream.read(4096)) == expected, path
+
+
+def test_unreadable_gzip() -> None:
+    """A packed file whose first block is damaged has no type."""
+    assert detect.media_type("a.txt.gz", b"\x1f\x8b\x08\x00" + b"\xff" * 60) == detect.TEXT + detect.GZIPPED
+    assert detect.media_type("a.bin.gz", b"\x1f\x8b\x09\x00" + b"\xff" * 60) == detect.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("media_type", "expected"),
+    [(detect.DOCX, "docx"), ("text/csv+gzip", "csv.gz"), (detect.TEXT, "txt"), (detect.OLE, detect.OLE)],
+)
+def test_short_name(media_type: str, expected: str) -> None:
+    """A type is called as people call it, or by its own name where they have no word for it."""
+    assert detect.short_name(media_type) == expected
+
+
+@given(st.binary(max_size=300), st.sampled_from(["a", "a.pdf", "a.epub", "a.md", "a.gz", "a.csv", "inbox"]))
+@quick
+def test_any_media_type(head: bytes, name: str) -> None:
+    """Whatever the first bytes are, the type is one that has a parser, or unknown."""
+    for begin in (b"", b"PK\x03\x04", b"\x1f\x8b", b"From a@b Mon Sep 17 00:00:00 2001\n", b"<!--"):
+        assert detect.media_type(name, begin + head) in (*detect.SUPPORTED, detect.UNKNOWN)

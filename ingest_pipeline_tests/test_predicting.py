@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.cli.memory_plot import memory_plot
+from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
+from ingest_pipeline.cli.memory_plot import memory_plot
 from ingest_pipeline.models import CostModel, FileCost, Observation, ParsedFile
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.planning.predict import (
     MIN_OBSERVATIONS,
     SECONDS_PER_FILE,

@@ -33,10 +33,8 @@ from ingest_pipeline.errors import (
 )
 from ingest_pipeline.models import Page, ParsedFile
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox.outline import before_page
-from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.parent import parent as sandbox
+from ingest_pipeline.parsing.sandbox.outline import before_page
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
@@ -45,7 +43,13 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     receive_with_descriptor,
     send,
 )
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
+from ingest_pipeline_tests.made import epub, office, pdf
+from ingest_pipeline_tests.made import pages as html
+from ingest_pipeline_tests.made.catalogue import CATALOGUE, content_of
+from ingest_pipeline_tests.made.words import ARABIC, GREEK, RUSSIAN, UKRAINIAN, paragraphs
 
 MIB = 1024**2
 REPOSITORY = Path(sandbox.__file__).parents[2]
@@ -147,6 +151,38 @@ def text_file(tmp_path: Path) -> Path:
     return path
 
 
+FILES = {
+    "book.pdf": pdf.book,
+    "book.epub": lambda: epub.epub3({f"{n}.xhtml": epub.chapter(f"Chapter {n}. {GREEK}") for n in range(1, 7)}),
+    "tale.txt": lambda: paragraphs(RUSSIAN, 95_000).encode(),
+    "branch.pdf": pdf.broken_second_branch,
+    "locked.pdf": lambda: pdf.locked("AES-256", user="secret"),
+    "empty.pdf": lambda: b"",
+    "torn.pdf": lambda: pdf.UNREADABLE["no document catalog"](),
+    "locked.docx": lambda: office.ole("EncryptedPackage"),
+    "scan.pdf": pdf.scan,
+    "long.txt": lambda: paragraphs(UKRAINIAN, 3_000_000).encode(),
+    "lying.html": lambda: html.page(
+        head="<meta charset=utf-8>", title="Test", sections=(("1", ARABIC),)
+    ).encode("cp1256"),
+}  # fmt: skip
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Callable[[str], Path]:
+    """Write one of the documents above into a folder."""
+
+    def write(name: str) -> Path:
+        path = tmp_path / name
+        path.write_bytes(FILES[name]())
+        return path
+
+    return write
+
+
+Write = Callable[[str], Path]
+
+
 @contextlib.contextmanager
 def staged(script: str, *, page_seconds: float = 20.0, file_seconds: float = 20.0) -> Iterator[StagedSandbox]:
     """A sandbox whose first child follows a script."""
@@ -156,8 +192,8 @@ def staged(script: str, *, page_seconds: float = 20.0, file_seconds: float = 20.
         yield opened
 
 
-def test_real_files_of_every_kind_go_through_one_child(box: Sandbox, corpus: Path) -> None:
-    """Pages arrive; peak, seconds, title and counts are filled; the child stays the same."""
+def test_real_files(box: Sandbox, corpus: Path) -> None:
+    """Real files of every kind go through one child: pages arrive; peak, seconds, title and counts are filled."""
     pids = set()
     for name, pages, phrase in [
         ("pdf/pdflatex-4-pages.pdf", 4, "Hello, here is some text without a meaning."),
@@ -179,11 +215,30 @@ def test_real_files_of_every_kind_go_through_one_child(box: Sandbox, corpus: Pat
     assert len(pids) == 1
 
 
-def test_title_and_warnings_arrive(box: Sandbox, corpus: Path) -> None:
-    """What the parser said beside its pages."""
+def test_every_format(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document of each format goes through one child: pages arrive; peak, seconds, title and counts are filled."""
+    monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", 2**40)
+    pids = set()
+    for made in CATALOGUE:
+        parsed, path = ParsedFile(), tmp_path / made.name
+        path.write_bytes(content_of(made.name))
+        found = parse(box, path, parsed)
+        text = "".join("".join(page.text for page in found).split())
+        assert all("".join(phrase.split()) in text for phrase in made.phrases), made.name
+        assert (parsed.pages, parsed.title) == (made.pages, made.title)
+        assert parsed.has_text and not parsed.more
+        assert 10 * MIB < parsed.peak_memory_bytes < 512 * MIB
+        assert 0 < parsed.seconds < 60
+        assert parsed.gaps == []
+        pids.add(child_pid(box))
+    assert len(pids) == 1
+
+
+def test_title_and_warnings(box: Sandbox, made: Write) -> None:
+    """What the parser said beside its pages arrives."""
     parsed = ParsedFile()
-    parse(box, corpus / "html" / "tika-arabic-misleading-charset.html", parsed)
-    assert parsed.title == "Test Arabic"
+    parse(box, made("lying.html"), parsed)
+    assert parsed.title == "Test"
     assert parsed.warnings == ["encoding guessed: cp1256"]
 
 
@@ -194,8 +249,8 @@ def test_pages_arrive_clean(box: Sandbox, tmp_path: Path) -> None:
     assert "".join(page.text for page in parse(box, path)) == "ab fine é end"
 
 
-def test_a_very_long_page_comes_in_parts_that_continue(box: Sandbox, tmp_path: Path) -> None:
-    """One page of text may be larger than one message."""
+def test_long_page_in_parts(box: Sandbox, tmp_path: Path) -> None:
+    """A page of text that is larger than one message comes in parts that continue."""
     path = tmp_path / "a.md"
     path.write_text("無" * 100_000)
     found = parse(box, path)
@@ -203,10 +258,8 @@ def test_a_very_long_page_comes_in_parts_that_continue(box: Sandbox, tmp_path: P
     assert [page.continues for page in found] == [False] + [True] * (len(found) - 1)
 
 
-def test_headings_without_end_are_cut_and_said_so(
-    box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The text behind them is kept; that it belongs to no section of its own is a warning."""
+def test_too_many_headings(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headings without end are cut with a warning; the text behind them is kept."""
     monkeypatch.setattr("ingest_pipeline.parsing.sandbox.parent.MAX_SECTIONS", 3)
     path = tmp_path / "many.md"
     path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
@@ -216,10 +269,10 @@ def test_headings_without_end_are_cut_and_said_so(
     assert parsed.warnings == ["only the first 3 of its headings are kept as sections"]
 
 
-def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
-    """A page that cannot be read is in `gaps`; when there is no other, the file has no text."""
+def test_gap_is_recorded(box: Sandbox, made: Write) -> None:
+    """A page that cannot be read is in `gaps`, and counts."""
     parsed = ParsedFile()
-    pages = parse(box, corpus / "bad" / "pdfjs-Pages-tree-refs.pdf", parsed)
+    pages = parse(box, made("branch.pdf"), parsed)
     assert len(pages) == 1
     assert len(parsed.gaps) == 1
     assert parsed.gaps[0].reason
@@ -229,27 +282,27 @@ def test_a_gap_is_recorded(box: Sandbox, corpus: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("bad/cabinet-encryption_openpassword.pdf", EncryptedDocument),
-        ("bad/pdfplumber-empty.pdf", NoText),
-        ("bad/qpdf-bad35.pdf", UnreadableDocument),
-        ("bad/tika-password.docx", EncryptedDocument),
-        ("pdf/grayscale-image.pdf", NoText),
+        ("locked.pdf", EncryptedDocument),
+        ("empty.pdf", NoText),
+        ("torn.pdf", UnreadableDocument),
+        ("locked.docx", EncryptedDocument),
+        ("scan.pdf", NoText),
     ],
 )
-def test_what_the_parser_says_of_a_file_is_raised(
+def test_refusals(
     box: Sandbox,
-    corpus: Path,
+    made: Write,
     text_file: Path,
     name: str,
     expected: type[PermanentError],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With the file's name, once; and the same child goes on with the next file, whatever it keeps of this one."""
+    """What the parser says of a file is raised with its name, once; the same child goes on with the next file."""
     monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", 2**40)
     parsed = ParsedFile()
     with pytest.raises(expected) as caught:
-        parse_in_steps(box, corpus / name, parsed)
-    assert str(caught.value).count(Path(name).name) == 1
+        parse_in_steps(box, made(name), parsed)
+    assert str(caught.value).count(name) == 1
     assert type(caught.value) is expected
     assert parsed.peak_memory_bytes > 0
     pid = child_pid(box)
@@ -257,47 +310,45 @@ def test_what_the_parser_says_of_a_file_is_raised(
     assert child_pid(box) == pid
 
 
-def test_an_empty_text_has_no_text(box: Sandbox, tmp_path: Path) -> None:
-    """Nothing, or space alone."""
+def test_empty_text(box: Sandbox, tmp_path: Path) -> None:
+    """A file of nothing, or of space, has no text."""
     for content, why in ((b"", "the file is empty"), (b" \n\t ", "there is no text in it")):
         (tmp_path / "a.txt").write_bytes(content)
         with pytest.raises(NoText, match=why):
             parse_in_steps(box, tmp_path / "a.txt")
 
 
-def test_more_pages_than_allowed_are_refused(box: Sandbox, corpus: Path) -> None:
-    """For PDFs and for texts."""
+def test_too_many_pages(box: Sandbox, made: Write) -> None:
+    """More pages than allowed are refused, for PDFs and for texts."""
     with pytest.raises(TooManyPages, match="INGEST_MAX_PAGES"):
-        parse(box, corpus / "pdf" / "pdflatex-4-pages.pdf", max_pages=3)
+        parse(box, made("book.pdf"), max_pages=5)
     with pytest.raises(TooManyPages, match="INGEST_MAX_PAGES"):
-        parse(box, corpus / "txt" / "debian-faq.pt.txt", max_pages=9)
+        parse(box, made("tale.txt"), max_pages=4)
 
 
-def test_parsing_goes_on_where_it_was_left(box: Sandbox, corpus: Path) -> None:
-    """The first page is the one that was asked for."""
-    found = parse(box, corpus / "pdf" / "pdflatex-4-pages.pdf", first_page=3)
-    assert [page.number for page in found] == [3, 4]
+def test_goes_on(box: Sandbox, made: Write) -> None:
+    """Parsing goes on at the page that was asked for."""
+    found = parse(box, made("book.pdf"), first_page=5)
+    assert [page.number for page in found] == [5, 6]
 
 
-@pytest.mark.parametrize("name", ["pdf/pdflatex-4-pages.pdf", "txt/debian-faq.pt.txt", "epub/project-history.ko.epub"])
-def test_a_step_ends_where_it_was_told_to(box: Sandbox, corpus: Path, name: str) -> None:
-    """Pages and sections between first and last, the same as in the whole file, and a word on whether more follow."""
-    entire = ParsedFile()
-    whole = parse(box, corpus / name, entire)
+@pytest.mark.parametrize("name", ["book.pdf", "tale.txt", "book.epub"])
+def test_step_ends(box: Sandbox, made: Write, name: str) -> None:
+    """A step has the pages and sections between its first and last, and a word on whether more follow."""
+    path, entire = made(name), ParsedFile()
+    whole = parse(box, path, entire)
     parsed = ParsedFile(sections=before_page(entire.sections, 2))
-    assert parse(box, corpus / name, parsed, first_page=2, last_page=3) == [
-        page for page in whole if page.number in (2, 3)
-    ]
+    assert parse(box, path, parsed, first_page=2, last_page=3) == [page for page in whole if page.number in (2, 3)]
     assert parsed.more
     assert parsed.sections == before_page(entire.sections, 4)
     last, parsed = whole[-1].number, ParsedFile(sections=before_page(entire.sections, whole[-1].number))
-    assert parse(box, corpus / name, parsed, first_page=last, last_page=last + 5)[-1] == whole[-1]
+    assert parse(box, path, parsed, first_page=last, last_page=last + 5)[-1] == whole[-1]
     assert parsed.sections == entire.sections
     assert not parsed.more
 
 
-def test_a_file_that_needs_more_than_the_limit_is_out_of_memory(tmp_path: Path, text_file: Path) -> None:
-    """The kernel stops the child, nobody else; the next file parses."""
+def test_out_of_memory(tmp_path: Path, text_file: Path) -> None:
+    """The kernel stops a child that needs more than its limit, nobody else; the next file parses."""
     path = tmp_path / "greedy.pdf"
     path.write_bytes(greedy_pdf())
     with Sandbox(memory_limit_bytes=96 * MIB, page_seconds=30) as box:
@@ -320,8 +371,8 @@ def greedy_pdf() -> bytes:
     return body + b"trailer<</Root 1 0 R/Size 6>>\n%%EOF"
 
 
-def test_a_child_that_cannot_start_is_nobodys_fault(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the file's: a retry may help, and the message says what to look at."""
+def test_child_cannot_start(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That a child cannot start is not the file's fault: a retry may help, and the message says what to look at."""
     monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
     with Sandbox(memory_limit_bytes=512 * MIB) as box:
         with pytest.raises(ParserUnavailable, match="INGEST_RUN_MEMORY") as caught:
@@ -330,7 +381,7 @@ def test_a_child_that_cannot_start_is_nobodys_fault(text_file: Path, monkeypatch
         assert box._child is None
 
 
-def test_a_limit_below_zero_is_not_no_limit(text_file: Path) -> None:
+def test_limit_below_zero(text_file: Path) -> None:
     """A budget that leaves nothing for the child must not leave it everything."""
     with Sandbox(memory_limit_bytes=-5 * MIB) as box:
         try:
@@ -344,12 +395,13 @@ def test_a_limit_below_zero_is_not_no_limit(text_file: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [1 * MIB, 8 * MIB, 12 * MIB])
-@pytest.mark.parametrize("name", ["txt/russian.cp866.txt", "txt/California_SOTS.txt"])
-def test_a_limit_that_is_far_too_small_is_never_called_damage_or_a_crash(corpus: Path, limit: int, name: str) -> None:
-    """Also where memory ends during an import or outside the parser: the reason is memory, or it parses."""
+@pytest.mark.parametrize("encoding", ["cp866", "utf-8"])
+def test_tiny_limit(tmp_path: Path, limit: int, encoding: str) -> None:
+    """A limit that is far too small is never called damage or a crash: the reason is memory, or it parses."""
+    (tmp_path / "a.txt").write_bytes(paragraphs(RUSSIAN, 30_000).encode(encoding))
     with Sandbox(memory_limit_bytes=limit) as box:
         try:
-            outcome = str(len(parse(box, corpus / name)) > 0)
+            outcome = str(len(parse(box, tmp_path / "a.txt")) > 0)
         except errors.IngestError as error:
             outcome = error.reason
     assert outcome in ("True", "ParserOutOfMemory", "ParserUnavailable")
@@ -368,10 +420,8 @@ DEATHS: list[tuple[str, type[PermanentError], str]] = [
 
 
 @pytest.mark.parametrize(("script", "expected", "cause"), DEATHS, ids=[death[0][:40] for death in DEATHS])
-def test_the_death_of_a_child_is_named_and_the_next_file_parses(
-    text_file: Path, script: str, expected: type[PermanentError], cause: str
-) -> None:
-    """The cause is in the message; the file that follows meets a new child."""
+def test_cause_of_death(text_file: Path, script: str, expected: type[PermanentError], cause: str) -> None:
+    """How a child died is in the message; the file that follows meets a new child."""
     with staged(script) as box:
         with pytest.raises(expected) as caught:
             parse(box, text_file)
@@ -409,7 +459,7 @@ NONSENSE = {
 
 
 @pytest.mark.parametrize("script", NONSENSE.values(), ids=list(NONSENSE))
-def test_nonsense_is_a_crash_and_the_next_file_parses(text_file: Path, script: str) -> None:
+def test_nonsense(text_file: Path, script: str) -> None:
     """Whoever took the child over cannot make the parent stumble: the child is ended, typed."""
     with staged(f"{script}\ntime.sleep(60)") as box:
         began = time.monotonic()
@@ -420,7 +470,7 @@ def test_nonsense_is_a_crash_and_the_next_file_parses(text_file: Path, script: s
         assert len(parse(box, text_file)) == 1
 
 
-def test_a_reason_that_is_no_permanent_error_becomes_one(text_file: Path) -> None:
+def test_reason_of_a_child(text_file: Path) -> None:
     """A child cannot ask for retries, nor name a type outside the tree."""
     for reason in ("FileChanged", "BadSetting", "SystemExit", "NoSuchError"):
         script = f"send(sock, {{'kind': 'failed', 'reason': '{reason}', 'message': 'm', 'peak': 1, 'seconds': 0}})"
@@ -429,8 +479,8 @@ def test_a_reason_that_is_no_permanent_error_becomes_one(text_file: Path) -> Non
     assert issubclass(FileChanged, errors.TransientError)
 
 
-def test_a_child_that_hangs_is_timed_out_and_the_next_file_parses(text_file: Path) -> None:
-    """No page came: the deadline of a page ends the wait and the child."""
+def test_child_hangs(text_file: Path) -> None:
+    """Where no page comes, the deadline of a page ends the wait and the child; the next file parses."""
     with staged("time.sleep(60)", page_seconds=0.5) as box:
         pid: list[int] = []
         began = time.monotonic()
@@ -442,15 +492,15 @@ def test_a_child_that_hangs_is_timed_out_and_the_next_file_parses(text_file: Pat
         assert len(parse(box, text_file)) == 1
 
 
-def test_a_child_that_hangs_in_the_middle_of_a_message_is_timed_out(text_file: Path) -> None:
-    """Half a message is not a page."""
+def test_child_hangs_in_a_message(text_file: Path) -> None:
+    """A child that hangs in the middle of a message is timed out."""
     script = "sock.sendall(struct.pack('!I', 500) + b'{')\ntime.sleep(60)"
     with staged(script, page_seconds=0.5) as box, pytest.raises(ParserTimedOut):
         parse(box, text_file)
 
 
-def test_a_child_that_ignores_signals_and_has_children_is_ended_with_them(tmp_path: Path, text_file: Path) -> None:
-    """The whole group goes."""
+def test_child_with_children(tmp_path: Path, text_file: Path) -> None:
+    """A child that ignores signals and has children is ended with them."""
     note = tmp_path / "grandchild.pid"
     script = f"""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -465,8 +515,8 @@ def test_a_child_that_ignores_signals_and_has_children_is_ended_with_them(tmp_pa
     assert wait_until(lambda: not is_running(int(note.read_text())))
 
 
-def test_pages_that_trickle_are_ended_by_the_deadline_of_the_file(text_file: Path) -> None:
-    """Each page is in time, all together are not."""
+def test_deadline_of_the_file(text_file: Path) -> None:
+    """Pages that are each in time, but all together are not, end at the deadline of the file."""
     script = """
         for number in range(1, 1000):
             page(number)
@@ -479,7 +529,7 @@ def test_pages_that_trickle_are_ended_by_the_deadline_of_the_file(text_file: Pat
         assert time.monotonic() - began < 10
 
 
-def test_a_slow_consumer_does_not_time_the_parser_out(text_file: Path) -> None:
+def test_slow_consumer(text_file: Path) -> None:
     """Only waiting for the child counts: a page may be embedded for as long as it takes."""
     script = """
         for number in range(1, 6):
@@ -496,7 +546,7 @@ def test_a_slow_consumer_does_not_time_the_parser_out(text_file: Path) -> None:
     assert numbers == [1, 2, 3, 4, 5]
 
 
-def test_a_flood_of_output_floods_nothing(text_file: Path) -> None:
+def test_flood_of_output(text_file: Path) -> None:
     """A parser library that prints megabytes neither blocks nor fills anything."""
     script = """
         for _ in range(50):
@@ -511,8 +561,8 @@ def test_a_flood_of_output_floods_nothing(text_file: Path) -> None:
         assert [page.number for page in parse(box, text_file)] == [1]
 
 
-def test_a_flood_of_pages_ends_at_the_limit_of_pages(text_file: Path) -> None:
-    """The parent counts too: a child that was taken over cannot fill the database."""
+def test_flood_of_pages(text_file: Path) -> None:
+    """The parent counts pages, too: a child that was taken over cannot fill the database."""
     script = """
         number = 0
         while True:
@@ -529,10 +579,11 @@ def test_a_flood_of_pages_ends_at_the_limit_of_pages(text_file: Path) -> None:
         assert seen <= 60
 
 
-def test_a_child_waits_while_the_caller_works(corpus: Path) -> None:
+def test_child_waits(made: Write) -> None:
     """The pipe pushes back: what is parsed ahead is bounded by the socket's buffer."""
-    with Sandbox(memory_limit_bytes=512 * MIB) as box, (corpus / "pdf" / "bashref.pdf").open("rb") as stream:
-        pages = box.pages(stream, request(corpus / "pdf" / "bashref.pdf"), ParsedFile())
+    path = made("long.txt")
+    with Sandbox(memory_limit_bytes=512 * MIB) as box, path.open("rb") as stream:
+        pages = box.pages(stream, request(path), ParsedFile())
         next(pages)
         process = psutil.Process(child_pid(box))
         assert wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, 20)
@@ -543,9 +594,9 @@ def test_a_child_waits_while_the_caller_works(corpus: Path) -> None:
         pages.close()  # type: ignore[attr-defined]
 
 
-def test_a_file_that_is_given_up_leaves_nothing_for_the_next(box: Sandbox, corpus: Path, text_file: Path) -> None:
-    """Pages of an abandoned file must not turn up in another."""
-    path = corpus / "pdf" / "bashref.pdf"
+def test_abandoned_file(box: Sandbox, made: Write, text_file: Path) -> None:
+    """Pages of an abandoned file do not turn up in another."""
+    path = made("long.txt")
     with path.open("rb") as stream:
         pages = box.pages(stream, request(path), ParsedFile())
         next(pages)
@@ -554,8 +605,8 @@ def test_a_file_that_is_given_up_leaves_nothing_for_the_next(box: Sandbox, corpu
     assert [page.text.strip() for page in found] == ["A small text that any parser can read."]
 
 
-def test_a_child_that_died_between_two_files_is_replaced(box: Sandbox, text_file: Path) -> None:
-    """The file that comes next is not attributed with it."""
+def test_death_between_files(box: Sandbox, text_file: Path) -> None:
+    """A child that died between two files is replaced, and the next file is not attributed with it."""
     parse(box, text_file)
     pid = child_pid(box)
     os.kill(pid, signal.SIGKILL)
@@ -565,8 +616,8 @@ def test_a_child_that_died_between_two_files_is_replaced(box: Sandbox, text_file
     assert child_pid(box) != pid
 
 
-def test_a_child_is_replaced_after_some_files(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a parser library leaks is given back."""
+def test_replaced_after_files(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child is replaced after some files, and with it what a library leaks."""
     monkeypatch.setattr(sandbox, "FILES_PER_CHILD", 3)
     pids = []
     for _ in range(7):
@@ -575,10 +626,8 @@ def test_a_child_is_replaced_after_some_files(box: Sandbox, text_file: Path, mon
     assert [pids.count(pid) for pid in dict.fromkeys(pids)] == [3, 3, 1]
 
 
-def test_a_child_that_keeps_much_of_a_file_is_replaced(
-    box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The next file's peak is its own, not what was left of the one before."""
+def test_replaced_when_large(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child that keeps much of a file is replaced: the next file's peak is its own."""
     parse(box, text_file)
     pid = child_pid(box)
     parse(box, text_file)
@@ -588,8 +637,8 @@ def test_a_child_that_keeps_much_of_a_file_is_replaced(
     assert child_pid(box) != pid
 
 
-def test_a_small_file_behind_a_large_one_is_measured_as_small(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
-    """Its peak is about what it is in a fresh child."""
+def test_small_behind_large(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
+    """The peak of a small file behind a large one is about what it is in a fresh child."""
     alone, behind = ParsedFile(), ParsedFile()
     parse(box, text_file, alone)
     path = tmp_path / "greedy.pdf"
@@ -601,8 +650,8 @@ def test_a_small_file_behind_a_large_one_is_measured_as_small(box: Sandbox, tmp_
     assert behind.peak_memory_bytes < alone.peak_memory_bytes + 24 * MIB
 
 
-def test_no_process_is_left_after_closing(text_file: Path) -> None:
-    """Nor a zombie; closing twice is no error."""
+def test_nothing_is_left(text_file: Path) -> None:
+    """After closing no process is left, nor a zombie; closing twice is no error."""
     with Sandbox(memory_limit_bytes=512 * MIB) as box:
         parse(box, text_file)
         pid = child_pid(box)
@@ -611,14 +660,14 @@ def test_no_process_is_left_after_closing(text_file: Path) -> None:
     box.close()
 
 
-def test_a_sandbox_starts_no_child_before_the_first_file() -> None:
-    """And one that never parsed closes as well."""
+def test_no_child_before_a_file() -> None:
+    """A sandbox starts no child before the first file, and closes without one."""
     with Sandbox(memory_limit_bytes=512 * MIB) as box:
         assert box._child is None
 
 
-def test_no_descriptor_is_left_open(text_file: Path) -> None:
-    """Many sandboxes, many files: as many descriptors as before."""
+def test_no_descriptor_is_left(text_file: Path) -> None:
+    """After many sandboxes and files there are as many descriptors as before."""
     before = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         with Sandbox(memory_limit_bytes=512 * MIB) as box:
@@ -627,8 +676,8 @@ def test_no_descriptor_is_left_open(text_file: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_the_child_has_no_credentials(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever takes it over finds no password in its environment, nor an open socket of ours."""
+def test_no_credentials(box: Sandbox, text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever takes the child over finds no password in its environment."""
     secrets = {
         "PGPASSWORD": "hunter2",
         "AWS_SECRET_ACCESS_KEY": "hunter2",
@@ -644,8 +693,8 @@ def test_the_child_has_no_credentials(box: Sandbox, text_file: Path, monkeypatch
     assert not any(name.encode() in environment for name in secrets)
 
 
-def test_the_child_inherits_no_descriptor_but_its_socket(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
-    """Not even one that was made inheritable; and the file is closed after it was parsed."""
+def test_inherited_descriptors(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
+    """The child inherits no descriptor but its socket; the file is closed after it was parsed."""
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
         parse(box, text_file)
@@ -656,15 +705,15 @@ def test_the_child_inherits_no_descriptor_but_its_socket(box: Sandbox, tmp_path:
     assert wait_until(lambda: not any("note.txt" in str(link.readlink()) for link in folder.iterdir()))
 
 
-def test_the_child_is_what_the_kernel_takes_first(box: Sandbox, text_file: Path) -> None:
-    """If memory runs out, the child goes, never the run."""
+def test_first_to_be_killed(box: Sandbox, text_file: Path) -> None:
+    """If memory runs out, the kernel kills the child, never the run."""
     parse(box, text_file)
     assert Path(f"/proc/{child_pid(box)}/oom_score_adj").read_text().strip() == "1000"
     assert str(512 * MIB) in Path(f"/proc/{child_pid(box)}/limits").read_text()
 
 
-def test_the_death_of_the_parent_ends_the_child(text_file: Path) -> None:
-    """Killed with SIGKILL, a run leaves no parser behind, not even a busy one."""
+def test_parent_is_killed(text_file: Path) -> None:
+    """A run that is killed with SIGKILL leaves no parser behind, not even a busy one."""
     code = f"""
 import time
 from pathlib import Path
@@ -687,9 +736,9 @@ time.sleep(60)
     assert wait_until(lambda: not is_running(pid))
 
 
-def test_two_sandboxes_do_not_disturb_each_other(text_file: Path, corpus: Path) -> None:
-    """Each has its own child, its own socket, its own file."""
-    path = corpus / "pdf" / "pdflatex-4-pages.pdf"
+def test_two_sandboxes(text_file: Path, made: Write) -> None:
+    """Of two sandboxes each has its own child, its own socket, its own file."""
+    path = made("book.pdf")
     with (
         Sandbox(memory_limit_bytes=512 * MIB) as one,
         Sandbox(memory_limit_bytes=512 * MIB) as other,
@@ -699,11 +748,11 @@ def test_two_sandboxes_do_not_disturb_each_other(text_file: Path, corpus: Path) 
         first = next(pages)
         assert len(parse(other, text_file)) == 1
         other.close()
-        assert [first.number, *(page.number for page in pages)] == [1, 2, 3, 4]
+        assert [first.number, *(page.number for page in pages)] == [1, 2, 3, 4, 5, 6]
 
 
-def test_messages_go_through_a_socket_whole() -> None:
-    """With every script in them, one after another, with and without a file."""
+def test_messages() -> None:
+    """Messages go through a socket whole, in every script, with and without a file."""
     ours, theirs = socket.socketpair()
     with ours, theirs, io.FileIO(os.memfd_create("x"), "rb") as file:
         messages = [{"kind": "a", "text": "無骨 \U0001f600 \x00"}, {"kind": "b", "text": "x" * 5000}]
@@ -720,8 +769,8 @@ def test_messages_go_through_a_socket_whole() -> None:
             receive(theirs)
 
 
-def test_a_message_over_the_limit_is_not_read() -> None:
-    """A length is a promise that nobody has to believe."""
+def test_message_over_the_limit() -> None:
+    """A message over the limit is not read: a length is only what the other side says."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
         ours.sendall((MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"))

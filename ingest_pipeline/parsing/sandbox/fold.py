@@ -34,7 +34,7 @@ class ParseFold:
     def __init__(self, *, gaps: Iterable[Gap] = (), sections: Sequence[Section] = ()) -> None:
         self.gaps, self.sections, self.warnings = list(gaps), list(sections), list[str]()
         self.pages, self.title = 0, ""
-        self._cost = ParseCost(0, 0.0)
+        self.cost = ParseCost(0, 0.0)
         self._sections_before_page = len(self.sections)
 
     def pages_of(self, events: Iterable[ParseEvent]) -> Iterator[Page]:
@@ -60,7 +60,7 @@ class ParseFold:
             case Properties():
                 self.title = self.title or event.title or ""
             case ParseCost():
-                self._cost = event
+                self.cost = event
             case Done():
                 self._end(event)
         return None
@@ -73,8 +73,8 @@ class ParseFold:
             gaps=tuple(self.gaps),
             sections=tuple(with_ends(self.sections, self.pages)),
             warnings=tuple(self.warnings),
-            peak_memory_bytes=self._cost.peak_memory_bytes,
-            seconds=self._cost.seconds,
+            peak_memory_bytes=self.cost.peak_memory_bytes,
+            seconds=self.cost.seconds,
         )
 
     def _section_of_page(self) -> int | None:

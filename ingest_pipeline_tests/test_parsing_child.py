@@ -1,0 +1,336 @@
+"""The parser's child, in this process: what it says of a file, and how it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.sandbox.parent import child
+from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
+from ingest_pipeline.parsing.sandbox.protocol import (
+    MAX_PAGE_CHARACTERS,
+    OUT_OF_MEMORY_EXIT,
+    DeadlinePassed,
+    Disconnected,
+    Message,
+    ProtocolError,
+    receive,
+    receive_with_descriptor,
+    send,
+)
+from ingest_pipeline.parsing.request import ParseRequest, without_text
+from ingest_pipeline_tests.made import pages, pdf
+from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
+from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs
+from ingest_pipeline_tests.parsers import parser_for
+
+
+def told(name: str, content: bytes, **fields: Any) -> list[Message]:
+    """What the parent is told about a file."""
+    media_type = detect.media_type(name, content[: detect.HEAD_BYTES])
+    return list(child.parsed_messages(io.BytesIO(content), ParseRequest(name, media_type, **fields)))
+
+
+def kinds(messages: list[Message]) -> list[str]:
+    """The kind of each message."""
+    return [message["kind"] for message in messages]
+
+
+def numbers(messages: list[Message]) -> list[int]:
+    """The number of each page."""
+    return [message["number"] for message in messages if message["kind"] == "page"]
+
+
+# ------------------------------------------------------------------------------------------- what is said of a file
+
+
+@pytest.mark.parametrize("made", CATALOGUE, ids=[made.name for made in CATALOGUE])
+def test_every_format(made: Made) -> None:
+    """Of a document of each format the parent is told pages, sections and the title, in messages that JSON can hold."""
+    messages = told(made.name, content_of(made.name))
+    assert kinds(messages)[-1] == "done"
+    assert messages[-1]["pages"] == made.pages
+    assert messages[-1]["title"] == made.title
+    assert messages[-1]["more"] is False
+    text = "".join("".join(message["text"].split()) for message in messages if message["kind"] == "page")
+    for phrase in made.phrases:
+        assert "".join(phrase.split()) in text
+    assert "gap" not in kinds(messages)
+
+
+def test_pages_and_sections() -> None:
+    """Sections come before their page; the last page of each number is whole; PDF says how many there are."""
+    messages = told("book.pdf", pdf.book())
+    assert kinds(messages) == [
+        "page", "section", "section", "page", "page", "section", "page", "section", "page", "page", "done",
+    ]  # fmt: skip
+    assert messages[1] == {"kind": "section", "level": 1, "title": "Part one", "page": 2}
+    assert {(message["total"], message["whole"]) for message in messages if message["kind"] == "page"} == {(6, True)}
+    assert messages[0]["label"] == "i"
+
+
+def test_step_between_pages() -> None:
+    """A step has the pages from its first to its last, and a word on whether more follow."""
+    content = paragraphs(RUSSIAN, 95_000).encode()
+    messages = told("a.txt", content, first_page=2, last_page=3)
+    assert numbers(messages) == [2, 3]
+    assert (messages[-1]["more"], messages[-1]["pages"]) == (True, 3)
+    messages = told("a.txt", content, first_page=5, last_page=9)
+    assert numbers(messages) == [5]
+    assert messages[-1]["more"] is False
+    messages = told("a.txt", content, first_page=9)
+    assert (numbers(messages), messages[-1]["pages"]) == ([], 5)
+
+
+def test_too_many_pages() -> None:
+    """A text with more pages than allowed is refused when they come, with the variable to raise."""
+    with pytest.raises(TooManyPages, match=r"a\.txt: over 2 pages; raise INGEST_MAX_PAGES"):
+        told("a.txt", paragraphs(RUSSIAN, 95_000).encode(), max_pages=2)
+
+
+def test_too_much_text() -> None:
+    """A file that gives more text than its size allows is a bomb."""
+    with pytest.raises(TooMuchText, match=r"a\.txt: over 50,000 characters of text: a bomb"):
+        told("a.txt", paragraphs(RUSSIAN, 95_000).encode(), max_characters=50_000)
+
+
+def test_gaps() -> None:
+    """A page that cannot be read is a gap, and counts as the last page."""
+    messages = told("a.pdf", pdf.broken_second_branch())
+    assert kinds(messages) == ["page", "gap", "done"]
+    assert (messages[1]["from"], messages[1]["to"], messages[2]["pages"]) == (2, 2, 2)
+
+
+def test_empty_file() -> None:
+    """A file of no bytes has no text."""
+    with pytest.raises(NoText, match=r"a\.txt: the file is empty"):
+        told("a.txt", b"")
+
+
+def test_disagreement() -> None:
+    """A name that says something else than the bytes is a warning."""
+    [*_, done] = told("a.pdf", b"plain words")
+    assert done["warnings"] == ["named like application/pdf, but holds text/plain: read as that"]
+    assert told("a.txt", b"plain words")[-1]["warnings"] == []
+
+
+def test_unsupported_type() -> None:
+    """A type that has no parser is unsupported, packed or not."""
+    for media_type in (detect.UNKNOWN, detect.UNKNOWN + detect.GZIPPED):
+        with pytest.raises(UnsupportedFormat, match="no parser for application/octet-stream"):
+            parser_for(media_type)
+
+
+def test_long_page_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that is longer than a message comes in parts that continue; the last of them is the whole of it."""
+    text = "無" * (2 * MAX_PAGE_CHARACTERS + 7)
+    messages = from_events(monkeypatch, Page(1, text, "Heading", label="x" * 90))
+    parts = [message for message in messages if message["kind"] == "page"]
+    assert [len(part["text"]) for part in parts] == [MAX_PAGE_CHARACTERS, MAX_PAGE_CHARACTERS, 7]
+    assert [part["continues"] for part in parts] == [False, True, True]
+    assert [part["whole"] for part in parts] == [False, False, True]
+    assert {(part["heading"], part["label"]) for part in parts} == {("Heading", "x" * 50)}
+
+
+def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Text, headings, labels and titles are cleaned and cut; a heading of spaces is none."""
+    messages = from_events(
+        monkeypatch,
+        Heading(1, " \x00\n ", 1),
+        Heading(2, "ﬁne\n  words " + "x" * 400, 1),
+        Page(1, "a\x00b\r\nc", "He\x00ad", label="\ufeff1"),
+        Gap(2, 3, "r" * 900),
+    )
+    assert kinds(messages) == ["section", "page", "gap", "done"]
+    assert messages[0]["title"] == ("fine words " + "x" * 400)[:MAX_TITLE_CHARACTERS]
+    assert (messages[1]["text"], messages[1]["heading"], messages[1]["label"]) == ("ab\nc", "Head", "1")
+    assert len(messages[2]["reason"]) == 500
+    assert messages[3]["pages"] == 3
+
+
+def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | Heading) -> list[Message]:
+    """What the parent is told by a parser that yields these."""
+    monkeypatch.setattr(child, "parser_for", lambda media_type: lambda *_: iter(events))
+    return told("a.txt", b"words")
+
+
+@pytest.mark.parametrize(
+    ("media_type", "pages_", "said"),
+    [
+        (detect.PDF, 1, "1 page without a text layer, probably scanned: it needs OCR first"),
+        (detect.PDF, 7, "7 pages without a text layer, probably scanned: it needs OCR first"),
+        (detect.PDF, 0, "there is no text in it"),
+        (detect.TEXT, 3, "there is no text in it"),
+    ],
+)
+def test_without_text(media_type: str, pages_: int, said: str) -> None:
+    """A scan says what is missing, anything else that there is no text."""
+    assert without_text(media_type, pages_) == said
+
+
+# ------------------------------------------------------------------------------------------------- as a server
+
+
+@contextlib.contextmanager
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """The child's loop in a thread of this process, unconfined; yields the parent's end."""
+    monkeypatch.setattr(child, "confine", lambda limit, parent: {"network": f"{limit} {parent}", "files": "open"})
+    ours, theirs = socket.socketpair()
+    thread = threading.Thread(target=child.main, args=([str(theirs.detach()), "77", "1"],))
+    thread.start()
+    with ours:
+        yield ours
+        with contextlib.suppress(OSError):
+            ours.shutdown(socket.SHUT_RDWR)
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def answers(sock: socket.socket, path: Path, media_type: str) -> list[Message]:
+    """Ask about a file; everything until its end."""
+    with path.open("rb") as stream:
+        send(sock, {"kind": "parse", "request": asdict(ParseRequest(path.name, media_type))}, (stream.fileno(),))
+        found = [receive(sock)]
+        while found[-1]["kind"] not in ("done", "failed"):
+            found.append(receive(sock))
+    return found
+
+
+def test_server_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """One child answers for file after file, with what each has cost so far."""
+    (tmp_path / "a.pdf").write_bytes(pdf.book())
+    (tmp_path / "a.md").write_text(pages.markdown())
+    with serving(monkeypatch) as sock:
+        assert receive(sock) == {"kind": "ready", "confined": {"network": "77 1", "files": "open"}}
+        send(sock, {"kind": "no file came with it"})
+        for name, media_type in (("a.pdf", detect.PDF), ("a.md", detect.MARKDOWN)):
+            found = answers(sock, tmp_path / name, media_type)
+            assert numbers(found) == [1, 2, 3, 4, 5, 6]
+            assert all(message["peak"] > 0 and message["seconds"] >= 0 for message in found)
+            assert [message["seconds"] for message in found] == sorted(message["seconds"] for message in found)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "said"),
+    [
+        (UnreadableDocument("a.txt: torn"), "UnreadableDocument", "a.txt: torn"),
+        (NoText("a.txt: nothing"), "NoText", "a.txt: nothing"),
+        (MemoryError(), "ParserOutOfMemory", "a.txt: the parser reached its memory limit"),
+        (ImportError("cannot be mapped"), "ParserOutOfMemory", "a.txt: the parser reached its memory limit"),
+        (ValueError("odd"), "UnreadableDocument", "a.txt: ValueError: odd"),
+        (RecursionError("deep" * 999), "UnreadableDocument", ("a.txt: RecursionError: " + "deep" * 999)[:1000]),
+    ],
+    ids=lambda one: type(one).__name__ if isinstance(one, Exception) else "",
+)
+def test_server_failures(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str, said: str
+) -> None:
+    """Whatever a parser throws is that file's failure, typed; the child goes on with the next file."""
+
+    def failing(media_type: str) -> Any:
+        def parser(*_: object) -> Iterator[Page]:
+            yield Page(1, "words")
+            raise error
+
+        return parser
+
+    (tmp_path / "a.txt").write_text("words")
+    with serving(monkeypatch) as sock, monkeypatch.context() as patch:
+        receive(sock)
+        patch.setattr(child, "parser_for", failing)
+        page, failed = answers(sock, tmp_path / "a.txt", detect.TEXT)
+        assert page["kind"] == "page"
+        assert (failed["kind"], failed["reason"], failed["message"]) == ("failed", reason, said)
+        patch.undo()
+        assert kinds(answers(sock, tmp_path / "a.txt", detect.TEXT)) == ["page", "done"]
+
+
+def test_server_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where memory ends outside of a file, the child leaves with the exit code that says so."""
+
+    def greedy(*_: object) -> None:
+        raise MemoryError
+
+    left: list[int] = []
+    monkeypatch.setattr(child, "confine", lambda limit, parent: {})
+    monkeypatch.setattr(child, "_serve", greedy)
+    monkeypatch.setattr(child.os, "_exit", left.append)
+    child.main(["3", "77", "1"])
+    assert left == [OUT_OF_MEMORY_EXIT]
+
+
+# ------------------------------------------------------------------------------------------------ the protocol
+
+
+def test_deadline_passes() -> None:
+    """A message that does not come, or of which half comes, passes its deadline."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        with pytest.raises(DeadlinePassed):
+            receive(ours, deadline=0.0)
+        theirs.sendall((50).to_bytes(4, "big") + b"{")
+        with pytest.raises(DeadlinePassed):
+            receive(ours, deadline=0.0)
+
+
+@pytest.mark.parametrize("body", [b"oops", b"[12]", b"{}", b'{"kind": 7}', b"[" * 900_000])
+def test_no_message(body: bytes) -> None:
+    """Bytes that are no JSON object with a kind are an error of the protocol."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        sender = threading.Thread(target=theirs.sendall, args=(len(body).to_bytes(4, "big") + body,))
+        sender.start()
+        with pytest.raises(ProtocolError):
+            receive(ours)
+        sender.join()
+
+
+def test_other_side_is_gone() -> None:
+    """Where the other side is gone, nothing is received, with and without a file, also in the middle of a length."""
+    ours, theirs = socket.socketpair()
+    with ours:
+        theirs.sendall(b"\0\0")
+        theirs.close()
+        with pytest.raises(Disconnected):
+            receive_with_descriptor(ours)
+        with pytest.raises(Disconnected):
+            receive_with_descriptor(ours)
+
+
+def test_connection_is_reset() -> None:
+    """A connection that is reset is one that ended."""
+
+    class Reset:
+        """A socket whose other side was killed."""
+
+        def recv(self, size: int) -> bytes:
+            raise ConnectionResetError
+
+    with pytest.raises(Disconnected):
+        receive(Reset())  # type: ignore[arg-type]
+
+
+def test_descriptor_is_handed_over(tmp_path: Path) -> None:
+    """A file goes to the other side as an open descriptor."""
+    path = tmp_path / "a"
+    path.write_bytes(b"words")
+    ours, theirs = socket.socketpair()
+    with ours, theirs, path.open("rb") as stream:
+        send(ours, {"kind": "parse"}, (stream.fileno(),))
+        message, descriptor = receive_with_descriptor(theirs)
+        assert message == {"kind": "parse"}
+        assert descriptor is not None
+        with os.fdopen(descriptor, "rb") as handed:
+            assert handed.read() == b"words"
