@@ -16,7 +16,6 @@ from typing import Any, BinaryIO
 from ingest_pipeline.models import Gap, Heading, Page, ParseEvent, ParseWarning, Properties
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.formats import archive, epub, html, mail, pdf, pdf_annotations, pypdf_walker, records, text
-from ingest_pipeline.parsing.formats.registry import parser_for
 from ingest_pipeline.parsing.formats.docx import docx_pages
 from ingest_pipeline.parsing.formats.epub import epub_pages
 from ingest_pipeline.parsing.formats.html import html_pages
@@ -27,16 +26,51 @@ from ingest_pipeline.parsing.formats.ole import ole_pages
 from ingest_pipeline.parsing.formats.pdf import Outline, pdf_pages
 from ingest_pipeline.parsing.formats.pptx import pptx_pages
 from ingest_pipeline.parsing.formats.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
-from ingest_pipeline.parsing.request import Parser, ParseRequest
+from ingest_pipeline.parsing.formats.registry import parser_for
 from ingest_pipeline.parsing.formats.streams import rewinding, unpacked
 from ingest_pipeline.parsing.formats.text import markdown_pages, rst_pages, text_pages
+from ingest_pipeline.parsing.request import Parser, ParseRequest
 
 __all__ = [
-    "Content", "Event", "Outline", "ParseRequest", "Parsed", "Parser", "archive", "csv_pages", "detect",
-    "docx_pages", "eml_pages", "epub", "epub_pages", "events_of", "html", "html_pages", "json_pages", "jsonl_pages",
-    "mail", "markdown_pages", "mbox_pages", "odt_pages", "ole_pages", "parquet_pages", "parse", "parse_named",
-    "parser_for", "pdf", "pdf_pages", "pdf_annotations", "pptx_pages", "pypdf_walker", "records", "rewinding", "rst_pages",
-    "text", "text_pages", "tsv_pages", "unpacked",
+    "Content",
+    "Event",
+    "Outline",
+    "ParseRequest",
+    "Parsed",
+    "Parser",
+    "archive",
+    "csv_pages",
+    "detect",
+    "docx_pages",
+    "eml_pages",
+    "epub",
+    "epub_pages",
+    "events_of",
+    "html",
+    "html_pages",
+    "json_pages",
+    "jsonl_pages",
+    "mail",
+    "markdown_pages",
+    "mbox_pages",
+    "odt_pages",
+    "ole_pages",
+    "parquet_pages",
+    "parse",
+    "parse_named",
+    "parser_for",
+    "pdf",
+    "pdf_annotations",
+    "pdf_pages",
+    "pptx_pages",
+    "pypdf_walker",
+    "records",
+    "rewinding",
+    "rst_pages",
+    "text",
+    "text_pages",
+    "tsv_pages",
+    "unpacked",
 ]  # fmt: skip
 
 Content = bytes | Path | BinaryIO

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from ingest_pipeline.models import ParsedFile
-from ingest_pipeline.parsing.sandbox.parent import confinement as confining
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import confinement as confining
 from ingest_pipeline_tests.made.pdf import hello
 
 TRY = """
@@ -105,7 +105,7 @@ def test_sandbox_says_so(tmp_path: Path) -> None:
     path = tmp_path / "hello.pdf"
     path.write_bytes(hello())
     with Sandbox(memory_limit_bytes=512 * 1024**2) as box, path.open("rb") as stream:
-        assert len(list(box.pages(stream, ParseRequest(path.name, detect.PDF), ParsedFile()))) == 1
+        assert len(list(ParseFold().pages_of(box.events(stream, ParseRequest(path.name, detect.PDF))))) == 1
         assert box.confined["network"] != "open"
 
 

@@ -17,8 +17,9 @@ import pytest
 from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
 from ingest_pipeline.models import Gap, Heading, Page
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.sandbox.parent import child
+from ingest_pipeline.parsing.request import ParseRequest, without_text
 from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
+from ingest_pipeline.parsing.sandbox.parent import child
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_PAGE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
@@ -30,7 +31,6 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     receive_with_descriptor,
     send,
 )
-from ingest_pipeline.parsing.request import ParseRequest, without_text
 from ingest_pipeline_tests.made import pages, pdf
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
 from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs

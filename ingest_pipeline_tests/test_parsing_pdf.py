@@ -375,8 +375,7 @@ def test_walker_real_outline(corpus: Path, name: str, entries: int) -> None:
     reader = pypdf.PdfReader(path)
     numbers = {page.indirect_reference.idnum: number for number, page in enumerate(reader.pages, start=1)}
     expected = [
-        Heading(level, str(entry.title).strip(), numbers[entry.page.idnum])
-        for level, entry in flat(reader.outline)
+        Heading(level, str(entry.title).strip(), numbers[entry.page.idnum]) for level, entry in flat(reader.outline)
     ]
     with opened(path) as document:
         found = document.outline()

@@ -12,13 +12,14 @@ import pytest
 from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObject, PdfObject, TextStringObject
 
 from ingest_pipeline.errors import ParserTimedOut
-from ingest_pipeline.models import Page, ParsedFile
+from ingest_pipeline.models import ParseEvent
 from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.parsing.sandbox.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.steps import events_in_steps
 from ingest_pipeline_tests.made import pdf as made
 from ingest_pipeline_tests.made.pdf import annotation, field, with_annotations
-from ingest_pipeline_tests.parsers import parse, pdf_pages, pdf_annotations
+from ingest_pipeline_tests.parsers import parse, pdf_annotations, pdf_pages
 
 
 def texts_of(content: bytes) -> tuple[list[str], list[str]]:
@@ -133,23 +134,23 @@ def test_shared_long_value(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plain_after_a_death(tmp_path: Path) -> None:
     """After a parser died of a form, the next one reads the page's own text alone, and says so."""
-    path, parsed = tmp_path / "many.pdf", ParsedFile()
+    path, parsed = tmp_path / "many.pdf", ParseFold()
     path.write_bytes(with_annotations(*[field("/Tx", "a", TextStringObject("typed"))] * 3, text="The page itself."))
     request = ParseRequest(path.name, "application/pdf")
     with DyingOnce(memory_limit_bytes=512 * 1024**2) as box, path.open("rb") as stream:
-        pages = list(pages_in_steps(box, stream, request, parsed))
+        pages = list(parsed.pages_of(events_in_steps(box, stream, request)))
     assert [page.text.strip() for page in pages] == ["The page itself."]
-    assert parsed.warnings == ["what was typed onto its pages was not read: a parser died of this file"]
+    assert parsed.warnings == ["form fields and notes on its pages were not read: a parser failed on this file"]
     assert parsed.gaps == []
 
 
 class DyingOnce(Sandbox):
     """A sandbox whose child dies of whatever is more than plain."""
 
-    def pages(self, stream: BinaryIO, request: ParseRequest, parsed: ParsedFile) -> Iterator[Page]:
+    def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
         if not request.plain:
             raise ParserTimedOut("hung")
-        yield from super().pages(stream, request, parsed)
+        yield from super().events(stream, request)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_plain_request() -> None:
     """Where only the pages' own text is asked for, that is all, with a warning."""
     found = parse(pdf_pages, made.form(), plain=True)
     assert found.texts == ["Application for a place at the mill"]
-    assert found.warnings == ["what was typed onto its pages was not read: a parser died of this file"]
+    assert found.warnings == ["form fields and notes on its pages were not read: a parser failed on this file"]
 
 
 def test_long_value_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

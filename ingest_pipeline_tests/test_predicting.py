@@ -12,14 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.planning import predict as predicting
+from ingest_pipeline.cli.memory_plot import memory_plot
 from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
-from ingest_pipeline.cli.memory_plot import memory_plot
-from ingest_pipeline.models import CostModel, FileCost, Observation, ParsedFile
+from ingest_pipeline.models import CostModel, FileCost, Observation
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.planning.predict import (
     MIN_OBSERVATIONS,
     SECONDS_PER_FILE,
@@ -231,13 +232,13 @@ def test_each_file_of_the_corpus_is_predicted_by_all_the_others(
     with Sandbox(memory_limit_bytes=500 * MIB - PARSE_PARENT_BYTES) as box:
         for path in sorted(path for path in corpus.rglob("*") if path.is_file() and "retrieval" not in path.parts):
             with path.open("rb") as stream:
-                media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParsedFile()
+                media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParseFold()
                 if media_type not in detect.SUPPORTED:
                     continue
                 with contextlib.suppress(PermanentError):
-                    deque(box.pages(stream, ParseRequest(path.name, media_type), parsed), maxlen=0)
-                    size, peak = path.stat().st_size, parsed.peak_memory_bytes
-                    history.append(Observation(path.name, media_type, size, peak, parsed.seconds))
+                    deque(parsed.pages_of(box.events(stream, ParseRequest(path.name, media_type))), maxlen=0)
+                    size, peak = path.stat().st_size, parsed.cost.peak_memory_bytes
+                    history.append(Observation(path.name, media_type, size, peak, parsed.cost.seconds))
     outcomes = leave_one_out(history)
     expected = summarize([outcome.expected_error for outcome in outcomes])
     promised = summarize([outcome.error for outcome in outcomes])

@@ -16,7 +16,7 @@ from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailab
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import StoredChunk
+from ingest_pipeline.models import Page, StoredChunk
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import embeddings
@@ -265,15 +265,15 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
         """As if the process ended here."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.sandbox, "pages", _dying_after(pipeline.sandbox, 100, Killed))
+        patch.setattr(pipeline.sandbox, "events", _dying_after(pipeline.sandbox, 100, Killed))
         with pytest.raises(Killed):
             pipeline.chunk(pipeline.run(key))
     asked: list[int] = []
-    real = pipeline.sandbox.pages
+    real = pipeline.sandbox.events
     monkeypatch.setattr(
         pipeline.sandbox,
-        "pages",
-        lambda stream, request, parsed: asked.append(request.first_page) or real(stream, request, parsed),
+        "events",
+        lambda stream, request: asked.append(request.first_page) or real(stream, request),
     )
     run = pipeline.run(key)
     pipeline.chunk(run)
@@ -298,16 +298,17 @@ def test_a_file_that_changes_while_it_is_read_leaves_nothing_behind(
     facts = path.stat()
     pipeline.scan()
     [key] = pipeline.seal().batches
-    real = pipeline.sandbox.pages
+    real = pipeline.sandbox.events
 
-    def disturbed(stream, request, parsed):  # type: ignore[no-untyped-def]
-        for page in real(stream, request, parsed):
-            if page.number == 150:
+    def disturbed(stream, request):  # type: ignore[no-untyped-def]
+        for event in real(stream, request):
+            late = isinstance(event, Page) and event.number >= 150
+            if late and event.number == 150:
                 os.utime(path)
-            yield replace(page, text="FOREIGN BYTES") if page.number >= 150 else page
+            yield replace(event, text="FOREIGN BYTES") if late else event
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.sandbox, "pages", disturbed)
+        patch.setattr(pipeline.sandbox, "events", disturbed)
         pipeline.chunk(pipeline.run(key))
     assert status_of(connection, "bashref.pdf") == ("failed", "FileChanged")
     assert count(connection, "chunks") == 0
@@ -342,13 +343,13 @@ def test_batches_keep_to_the_file_limit(pipeline: Pipeline, source: Path) -> Non
 
 
 def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # type: ignore[no-untyped-def]
-    real = sandbox.pages
+    real = sandbox.events
 
-    def dying(stream, request, parsed):  # type: ignore[no-untyped-def]
-        for page in real(stream, request, parsed):
-            if page.number > pages:
+    def dying(stream, request):  # type: ignore[no-untyped-def]
+        for event in real(stream, request):
+            if isinstance(event, Page) and event.number > pages:
                 raise death
-            yield page
+            yield event
 
     return dying
 

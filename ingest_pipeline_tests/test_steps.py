@@ -23,7 +23,7 @@ from ingest_pipeline.errors import (
 from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, Properties
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox.fold import ParseFold
-from ingest_pipeline.parsing.sandbox.steps import FRUITLESS_CHILDREN, CHILDREN_WITHOUT_ANY_PAGE, events_in_steps
+from ingest_pipeline.parsing.sandbox.steps import CHILDREN_WITHOUT_ANY_PAGE, FRUITLESS_CHILDREN, events_in_steps
 
 MIB = 1024**2
 

@@ -166,7 +166,7 @@ def test_search_finds_the_nearest_first_with_and_without_index(
 def test_search_gives_full_pages_of_results_when_most_of_the_index_is_dead(
     connection: Connection, embedder: FakeEmbedder
 ) -> None:
-    """Three whole replaces without VACUUM: `top=20` still is 20 (FINDINGS B saw 10)."""
+    """Three whole replaces without VACUUM: `top=20` still is 20 (docs/findings.md, B saw 10)."""
     vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
     for version in range(4):
         publish(

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.incidents import MIN_DOCUMENTS, cause_of, record_incident, spent_budget
+from ingest_pipeline.store.incidents import MIN_DOCUMENTS, cause_of, record_incident, reset_incidents, spent_budget
 from ingest_pipeline_tests.documents import add_file, seal
 
 DATABASE = "ingest_pipeline.errors.StoreUnavailable: Postgres: connection refused; is it running?"

@@ -57,7 +57,7 @@ class IngestResource(SettingFields):
 
     @contextmanager
     def batch(self, context: dg.AssetExecutionContext) -> Iterator[BatchRun]:
-        """Take up the batch of the partition that is materialized: what the run needs to work on it, and a connection."""
+        """Take up the batch of the partition that is materialized, and open what the run needs to work on it."""
         with self.store() as connection:
             yield open_batch(connection, self.settings(), batch=context.partition_key, run_id=context.run.run_id)
 

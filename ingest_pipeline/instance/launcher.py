@@ -1,23 +1,18 @@
-"""One process for each run, under the batch's limit, with a witness.
+"""One process for each run, under the batch's limit, with a supervisor beside it.
 
-Imports two private modules of Dagster, the same that dagster-docker and dagster-k8s use; pyproject pins the
-minor version for it. What Dagster's own launcher lacks: a limit per run, and a health check, without which a
-power cut leaves a run STARTED for ever in a slot of the queue (DAGSTER.md, trap 3; dagster #4319).
+What Dagster's own launcher lacks: a limit per run, and a health check, without which a power cut leaves a run STARTED
+for ever in a slot of the queue (docs/dagster.md, T3; dagster #4319).
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
-import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ingest_pipeline.embedding.load import prepare_engine
@@ -34,7 +29,7 @@ from ingest_pipeline.instance.dagster_private import (
     serialize_value,
 )
 from ingest_pipeline.instance.names import THREADS_TAG
-from ingest_pipeline.instance.supervisor import process_started
+from ingest_pipeline.instance.run_record import RunRecord, remove_old_records
 from ingest_pipeline.memory.machine import run_slots, usable_cores
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.sizes import format_size
@@ -42,14 +37,12 @@ from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import connected, database_url
 
 logger = logging.getLogger(__name__)
-KEEP_RECORDS_SECONDS = 14 * 86400
 START_SECONDS = 15.0
-WITNESS_SECONDS = 5.0  # 50 ms on an idle machine
 DEBUG_LINES = 20
 
 
 class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
-    """Starts each run as a process of its own under its batch's memory limit, and can tell how it died."""
+    """Starts each run as a process of its own under its batch's memory limit, and can tell how it ended."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
@@ -79,12 +72,12 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         if run.tags.get(PARTITION_NAME_TAG):
             prepare_engine(replace(settings, run_memory=limit_bytes))
         threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // run_slots(settings)))
-        record = _record_path(run.run_id)
-        record.parent.mkdir(parents=True, exist_ok=True)
-        _forget_old_records(record.parent)
+        record = RunRecord.of(run.run_id)
+        record.path.parent.mkdir(parents=True, exist_ok=True)
+        remove_old_records(record.path.parent)
         supervisor = [sys.executable, "-m", "ingest_pipeline.instance.supervisor"]
-        limits = [str(record), str(limit_bytes), str(threads), "--"]
-        with record.with_suffix(".log").open("ab") as log:
+        limits = [str(record.path), str(limit_bytes), str(threads), "--"]
+        with record.log.open("ab") as log:
             process = subprocess.Popen(
                 [*supervisor, *limits, *self._command(run)],
                 stdin=subprocess.DEVNULL,
@@ -92,9 +85,9 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
                 stderr=log,
                 start_new_session=True,  # Ctrl-C in the terminal of whoever launched is not for the run
             )
-        facts = _await_record(record, process)
+        pid = _await_pid(record, process)
         self._instance.report_engine_event(
-            f"Started process {facts.get('pid')} with {format_size(limit_bytes)} of memory and {threads} threads.",
+            f"Started process {pid} with {format_size(limit_bytes)} of memory and {threads} threads.",
             run,
         )
 
@@ -104,7 +97,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         if run is None or run.is_finished:
             return False
         self._instance.report_run_canceling(run)
-        return stop_worker(_record_path(run_id))
+        return RunRecord.of(run_id).stop()
 
     @property
     def supports_check_run_worker_health(self) -> bool:
@@ -113,15 +106,15 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
         """Return whether the run's process lives, and if not, what killed it."""
-        record = _record_path(run.run_id)
-        if is_alive(read_record(record)):
+        record = RunRecord.of(run.run_id)
+        if record.is_alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, exit_cause(_last_facts(record)))
+        return CheckRunHealthResult(WorkerStatus.FAILED, record.exit_cause())
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """Return the last lines that the process wrote outside of any step."""
         with contextlib.suppress(OSError):
-            lines = _record_path(run.run_id).with_suffix(".log").read_text(errors="replace").splitlines()
+            lines = RunRecord.of(run.run_id).log.read_text(errors="replace").splitlines()
             return "\n".join(lines[-DEBUG_LINES:]) or None
         return None
 
@@ -146,87 +139,12 @@ def _memory_limit_bytes(run: DagsterRun) -> int:
     return settings.run_memory
 
 
-def runs_folder() -> Path:
-    """Return the folder where supervisors keep their records."""
-    return read_settings().home / "runs"
-
-
-def _record_path(run_id: str) -> Path:
-    return runs_folder() / f"{run_id}.json"
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Return what a run's supervisor wrote down; {} if nothing yet."""
-    with contextlib.suppress(OSError, ValueError):
-        return dict(json.loads(path.read_text()))
-    return {}
-
-
-def is_alive(facts: Mapping[str, Any]) -> bool:
-    """Return whether the process of a record lives: the same pid with the same start."""
-    return "code" not in facts and _lives(facts.get("pid"), facts.get("started"))
-
-
-def _lives(pid: int | None, started: int | None) -> bool:
-    return bool(pid) and started is not None and process_started(int(pid or 0)) == started
-
-
-def _last_facts(path: Path) -> dict[str, Any]:
-    """Return a dead process's record, giving its witness the moment that it needs to write down the cause."""
-    deadline = time.monotonic() + WITNESS_SECONDS
-    while True:
-        facts = read_record(path)
-        waits = "code" not in facts and _lives(facts.get("supervisor"), facts.get("supervisor_started"))
-        if not waits or time.monotonic() > deadline:
-            return facts
-        time.sleep(0.01)
-
-
-def stop_worker(record: Path) -> bool:
-    """Ask the process of a record to stop; return whether it was there."""
-    facts = read_record(record)
-    if not is_alive(facts):
-        return False
-    supervisor = _parent_of(int(facts["pid"]))
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(supervisor or int(facts["pid"]), signal.SIGTERM)
-        return True
-    return False
-
-
-def _parent_of(pid: int) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-        return parent if parent > 1 else None
-    return None
-
-
-def ended_by_itself(run_id: str) -> bool:
-    """Return whether a run's process ended with an exit code of its own: then nobody killed it."""
-    return int(read_record(_record_path(run_id)).get("code", -1)) >= 0
-
-
-def exit_cause(facts: Mapping[str, Any]) -> str:
-    if not facts:
-        return "no process was ever started for this run"
-    if "cause" in facts:
-        return f"process {facts.get('pid')} ended: {facts['cause']}"
-    return f"process {facts.get('pid')} vanished together with its supervisor: power cut, or killed with all its family"
-
-
-def _await_record(record: Path, process: subprocess.Popen[bytes]) -> dict[str, Any]:
+def _await_pid(record: RunRecord, process: subprocess.Popen[bytes]) -> int:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if facts := read_record(record):
-            return facts
+        if pid := record.read().get("pid"):
+            return int(pid)
         if process.poll() is not None:
             break
         time.sleep(0.01)
-    raise RuntimeError(f"the run's supervisor did not start; see {record.with_suffix('.log')}")
-
-
-def _forget_old_records(folder: Path) -> None:
-    for path in folder.iterdir():
-        with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > KEEP_RECORDS_SECONDS:
-                path.unlink()
+    raise RuntimeError(f"the run's supervisor did not start; see {record.log}")

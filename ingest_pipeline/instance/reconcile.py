@@ -8,7 +8,7 @@ import time
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from ingest_pipeline.instance.dagster_private import PARTITION_NAME_TAG, WorkerStatus
-from ingest_pipeline.instance.launcher import ended_by_itself
+from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.models import Batch
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -96,7 +96,9 @@ def _could_speak(instance: DagsterInstance, run: DagsterRun) -> bool:
 
     A run that loses its database cannot report anything; that is not the fault of the file that it was at.
     """
-    return ended_by_itself(run.run_id) or bool(instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE))
+    return RunRecord.of(run.run_id).ended_by_itself or bool(
+        instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
+    )
 
 
 def failure_message(instance: DagsterInstance, run: DagsterRun | None) -> str:

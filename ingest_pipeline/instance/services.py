@@ -10,14 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from ingest_pipeline.embedding.load import prepare_engine
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.instance.home import find_config, prepare_dagster_home
-from ingest_pipeline.instance.launcher import is_alive, read_record, runs_folder, stop_worker
+from ingest_pipeline.instance.run_record import live_records
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots
+from ingest_pipeline.memory.process import ProcessId, command_of, descendants_of, identity_of
+from ingest_pipeline.memory.watch import SUPERVISOR
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
@@ -61,7 +62,7 @@ def serve(settings: Settings) -> int:
             if dagster:
                 _end(dagster)
             _end_orphaned_runs()
-            if not settings.database_url and not _live_records():
+            if not settings.database_url and not live_records():
                 EmbeddedServer(settings.home).stop()
 
 
@@ -124,54 +125,33 @@ def _ignored_signals() -> Iterator[None]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    family = _family(process.pid)
+    services = _services(process.pid)
     if process.poll() is None:
         process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-    for member in family:  # daemon and webserver have process groups of their own
-        with contextlib.suppress(Exception):
-            if member.is_running():
-                member.kill()
+    for service in services:  # daemon and webserver have process groups of their own
+        with contextlib.suppress(OSError):
+            if service.is_alive:
+                os.kill(service.pid, signal.SIGKILL)
     process.wait()
 
 
-def _family(pid: int) -> list:
-    """Return the services: the process and its children, without the runs, which have supervisors."""
-    import psutil
-
-    with contextlib.suppress(psutil.Error):
-        parent = psutil.Process(pid)
-        return [parent, *(child for child in parent.children(recursive=True) if not _belongs_to_run(child))]
-    return []
+def _services(pid: int) -> list[ProcessId]:
+    """Return `dagster dev` and what it started, without the runs, which have supervisors."""
+    processes = [identity_of(one) for one in (pid, *descendants_of(pid)) if not _belongs_to_run(command_of(one))]
+    return [process for process in processes if process]
 
 
-def _belongs_to_run(process) -> bool:  # type: ignore[no-untyped-def]
-    with contextlib.suppress(Exception):
-        return any("instance.supervisor" in word for word in process.cmdline()) or "execute_run" in process.cmdline()
-    return False
+def _belongs_to_run(command: list[str]) -> bool:
+    return SUPERVISOR in command or "execute_run" in command
 
 
 def _end_orphaned_runs() -> None:
     """Stop the runs whose launcher is gone; those of an `ingest run` in another terminal go on."""
-    asked = [record for record in _live_records() if _is_orphan(record)]
-    for record in asked:
-        stop_worker(record)
+    orphans = [record for record in live_records() if record.is_orphan]
+    for record in orphans:
+        record.stop()
     deadline = time.monotonic() + GRACE_SECONDS + 5.0
-    while any(is_alive(read_record(record)) for record in asked) and time.monotonic() < deadline:
+    while any(record.is_alive for record in orphans) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
-
-
-def _live_records() -> list[Path]:
-    folder = runs_folder()
-    return [path for path in folder.glob("*.json") if is_alive(read_record(path))] if folder.is_dir() else []
-
-
-def _is_orphan(record: Path) -> bool:
-    import psutil
-
-    with contextlib.suppress(psutil.Error, KeyError):
-        supervisor = psutil.Process(int(read_record(record)["pid"])).parent()
-        launcher = supervisor.parent() if supervisor else None
-        return launcher is None or launcher.pid == 1
-    return True

@@ -17,7 +17,7 @@ class IngestStorage(DagsterPostgresStorage):
     """Dagster's Postgres storage at `INGEST_DATABASE_URL` or the embedded server, in the schema `dagster`.
 
     One place for the URL, so that no user has to write it into dagster.yaml a second time; psycopg2 by name,
-    because a bare URL picks psycopg 3 and breaks every event (DAGSTER.md, trap 1).
+    because a bare URL picks psycopg 3 and breaks every event (docs/dagster.md, T1).
     """
 
     @classmethod

@@ -6,7 +6,6 @@ daemon and code server, so a run's death has a witness whatever else has died. L
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import resource
@@ -19,28 +18,16 @@ from types import FrameType
 from typing import Any
 
 from ingest_pipeline.memory.cgroup import make_cgroup
+from ingest_pipeline.memory.process import end_with_parent, identity_of, limit_data_bytes, prefer_for_oom_kill
 
 GRACE_SECONDS = 30.0  # for Dagster to write its own end after SIGTERM; torch in a long loop does not listen
-PR_SET_PDEATHSIG = 1
 OOM_SCORE_ADJ = 800  # before Postgres and Dagster's services, after the parser's child
 # Two arenas, or each thread of torch keeps freed memory in one of its own. No M_MMAP_THRESHOLD: giving each tensor
 # back at once saves 40 MB at this micro-batch and costs a third more CPU in page faults (9.2 against 2.3 s, 2026-11).
 MALLOC = {"MALLOC_ARENA_MAX": "2"}
 
 
-def process_started(pid: int) -> int | None:
-    """Return a process's start in clock ticks since boot, None if there is no such living process.
-
-    Pid and start together name a process for good; a pid alone is used again.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def cause_of_death(code: int, limit_bytes: int, *, oom_kills: int | None = None) -> str:
+def cause_of_end(code: int, limit_bytes: int, *, oom_kills: int | None = None) -> str:
     """Return in words why a run's process ended with this code.
 
     Args:
@@ -80,16 +67,16 @@ class Supervisor:
         )  # preexec_fn is safe here: this process has one thread
         self._write(
             pid=self.child.pid,
-            started=process_started(self.child.pid),
+            started=_started(self.child.pid),
             supervisor=parent,
-            supervisor_started=process_started(parent),
+            supervisor_started=_started(parent),
         )
         code = self._wait()
         facts = self._close_group()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._write(
             code=code,
-            cause=cause_of_death(code, self.limit_bytes, oom_kills=facts.get("oom_kills")),
+            cause=cause_of_end(code, self.limit_bytes, oom_kills=facts.get("oom_kills")),
             **facts,
             cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
             ended=time.time(),
@@ -115,12 +102,9 @@ class Supervisor:
         self.child.send_signal(signal.SIGTERM)
 
     def _confine(self, parent: int) -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (self.limit_bytes, self.limit_bytes))
-        if sys.platform == "linux":
-            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
-        if os.getppid() != parent:
-            os._exit(1)
+        limit_data_bytes(self.limit_bytes)
+        end_with_parent(parent)
+        prefer_for_oom_kill(OOM_SCORE_ADJ)
         if self.group is not None:
             self.group.join()
 
@@ -133,6 +117,11 @@ class Supervisor:
         temporary = self.record.with_suffix(".tmp")
         temporary.write_text(json.dumps(self.facts))
         temporary.replace(self.record)
+
+
+def _started(pid: int) -> int | None:
+    process = identity_of(pid)
+    return process.started if process else None
 
 
 def main(arguments: list[str]) -> None:

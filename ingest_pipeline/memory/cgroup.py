@@ -1,4 +1,4 @@
-"""A cgroup of its own for one run, where the kernel lets us make one: the limit then holds for the whole tree.
+"""Control groups: the limits on this process, and one of its own for each run, where the kernel lets us make one.
 
 RLIMIT_DATA holds for each process alone, and always; the group holds for all of them together, and its kill takes the
 parser's child first (oom_score_adj). Containers usually mount `/sys/fs/cgroup` read-only: then there is no group, and
@@ -15,6 +15,8 @@ from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "ingest-"
+UNLIMITED = 1 << 60
+"""cgroup v1 says `no limit` with a number near 2**63."""
 REMOVE_SECONDS = 2.0  # a group can be removed once the kernel has buried its last process
 
 
@@ -73,10 +75,10 @@ def make_cgroup(
     name: str, limit_bytes: int, *, prefix: str = PREFIX, proc: Path = Path("/proc/self"), root: Path = ROOT
 ) -> RunCgroup | None:
     """Return a new group under this process's own, with a limit and no swap; None where that is not allowed."""
-    found = _own_group(proc, root)
-    if found is None:
+    own = [group for group in memory_cgroups(proc, root) if group.path_is_ours and os.access(group.folder, os.W_OK)]
+    if not own:
         return None
-    parent, names = found
+    parent, names = own[0].folder, own[0].names
     _remove_abandoned(parent)
     folder = parent / f"{prefix}{name}"
     try:
@@ -91,17 +93,57 @@ def make_cgroup(
     return RunCgroup(folder, names)
 
 
-def _own_group(proc: Path, root: Path) -> tuple[Path, Names] | None:
+@dataclass(frozen=True, slots=True)
+class MemoryCgroup:
+    """A cgroup that limits this process's memory."""
+
+    folder: Path
+    names: Names
+    path_is_ours: bool
+    """False in a container, where the path is the host's and does not exist: the folder then is the root."""
+
+
+def memory_cgroups(proc: Path = Path("/proc/self"), root: Path = ROOT) -> list[MemoryCgroup]:
+    """Return the cgroups, of either version, that this process is in; [] where there are none."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
-        return None
+        return []
+    groups = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        top, names = (root / "memory", V1) if "memory" in controllers.split(",") else (root, V2)
-        folder = top / path.lstrip("/")
-        if (names is V1 or not controllers) and folder.is_dir() and os.access(folder, os.W_OK):
-            return folder, names
+        if "memory" in controllers.split(","):
+            groups.append(_inside(root / "memory", path, V1))
+        elif not controllers:
+            groups.append(_inside(root, path, V2))
+    return groups
+
+
+def limits_bytes(proc: Path = Path("/proc/self"), root: Path = ROOT) -> list[int]:
+    """Return every memory limit on this process's cgroups and their ancestors, v1 and v2; [] if none.
+
+    The group that was made for a run is left out: a run asks for what lies outside its own.
+    """
+    limits = []
+    for group in memory_cgroups(proc, root):
+        for folder in (group.folder, *group.folder.parents):
+            limit = _read_limit(folder / group.names.limit)
+            if limit is not None and not folder.name.startswith(PREFIX):
+                limits.append(limit)
+            if folder in (root, root / "memory") or root not in folder.parents:
+                break
+    return limits
+
+
+def _inside(top: Path, path: str, names: Names) -> MemoryCgroup:
+    folder = top / path.lstrip("/")
+    return MemoryCgroup(folder if folder.is_dir() else top, names, folder.is_dir())
+
+
+def _read_limit(path: Path) -> int | None:
+    with contextlib.suppress(OSError):
+        text = path.read_text().strip()
+        return int(text) if text.isdigit() and int(text) < UNLIMITED else None
     return None
 
 

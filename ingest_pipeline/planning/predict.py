@@ -7,8 +7,8 @@ conformal quantile: of n files the ceil((n + 1) * 0.95)-th smallest ratio, Vovk 
 that was seen, the shipped slope goes on. Seconds add up over a batch, so they are means: a ratio of sums.
 
 Bytes alone, because nothing else explains more: over 99 PDFs the peak correlates with bytes at 0.42, with pages, text
-and object streams at 0.14 each (object streams drive pypdf, FINDINGS C, not pdfium); of other types a child needs 15-25
-MiB whatever it reads (2026-11).
+and object streams at 0.14 each (object streams drive pypdf, docs/findings.md, C, not pdfium); of other types a child
+needs 15-25 MiB whatever it reads (2026-11).
 """
 
 from __future__ import annotations

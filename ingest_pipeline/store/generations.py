@@ -21,7 +21,8 @@ from ingest_pipeline.store.connection import Connection
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
 
 CLAIM = """
-INSERT INTO generations (version, fingerprint, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, fingerprint) DO NOTHING
+INSERT INTO generations (version, fingerprint, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, fingerprint) DO
+NOTHING
 """
 SELECT_GENERATION = """
 SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks
@@ -204,8 +205,11 @@ def publish_file(connection: Connection, file: RawFile, generation: Generation, 
         False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.
     """
     facts = {
-        "file_id": file.file_id, "version": file.version, "fingerprint": fingerprint, "generation": generation.generation_id,
-    }  # fmt: skip
+        "file_id": file.file_id,
+        "version": file.version,
+        "fingerprint": fingerprint,
+        "generation": generation.generation_id,
+    }
     with connection.transaction():
         row = connection.execute(LIVE, (file.file_id,)).fetchone()
         if not connection.execute(PUBLISH, facts).rowcount:

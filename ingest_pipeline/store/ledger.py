@@ -56,7 +56,8 @@ UPDATE files f SET generation_id = g.generation_id, status = 'indexed', fingerpr
        gaps = g.gaps, warnings = g.warnings, batch = NULL, error = NULL, message = NULL, retryable = NULL,
        updated_at = now()
 FROM generations g
-WHERE f.status = 'synced' AND g.version = f.version AND g.fingerprint = %(fingerprint)s || ':' || f.media_type AND g.complete
+WHERE f.status = 'synced' AND g.version = f.version AND g.fingerprint = %(fingerprint)s || ':' || f.media_type AND
+g.complete
   AND NOT EXISTS (SELECT FROM chunks c WHERE c.generation_id = g.generation_id AND NOT EXISTS (
         SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
 """
@@ -76,7 +77,8 @@ FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source, path
 """
 REFUSE = """
 UPDATE files SET status = 'failed', error = %(error)s, message = %(message)s, retryable = %(retryable)s,
-       fingerprint = %(fingerprint)s, predicted_peak_bytes = coalesce(%(predicted)s, predicted_peak_bytes), updated_at = now()
+       fingerprint = %(fingerprint)s, predicted_peak_bytes = coalesce(%(predicted)s, predicted_peak_bytes), updated_at
+       = now()
 WHERE file_id = %(file_id)s
 """
 REFUSED_FOR_MEMORY = """
@@ -242,7 +244,7 @@ def delete_unseen(connection: Connection, source: str, scan: int) -> int:
 
 
 def requeue_outdated(connection: Connection, *fingerprints: str) -> int:
-    """Put back in line what was indexed or failed under a fingerprint (model, chunker, parser) that is none of these."""
+    """Put back in line what was indexed or failed under a fingerprint that is none of these."""
     return connection.execute(OUTDATED, (list(fingerprints),)).rowcount
 
 

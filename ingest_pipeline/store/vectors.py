@@ -20,7 +20,7 @@ INSERT INTO models (name, identity, dimension, max_tokens) VALUES (%s, %s, %s, %
 ON CONFLICT (identity, max_tokens) DO UPDATE SET name = excluded.name RETURNING model_id
 """
 SELECT_MODEL = "SELECT model_id FROM models WHERE identity = %s AND max_tokens = %s"
-# Keyset, not a cursor: a named cursor dies at each COMMIT (FINDINGS B).
+# Keyset, not a cursor: a named cursor dies at each COMMIT (docs/findings.md, B).
 PENDING = """
 SELECT min(c.ordinal) AS ordinal, c.text, c.text_hash, min(c.tokens) AS tokens FROM (
     SELECT * FROM chunks c WHERE c.generation_id = %(generation)s AND c.ordinal > %(after)s
@@ -82,7 +82,7 @@ def pending_chunks(
 
 
 def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChunk], vectors: np.ndarray) -> None:
-    """Store one micro-batch of vectors, committed; half precision (FINDINGS B: index 23 MB against 41)."""
+    """Store one micro-batch of vectors, committed; half precision (docs/findings.md, B: index 23 MB against 41)."""
     from pgvector import HalfVector
 
     rows = [(model, chunk.text_hash, HalfVector(vector)) for chunk, vector in zip(chunks, vectors, strict=True)]
@@ -116,7 +116,7 @@ def drop_unused_vectors(connection: Connection) -> int:
 
 
 def vacuum(connection: Connection) -> None:
-    """Take dead rows out of the index: it answered `LIMIT 20` with 10 rows when full of them (FINDINGS B)."""
+    """Take dead rows out of the index: it answered `LIMIT 20` with 10 rows when full of them (docs/findings.md, B)."""
     connection.execute("VACUUM (ANALYZE) embeddings")
     connection.execute("VACUUM (ANALYZE) chunks")
     connection.execute("ANALYZE files")

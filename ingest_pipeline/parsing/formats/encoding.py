@@ -1,4 +1,4 @@
-"""Which encoding a text is really in (FINDINGS E: the order that got every corpus file right)."""
+"""Which encoding a text is really in (docs/findings.md, E: the order that got every corpus file right)."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from ingest_pipeline.models import Gap, Heading, Page
 
-SLAB_CHARACTERS = 20_000  # one encoding of this much text costs the chunker 7 MB, of 2 MB it costs 427 (FINDINGS F)
+SLAB_CHARACTERS = 20_000  # encoding so much text costs the chunker 7 MB, 2 MB cost it 427 (docs/findings.md, F)
 MIN_SECTION_CHARACTERS = 400  # a hundred tokens: a section of one line would be a chunk that answers nothing
 
 

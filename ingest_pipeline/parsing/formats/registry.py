@@ -1,4 +1,4 @@
-"""Which parser reads which media type. A new format is a row here, its type in `detect.py`, and a module beside these."""
+"""Which parser reads which media type. A new format is a row here, its type in `detect.py`, and a new module."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """The parser's child process: takes one file after another, sends events, reports its own peak.
 
-Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>`; started by `parent.py`.
+Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>`; started by
+`parent.py`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
 import struct
 import sys
 from collections.abc import Iterator
@@ -18,9 +17,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import ingest_pipeline
-from ingest_pipeline.memory.process import limit_data_bytes
+from ingest_pipeline.memory.process import end_with_parent, limit_data_bytes, prefer_for_oom_kill
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 1, 4, 38
+PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 OOM_SCORE_ADJ = 1000  # if the kernel must choose, it takes the child, never the run
 
@@ -56,10 +55,8 @@ def confine(limit_bytes: int, parent_pid: int) -> dict[str, str]:
     libc = ctypes.CDLL(None, use_errno=True)
     cut_off = _without_network(libc)
     libc.prctl(PR_SET_DUMPABLE, 1)  # a new namespace took it, and with it the right to read /proc/self
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent_pid:
-        sys.exit(1)  # the parent died before the signal was asked for
-    Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE_ADJ))
+    end_with_parent(parent_pid)
+    prefer_for_oom_kill(OOM_SCORE_ADJ)
     limit_data_bytes(limit_bytes)
     libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     abi = _landlocked(libc)

@@ -2,7 +2,8 @@
 
     all pages ──fails after 40──▶ 20 pages from 41 ──fails at once──▶ page 41 alone ──fails──▶ gap 41, on from 42
 
-A step is halved after each child that got somewhere. A child that fails at its very first page says that this page is at
+A step is halved after each child that got somewhere. A child that fails at its very first page says that this page is
+at
 fault, not the number of pages: it is tried once more alone, then it is a gap. A file of which three children in a row
 brought not one page is not a file with a damaged page but a damaged file: it fails with the last child's error. After
 the first failure children read the pages' own text only: what is beside it (a form of 60,000 fields) may be at fault.
@@ -34,7 +35,7 @@ FRUITLESS_CHILDREN = 20
 FRUITLESS_WAITS = 3
 """The same for children that hang: each costs `page_seconds`."""
 STEP_AFTER_KILLS: tuple[int | None, ...] = (None, 32, 4)
-"""Pages for one child, by how many runs were killed while the file was open. 32: docs/findings.md, C: growth is flat."""
+"""Pages for one child, by how many runs were killed while the file was open. At 32 growth is flat: findings.md, C."""
 CHILD_FAILURES = (ParserOutOfMemory, ParserTimedOut, ParserCrashed)
 
 
