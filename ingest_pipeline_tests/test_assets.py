@@ -13,9 +13,11 @@ from ingest_pipeline.definitions import defs
 from ingest_pipeline.defs import assets
 from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, failed_runs, waiting_batches
 from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.stages.run import open_batch
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.documents import FINGERPRINT, count, status_of
@@ -190,12 +192,13 @@ def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
     [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
-    run = ingest.batch_run(connection, key, "run1")
+    run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
     assert ingest.settings().run_memory == 1024**3
     assert run.settings.run_memory == 500 * 1024**2
-    assert ingest.watch(run).degradation.limit_bytes == 500 * 1024**2
+    with run.watched() as watch:
+        assert watch.degradation.limit_bytes == 500 * 1024**2
     assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
-    assert ingest.max_batch_tokens(run) == 512
+    assert (run.budget.engine, batch_tokens(run.budget, dimension=384)) == ("openvino", 512)
 
 
 def test_a_killed_run_is_settled_by_the_failure_sensor(
@@ -244,7 +247,7 @@ def test_run_killed_while_canceling_is_canceled(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that did not stop in time and was killed for it is attributed to no file."""
-    from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+    from ingest_pipeline.instance.dagster_private import CheckRunHealthResult, WorkerStatus
 
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches

@@ -14,9 +14,9 @@ import pytest
 
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox import confinement as confining
 from ingest_pipeline.parsing.sandbox.fold import ParseFold
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.parsing.sandbox.parent import confinement as confining
 from ingest_pipeline_tests.made.pdf import hello
 
 TRY = """

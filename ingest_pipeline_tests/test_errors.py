@@ -12,7 +12,8 @@ from ingest_pipeline.errors import (
     IngestError,
     ModelMismatch,
     PermanentError,
-    TransientError,
+    RunError,
+    TransientFileError,
     error_named,
 )
 
@@ -58,9 +59,9 @@ def test_a_reason_is_the_name_of_its_type_and_leads_back_to_it(name: str) -> Non
 
 @pytest.mark.parametrize("name", ALL)
 def test_only_what_lies_outside_the_file_is_retryable(name: str) -> None:
-    """A permanent error is never retried; a transient one may be."""
+    """A permanent error is never retried; one of a run, or a transient one of a file, may be."""
     kind = error_named(name)
-    assert kind.retryable is issubclass(kind, TransientError)
+    assert kind.retryable is issubclass(kind, RunError | TransientFileError)
 
 
 def test_no_type_is_both_permanent_and_transient() -> None:

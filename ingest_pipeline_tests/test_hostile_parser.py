@@ -26,7 +26,7 @@ ordinary = text.text_pages
 def socket_descriptor():
     return int(sys.argv[1])
 
-def hostile(stream, request, facts):
+def hostile(stream, request):
     deed = stream.read(200).decode().split()[0]
     stream.seek(0)
     if deed == "late":
@@ -59,7 +59,7 @@ def hostile(stream, request, facts):
         os.write(socket_descriptor(), b"\\xff\\xff\\xff\\xff")
         time.sleep(60)
     else:
-        yield from ordinary(stream, request, facts)
+        yield from ordinary(stream, request)
 
 text.text_pages = hostile
 """

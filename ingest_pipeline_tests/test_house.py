@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import fields
@@ -54,7 +55,7 @@ def test_the_map_itself_imports_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["ingest_pipeline.definitions", "ingest_pipeline.cli.main", "ingest_pipeline.cli.console"]
+    "module", ["ingest_pipeline.definitions", "ingest_pipeline.cli.main", "ingest_pipeline.cli.tables"]
 )
 def test_loading_the_definitions_or_the_command_line_imports_no_parser_and_no_model(module: str) -> None:
     """The code server holds the definitions for days; torch alone is 380 MB."""
@@ -72,6 +73,27 @@ def test_the_parsers_child_carries_neither_dagster_nor_a_database() -> None:
     assert (
         imported_by("import ingest_pipeline.parsing.sandbox.child") & {"dagster", "psycopg", "numpy", *HEAVY} == set()
     )
+
+
+def test_private_dagster_in_one_module() -> None:
+    """Dagster's private modules are imported by `instance/dagster_private.py` alone."""
+    private = re.compile(r"^\s*(?:from|import) dagster(?:_postgres)?\._", re.MULTILINE)
+    importers = [path.name for path in PACKAGE.rglob("*.py") if private.search(path.read_text())]
+    assert importers == ["dagster_private.py"]
+
+
+def test_no_reference_to_what_is_not_here() -> None:
+    """Code and documentation cite only what a clone holds."""
+    files = [*PACKAGE.rglob("*.py"), *(REPOSITORY / "docs").rglob("*.md"), REPOSITORY / "README.md"]
+    outside = re.compile(r"FINDINGS|DAGSTER\.md|DESIGN|REVIEW\.md|\.\./shared/[A-Z]")
+    assert [path.name for path in files if outside.search(path.read_text())] == []
+
+
+def test_cited_pages_exist() -> None:
+    """A comment that cites a page of the documentation cites one that is there."""
+    cited = {name for path in PACKAGE.rglob("*.py") for name in re.findall(r"docs/([\w/]+\.md)", path.read_text())}
+    assert cited
+    assert [name for name in sorted(cited) if not (REPOSITORY / "docs" / name).is_file()] == []
 
 
 def test_no_path_arithmetic_outside_the_sources() -> None:

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
 from ingest_pipeline.instance import launcher
+from ingest_pipeline.instance.dagster_private import CheckRunHealthResult, WorkerStatus
 from ingest_pipeline.instance.logs import PlainComputeLogManager
-from ingest_pipeline.instance.supervisor import process_started
+from ingest_pipeline.memory.process import identity_of
 
 
 @pytest.fixture
@@ -26,6 +26,11 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("INGEST_HOME", str(tmp_path))
     (tmp_path / "runs").mkdir()
     return tmp_path / "runs" / "run.json"
+
+
+def process_started(pid: int) -> int:
+    process = identity_of(pid)
+    return process.started if process else 1
 
 
 def health() -> CheckRunHealthResult:
@@ -37,7 +42,7 @@ def facts_of_a_dead_process() -> dict[str, Any]:
     process = subprocess.Popen([sys.executable, "-c", ""])
     started = process_started(process.pid)
     process.wait()
-    return {"pid": process.pid, "started": started or 1}
+    return {"pid": process.pid, "started": started}
 
 
 def test_a_living_process_is_running(record: Path) -> None:

@@ -83,7 +83,7 @@ def test_the_second_parser_does_not_grow_with_the_pages_either(pdfs: dict[int, P
     script = (
         "import json, sys\n"
         "from ingest_pipeline.memory.process import peak_memory_bytes\n"
-        "from ingest_pipeline.parsing import pypdf_walker\n"
+        "from ingest_pipeline.parsing.formats import pypdf_walker\n"
         "with open(sys.argv[1], 'rb') as stream, pypdf_walker.opened(stream) as document:\n"
         "    peaks = [peak_memory_bytes() for number, text in document.texts() if f'Page {number},' in text]\n"
         "print(json.dumps([len(peaks), peaks[0], peaks[-1]]))\n"

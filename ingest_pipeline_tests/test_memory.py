@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory import machine as real_machine
 from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
 from ingest_pipeline.memory.machine import (
     MACHINE_SHARE,
     RESERVE_BYTES,
     RESERVE_SHARE,
-    cgroup_limits_bytes,
     machine_budget_bytes,
     machine_memory_bytes,
     run_slots,
@@ -58,7 +58,7 @@ class FakeMachine:
 
     def limits(self) -> list[int]:
         """Every limit that is found."""
-        return cgroup_limits_bytes(self.proc, self.root)
+        return cgroup.limits_bytes(self.proc, self.root)
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_the_machine_has_no_more_memory_than_its_group(monkeypatch: pytest.Monke
     """The smallest limit counts, and the machine's size where there is none."""
     total = machine_memory_bytes()
     assert total > 64 * MIB
-    monkeypatch.setattr(real_machine, "cgroup_limits_bytes", lambda: [48 * MIB, 96 * MIB])
+    monkeypatch.setattr(cgroup, "limits_bytes", lambda: [48 * MIB, 96 * MIB])
     assert machine_memory_bytes() == 48 * MIB
 
 

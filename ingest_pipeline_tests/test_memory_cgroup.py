@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipeline.instance.supervisor import Supervisor, cause_of_death
+from ingest_pipeline.instance.supervisor import Supervisor, cause_of_end
 from ingest_pipeline.memory import cgroup as module
 from ingest_pipeline.memory.cgroup import RunCgroup, make_cgroup
 
@@ -136,10 +136,10 @@ def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -
         assert not supervisor.group.folder.exists()
 
 
-def test_the_cause_of_death_says_who_killed() -> None:
+def test_the_cause_of_end_says_who_killed() -> None:
     """The kernel, as far as anybody can know."""
-    assert "most likely by the kernel for memory" in cause_of_death(-9, 5)
-    assert "by the kernel, for memory" in cause_of_death(-9, 5, oom_kills=1)
-    assert "not by the limit of its own group" in cause_of_death(-9, 5, oom_kills=0)
-    assert cause_of_death(-15, 5, oom_kills=0) == "SIGTERM"
-    assert cause_of_death(1, 5) == "exit code 1"
+    assert "most likely by the kernel for memory" in cause_of_end(-9, 5)
+    assert "by the kernel, for memory" in cause_of_end(-9, 5, oom_kills=1)
+    assert "not by the limit of its own group" in cause_of_end(-9, 5, oom_kills=0)
+    assert cause_of_end(-15, 5, oom_kills=0) == "SIGTERM"
+    assert cause_of_end(1, 5) == "exit code 1"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
 import socket
 import threading
@@ -15,11 +16,11 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
-from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest, without_text
+from ingest_pipeline.parsing.sandbox import child
 from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
-from ingest_pipeline.parsing.sandbox.parent import child
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_PAGE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
@@ -27,6 +28,8 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     Disconnected,
     Message,
     ProtocolError,
+    decode,
+    encode,
     receive,
     receive_with_descriptor,
     send,
@@ -37,20 +40,30 @@ from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs
 from ingest_pipeline_tests.parsers import parser_for
 
 
-def told(name: str, content: bytes, **fields: Any) -> list[Message]:
+def told(name: str, content: bytes, **fields: Any) -> list[ParseEvent]:
     """What the parent is told about a file."""
     media_type = detect.media_type(name, content[: detect.HEAD_BYTES])
-    return list(child.parsed_messages(io.BytesIO(content), ParseRequest(name, media_type, **fields)))
+    return list(child.parsed_events(io.BytesIO(content), ParseRequest(name, media_type, **fields)))
 
 
-def kinds(messages: list[Message]) -> list[str]:
-    """The kind of each message."""
-    return [message["kind"] for message in messages]
+def kinds(events: list[ParseEvent]) -> list[str]:
+    """The kind of each event."""
+    return [type(event).__name__ for event in events]
 
 
-def numbers(messages: list[Message]) -> list[int]:
+def pages_of(events: list[ParseEvent]) -> list[Page]:
+    """The pages."""
+    return [event for event in events if isinstance(event, Page)]
+
+
+def numbers(events: list[ParseEvent]) -> list[int]:
     """The number of each page."""
-    return [message["number"] for message in messages if message["kind"] == "page"]
+    return [page.number for page in pages_of(events)]
+
+
+def warnings_of(events: list[ParseEvent]) -> list[str]:
+    """The text of each warning."""
+    return [event.text for event in events if isinstance(event, ParseWarning)]
 
 
 # ------------------------------------------------------------------------------------------- what is said of a file
@@ -59,39 +72,40 @@ def numbers(messages: list[Message]) -> list[int]:
 @pytest.mark.parametrize("made", CATALOGUE, ids=[made.name for made in CATALOGUE])
 def test_every_format(made: Made) -> None:
     """Of a document of each format the parent is told pages, sections and the title, in messages that JSON can hold."""
-    messages = told(made.name, content_of(made.name))
-    assert kinds(messages)[-1] == "done"
-    assert messages[-1]["pages"] == made.pages
-    assert messages[-1]["title"] == made.title
-    assert messages[-1]["more"] is False
-    text = "".join("".join(message["text"].split()) for message in messages if message["kind"] == "page")
+    events = told(made.name, content_of(made.name))
+    assert [decode(json.loads(json.dumps(encode(event)))) for event in events] == events
+    assert events[-1] == Done(made.pages)
+    titles = [event.title for event in events if isinstance(event, Properties) and event.title]
+    assert (titles[0] if titles else None) == made.title
+    text = "".join("".join(page.text.split()) for page in pages_of(events))
     for phrase in made.phrases:
         assert "".join(phrase.split()) in text
-    assert "gap" not in kinds(messages)
+    assert "Gap" not in kinds(events)
 
 
 def test_pages_and_sections() -> None:
     """Sections come before their page; the last page of each number is whole; PDF says how many there are."""
-    messages = told("book.pdf", pdf.book())
-    assert kinds(messages) == [
-        "page", "section", "section", "page", "page", "section", "page", "section", "page", "page", "done",
+    events = told("book.pdf", pdf.book())
+    assert kinds(events) == [
+        "Properties", "Page", "Heading", "Heading", "Page", "Page", "Heading", "Page", "Heading", "Page", "Page",
+        "Done",
     ]  # fmt: skip
-    assert messages[1] == {"kind": "section", "level": 1, "title": "Part one", "page": 2}
-    assert {(message["total"], message["whole"]) for message in messages if message["kind"] == "page"} == {(6, True)}
-    assert messages[0]["label"] == "i"
+    assert isinstance(events[0], Properties)
+    assert events[0].total_pages == 6
+    assert events[2] == Heading(1, "Part one", 2)
+    assert all(page.whole for page in pages_of(events))
+    assert pages_of(events)[0].label == "i"
 
 
 def test_step_between_pages() -> None:
     """A step has the pages from its first to its last, and a word on whether more follow."""
     content = paragraphs(RUSSIAN, 95_000).encode()
-    messages = told("a.txt", content, first_page=2, last_page=3)
-    assert numbers(messages) == [2, 3]
-    assert (messages[-1]["more"], messages[-1]["pages"]) == (True, 3)
-    messages = told("a.txt", content, first_page=5, last_page=9)
-    assert numbers(messages) == [5]
-    assert messages[-1]["more"] is False
-    messages = told("a.txt", content, first_page=9)
-    assert (numbers(messages), messages[-1]["pages"]) == ([], 5)
+    events = told("a.txt", content, first_page=2, last_page=3)
+    assert (numbers(events), events[-1]) == ([2, 3], Done(3, more=True))
+    events = told("a.txt", content, first_page=5, last_page=9)
+    assert (numbers(events), events[-1]) == ([5], Done(5))
+    events = told("a.txt", content, first_page=9)
+    assert (numbers(events), events[-1]) == ([], Done(5))
 
 
 def test_too_many_pages() -> None:
@@ -108,9 +122,10 @@ def test_too_much_text() -> None:
 
 def test_gaps() -> None:
     """A page that cannot be read is a gap, and counts as the last page."""
-    messages = told("a.pdf", pdf.broken_second_branch())
-    assert kinds(messages) == ["page", "gap", "done"]
-    assert (messages[1]["from"], messages[1]["to"], messages[2]["pages"]) == (2, 2, 2)
+    *_, page, gap, done = told("a.pdf", pdf.broken_second_branch())
+    assert isinstance(page, Page)
+    assert isinstance(gap, Gap)
+    assert (gap.page_from, gap.page_to, done) == (2, 2, Done(2))
 
 
 def test_empty_file() -> None:
@@ -121,9 +136,9 @@ def test_empty_file() -> None:
 
 def test_disagreement() -> None:
     """A name that says something else than the bytes is a warning."""
-    [*_, done] = told("a.pdf", b"plain words")
-    assert done["warnings"] == ["named like application/pdf, but holds text/plain: read as that"]
-    assert told("a.txt", b"plain words")[-1]["warnings"] == []
+    said = "named like application/pdf, but holds text/plain: read as that"
+    assert warnings_of(told("a.pdf", b"plain words")) == [said]
+    assert warnings_of(told("a.txt", b"plain words")) == []
 
 
 def test_unsupported_type() -> None:
@@ -136,31 +151,29 @@ def test_unsupported_type() -> None:
 def test_long_page_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page that is longer than a message comes in parts that continue; the last of them is the whole of it."""
     text = "無" * (2 * MAX_PAGE_CHARACTERS + 7)
-    messages = from_events(monkeypatch, Page(1, text, "Heading", label="x" * 90))
-    parts = [message for message in messages if message["kind"] == "page"]
-    assert [len(part["text"]) for part in parts] == [MAX_PAGE_CHARACTERS, MAX_PAGE_CHARACTERS, 7]
-    assert [part["continues"] for part in parts] == [False, True, True]
-    assert [part["whole"] for part in parts] == [False, False, True]
-    assert {(part["heading"], part["label"]) for part in parts} == {("Heading", "x" * 50)}
+    parts = pages_of(from_events(monkeypatch, Page(1, text, "Heading", label="x" * 90)))
+    assert [len(part.text) for part in parts] == [MAX_PAGE_CHARACTERS, MAX_PAGE_CHARACTERS, 7]
+    assert [part.continues for part in parts] == [False, True, True]
+    assert [part.whole for part in parts] == [False, False, True]
+    assert {(part.heading, part.label) for part in parts} == {("Heading", "x" * 50)}
 
 
 def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text, headings, labels and titles are cleaned and cut; a heading of spaces is none."""
-    messages = from_events(
+    heading, page, gap, done = from_events(
         monkeypatch,
         Heading(1, " \x00\n ", 1),
         Heading(2, "ﬁne\n  words " + "x" * 400, 1),
         Page(1, "a\x00b\r\nc", "He\x00ad", label="\ufeff1"),
         Gap(2, 3, "r" * 900),
     )
-    assert kinds(messages) == ["section", "page", "gap", "done"]
-    assert messages[0]["title"] == ("fine words " + "x" * 400)[:MAX_TITLE_CHARACTERS]
-    assert (messages[1]["text"], messages[1]["heading"], messages[1]["label"]) == ("ab\nc", "Head", "1")
-    assert len(messages[2]["reason"]) == 500
-    assert messages[3]["pages"] == 3
+    assert heading == Heading(2, ("fine words " + "x" * 400)[:MAX_TITLE_CHARACTERS], 1)
+    assert page == Page(1, "ab\nc", "Head", label="1")
+    assert gap == Gap(2, 3, "r" * 500)
+    assert done == Done(3)
 
 
-def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | Heading) -> list[Message]:
+def from_events(monkeypatch: pytest.MonkeyPatch, *events: ParseEvent) -> list[ParseEvent]:
     """What the parent is told by a parser that yields these."""
     monkeypatch.setattr(child, "parser_for", lambda media_type: lambda *_: iter(events))
     return told("a.txt", b"words")
@@ -199,7 +212,7 @@ def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
 
 
 def answers(sock: socket.socket, path: Path, media_type: str) -> list[Message]:
-    """Ask about a file; everything until its end."""
+    """Ask about a file; every message until its end."""
     with path.open("rb") as stream:
         send(sock, {"kind": "parse", "request": asdict(ParseRequest(path.name, media_type))}, (stream.fileno(),))
         found = [receive(sock)]
@@ -217,9 +230,12 @@ def test_server_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         send(sock, {"kind": "no file came with it"})
         for name, media_type in (("a.pdf", detect.PDF), ("a.md", detect.MARKDOWN)):
             found = answers(sock, tmp_path / name, media_type)
-            assert numbers(found) == [1, 2, 3, 4, 5, 6]
-            assert all(message["peak"] > 0 and message["seconds"] >= 0 for message in found)
-            assert [message["seconds"] for message in found] == sorted(message["seconds"] for message in found)
+            events = [decode(message) for message in found]
+            assert numbers(events) == [1, 2, 3, 4, 5, 6]
+            costs = [event for event in events if isinstance(event, ParseCost)]
+            assert isinstance(events[-2], ParseCost)
+            assert all(cost.peak_memory_bytes > 0 for cost in costs)
+            assert [cost.seconds for cost in costs] == sorted(cost.seconds for cost in costs)
 
 
 @pytest.mark.parametrize(
@@ -250,11 +266,12 @@ def test_server_failures(
     with serving(monkeypatch) as sock, monkeypatch.context() as patch:
         receive(sock)
         patch.setattr(child, "parser_for", failing)
-        page, failed = answers(sock, tmp_path / "a.txt", detect.TEXT)
+        _, page, _, failed = answers(sock, tmp_path / "a.txt", detect.TEXT)
         assert page["kind"] == "page"
-        assert (failed["kind"], failed["reason"], failed["message"]) == ("failed", reason, said)
+        assert failed == {"kind": "failed", "reason": reason, "message": said}
         patch.undo()
-        assert kinds(answers(sock, tmp_path / "a.txt", detect.TEXT)) == ["page", "done"]
+        told_kinds = [message["kind"] for message in answers(sock, tmp_path / "a.txt", detect.TEXT)]
+        assert told_kinds == ["cost", "page", "cost", "done"]
 
 
 def test_server_out_of_memory(monkeypatch: pytest.MonkeyPatch) -> None:

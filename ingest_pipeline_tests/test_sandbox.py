@@ -31,8 +31,8 @@ from ingest_pipeline.errors import (
     TooManyPages,
     UnreadableDocument,
 )
+from ingest_pipeline.parsing.sandbox import parent as sandbox
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.parsing.sandbox.parent import parent as sandbox
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
@@ -207,7 +207,7 @@ def test_every_format(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPa
         found = parse(box, path, parsed)
         text = "".join("".join(page.text for page in found).split())
         assert all("".join(phrase.split()) in text for phrase in made.phrases), made.name
-        assert (parsed.pages, parsed.title) == (made.pages, made.title)
+        assert (parsed.pages, parsed.result().title) == (made.pages, made.title)
         assert not parsed.more
         assert 10 * MIB < parsed.cost.peak_memory_bytes < 512 * MIB
         assert 0 < parsed.cost.seconds < 60

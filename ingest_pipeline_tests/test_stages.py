@@ -400,7 +400,7 @@ def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
 
     monkeypatch.setattr(embeddings, "micro_batches", noted)
     pipeline.embed(run)
-    assert set(seen) == {256}
+    assert set(seen) == {512}  # of 1,024
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 

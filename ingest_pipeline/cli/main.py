@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
@@ -14,12 +13,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest_pipeline.cli import rows
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.settings import Settings, read_settings
-from ingest_pipeline.sizes import format_size
 
 if TYPE_CHECKING:
+    from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
 
 OK, FAILED, BAD_USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     search.add_argument("--top", type=_count, default=5, metavar="N")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
     memory = _command(commands, "memory", _memory, "predicted against measured: how well the memory is known")
-    memory.add_argument("--plot", metavar="FILE.svg", help="draw it, too")
+    memory.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
     database = _command(commands, "db", _db, "the embedded Postgres", json_output=False)
     database.add_argument("action", choices=("start", "stop", "url"))
     return parser
@@ -110,7 +110,7 @@ def _command(
     command = commands.add_parser(name, help=text, description=text)
     command.set_defaults(command=function)
     if json_output:
-        command.add_argument("--json", action="store_true", help="for programs")
+        command.add_argument("--json", action="store_true", help="print JSON lines")
     return command
 
 
@@ -121,7 +121,8 @@ def _count(text: str) -> int:
 
 
 def _run(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import run_and_show
+    from ingest_pipeline.cli import progress
+    from ingest_pipeline.cli.run import run_everything
 
     for number in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with `&`, or a container stops us
         signal.signal(number, signal.default_int_handler)
@@ -130,25 +131,37 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             raise ConfigurationError("a source's name must not be empty or hold a comma")
         settings = replace(settings, sources=tuple(options.sources))
         os.environ.update(settings.environ())  # the run's processes inherit it
-    result = run_and_show(settings, as_json=options.json)
-    return STOPPED if result.stopped else OK
+    stopped = run_everything(settings, progress.reporter(), _print_json if options.json else _print_account)
+    return STOPPED if stopped else OK
+
+
+def _print_json(connection: Connection, account: Account) -> None:
+    rows.print_rows([rows.account_row(account)])
+
+
+def _print_account(connection: Connection, account: Account) -> None:
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.store import reports
+
+    status = None if account.files <= tables.FULL_TABLE_FILES else "failed"
+    files = (row for row in reports.files(connection, status=status) if row["status"] != "deleted")
+    tables.print_account(account, files)
 
 
 def _add(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import print_added
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.stages.uploads import add_files
 
     if options.name and len(options.files) > 1:
         raise ConfigurationError("--name is for one file")
-    added = add_files(
-        options.files,
-        to=options.to,
-        name=options.name,
-        replace=options.replace,
-        settings=settings,
+    refused = 0
+    for added in add_files(
+        options.files, to=options.to, name=options.name, replace=options.replace, settings=settings,
         stdin=sys.stdin.buffer,
-    )
-    return FAILED if print_added(added, as_json=options.json) else OK
+    ):  # fmt: skip
+        refused += added.error is not None
+        rows.print_rows([rows.added_row(added)]) if options.json else tables.print_added(added)
+    return FAILED if refused else OK
 
 
 def _ui(options: argparse.Namespace, settings: Settings) -> int:
@@ -158,6 +171,7 @@ def _ui(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _status(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.memory.machine import machine_budget_bytes
     from ingest_pipeline.store.reports import status_counts
 
@@ -168,66 +182,48 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
         "run_budget_bytes": settings.run_memory,
         "machine_budget_bytes": machine_budget_bytes(settings.machine_memory),
     }
-    if options.json:
-        print(json.dumps(counts))
-        return OK
-    for name in ("files", "batches"):
-        print(f"{name:<12}" + "  ".join(f"{status} {count}" for status, count in counts[name].items()))
-    print(f"{'chunks':<12}{counts['chunks']:,}\n{'embeddings':<12}{counts['embeddings']:,}  by {counts['model']}")
-    budgets = counts["run_budget_bytes"], counts["machine_budget_bytes"]
-    print(f"{'memory':<12}{format_size(budgets[0])} for a run, {format_size(budgets[1])} for everything together")
+    rows.print_rows([counts]) if options.json else tables.print_status(counts)
     return OK
 
 
 def _files(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import print_files
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.store.reports import files
 
     with _store(settings) as connection:
-        rows = files(connection, status=options.status)
-        if not options.json:
-            print_files(rows)
-            return OK
-        for row in rows:
-            print(json.dumps(row, ensure_ascii=False))
+        show = rows.print_rows if options.json else tables.print_files
+        show(files(connection, status=options.status))
     return OK
 
 
 def _search(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import print_hits
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.stages.search import search
 
     with _store(settings) as connection:
         hits = search(connection, settings=settings, query=options.query, top=options.top)
-    if not options.json:
-        print_hits(hits)
-        return OK
-    for hit in hits:
-        row: dict[str, object] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
-        row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
-        place = {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
-        print(json.dumps(row | place, ensure_ascii=False))
+    rows.print_rows(map(rows.hit_row, hits)) if options.json else tables.print_hits(hits)
     return OK
 
 
 def _plan(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import print_plan
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.stages.preview import preview
 
     with _store(settings) as connection:
         plan = preview(connection, settings=settings)
-    print_plan(plan, settings, as_json=options.json)
+    rows.print_rows([rows.plan_row(plan)]) if options.json else tables.print_plan(plan, settings)
     return OK
 
 
 def _memory(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli.console import print_memory
+    from ingest_pipeline.cli import tables
     from ingest_pipeline.cli.memory_plot import memory_plot
     from ingest_pipeline.stages.costs import memory_report
 
     with _store(settings) as connection:
         report = memory_report(connection)
-    print_memory(report, as_json=options.json)
+    rows.print_rows([rows.memory_row(report)]) if options.json else tables.print_memory(report)
     if options.plot:
         try:
             Path(options.plot).write_text(memory_plot(report.left_out))
@@ -261,7 +257,3 @@ def _store(settings: Settings) -> AbstractContextManager[Connection]:
     url = database_url(settings)
     migrate(url)
     return store(url)
-
-
-if __name__ == "__main__":
-    main()

@@ -16,7 +16,7 @@ Point = tuple[float, float]
 
 
 def memory_plot(outcomes: Sequence[Outcome]) -> str:
-    """Return an SVG: a dot for each file, measured to the right, promised upwards; dots below the line were too low."""
+    """Return an SVG: a dot for each file, measured to the right, predicted upwards; too low below the line."""
     sizes = [size for outcome in outcomes for size in (outcome.measured_bytes, outcome.predicted_bytes)] or [MIB]
     low, high = 2.0 ** math.floor(math.log2(min(sizes))), 2.0 ** math.ceil(math.log2(max(sizes) + 1))
     kinds = sorted({outcome.media_type for outcome in outcomes})
@@ -37,8 +37,8 @@ def _axes(low: float, high: float) -> str:
         f'<path d="M{x0} {y0}L{x1} {y1}" stroke="#999" stroke-dasharray="5 4"/>',
         _text((x0 + x1) / 2, HEIGHT - 18, "measured peak of the parser", anchor="middle"),
         f'<text x="18" y="{(y0 + y1) / 2}" transform="rotate(-90 18 {(y0 + y1) / 2})" font-size="13" '
-        'text-anchor="middle">promised peak</text>',
-        _text((x0 + x1) / 2, 30, "Below the dashed line a file needed more than was promised", anchor="middle"),
+        'text-anchor="middle">predicted peak</text>',
+        _text((x0 + x1) / 2, 30, "Below the dashed line a file needed more than was predicted", anchor="middle"),
     ]
     tick = low
     while tick <= high:

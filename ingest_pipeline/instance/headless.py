@@ -11,6 +11,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 
+from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.instance.dagster_private import (
     DEFAULT_DAGSTER_ENTRY_POINT,
     IN_PROGRESS_RUN_STATUSES,
@@ -41,6 +42,7 @@ from ingest_pipeline.memory.machine import run_slots, usable_cores
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget
@@ -96,11 +98,11 @@ class Headless:
         settings: Settings,
         *,
         definitions: Definitions,
-        fingerprint: str,
         result: HeadlessResult,
     ) -> None:
         self._instance, self._connection, self._settings = instance, connection, settings
-        self._definitions, self._fingerprint = definitions, fingerprint
+        self._definitions = definitions
+        self._fingerprint = fingerprint_of(model_card(settings.model), settings)
         self._slots = run_slots(settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}

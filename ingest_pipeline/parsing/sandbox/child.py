@@ -146,11 +146,18 @@ def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
                     send(sock, encode(sent))
     except IngestError as error:
         _send_failure(sock, error.reason, str(error), cost)
-    except (MemoryError, ImportError):  # ImportError: a library that cannot be mapped under the limit
-        _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", cost)
     except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
-        reason = f"{request.name}: {type(error).__name__}: {error}"
-        _send_failure(sock, UnreadableDocument.__name__, reason[:1000], cost)
+        if _is_out_of_memory(error):
+            reason, text = ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit"
+        else:
+            reason, text = UnreadableDocument.__name__, f"{request.name}: {type(error).__name__}: {error}"[:1000]
+        _send_failure(sock, reason, text, cost)
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Return whether memory ran out: also a library that cannot be mapped, or compiled, under the limit."""
+    lost = isinstance(error, SystemError) and "without setting an exception" in str(error)
+    return lost or isinstance(error, MemoryError | ImportError)
 
 
 def _send_failure(sock: socket.socket, reason: str, text: str, cost: _Cost) -> None:

@@ -1,0 +1,85 @@
+"""How far `ingest run` has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from ingest_pipeline.cli.text import clock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as Bar
+
+    from ingest_pipeline.instance.headless import Progress
+
+EVERY_SECONDS = 15.0
+
+
+class Lines:
+    """A line now and then: for logs and pipes."""
+
+    def __init__(self) -> None:
+        self._last = 0.0
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        self._last = time.monotonic()
+        print(text, file=sys.stderr, flush=True)
+
+    def show(self, progress: Progress) -> None:
+        """Print the progress if the last line is some time ago."""
+        if time.monotonic() - self._last >= EVERY_SECONDS:
+            self.say(f"{progress.files_done}/{progress.files} files · {described(progress)}")
+
+    def end(self) -> None:
+        """Nothing is left to do."""
+
+
+class TerminalBar:
+    """A bar over the bytes of the files, with the time that is left."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as Bar
+
+        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("files · {task.description}"))
+        console = Console(stderr=True, highlight=False)
+        # Drawn when there is news: a thread that redraws would be in the way of Ctrl-C.
+        self._bar: Bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
+        self._task = self._bar.add_task("", total=None)
+
+    def say(self, text: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(text, markup=False)
+
+    def show(self, progress: Progress) -> None:
+        """Redraw the bar."""
+        self._bar.start()
+        self._bar.update(
+            self._task, completed=progress.files_done, total=progress.files, description=described(progress)
+        )
+        self._bar.refresh()
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._bar.stop()
+
+
+def reporter() -> Lines | TerminalBar:
+    """Return what suits where stderr goes."""
+    return TerminalBar() if sys.stderr.isatty() else Lines()
+
+
+def described(progress: Progress) -> str:
+    """Return in words what is going on and how long it will take."""
+    eta = progress.eta_seconds
+    left = f"about {clock(eta)} left" if eta is not None else "first batch"
+    return " · ".join(
+        (
+            f"{progress.embedded:,} chunks embedded",
+            f"{progress.running} runs, {progress.waiting} batches waiting",
+            f"{clock(progress.seconds)} elapsed, {left}",
+        )
+    )

@@ -1,0 +1,80 @@
+"""What the command prints for programs: `--json`. Names, order and types are a contract."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from ingest_pipeline.models import FileCost, Plan, SearchHit
+
+if TYPE_CHECKING:
+    from ingest_pipeline.stages.account import Account
+    from ingest_pipeline.stages.costs import MemoryReport
+    from ingest_pipeline.stages.uploads import Added
+
+
+def print_rows(rows: Iterable[dict[str, Any]]) -> None:
+    """Print one JSON object on each line."""
+    for row in rows:
+        print(json.dumps(row, ensure_ascii=False))
+
+
+def account_row(account: Account) -> dict[str, Any]:
+    """Return what `ingest run` did."""
+    return account.counts | {
+        "files_parsed": account.work["parsed"],
+        "pages_parsed": account.work["pages"],
+        "chunks_embedded": account.work["embedded"],
+        "runs": account.runs,
+        "batches_run": account.batches,
+        "failed": account.failures,
+        "seconds": round(account.seconds, 2),
+        "peak_memory_bytes": account.peak_memory_bytes,
+        "stopped": account.stopped,
+    }
+
+
+def hit_row(hit: SearchHit) -> dict[str, Any]:
+    """Return one search result."""
+    row: dict[str, Any] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
+    row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
+    return row | {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
+
+
+def plan_row(plan: Plan) -> dict[str, Any]:
+    """Return the batches that the next run would make."""
+    batches = [
+        {
+            "files": [_cost_row(cost) for cost in batch.costs],
+            "predicted_peak_bytes": batch.predicted_peak_bytes,
+            "predicted_seconds": batch.predicted_seconds,
+        }
+        for batch in plan.batches
+    ]
+    return {"batches": batches, "refused": [_cost_row(cost) for cost in plan.refused]}
+
+
+def _cost_row(cost: FileCost) -> dict[str, Any]:
+    row = asdict(cost)
+    return {name: row[name] for name in ("name", "predicted_peak_bytes", "predicted_seconds", "alone", "why")}
+
+
+def memory_row(report: MemoryReport) -> dict[str, Any]:
+    """Return how well memory was predicted; `promised` is the predicted upper bound."""
+    from ingest_pipeline.planning.predict import summarize
+
+    errors: dict[str, Sequence[float]] = {
+        "files_as_planned": [outcome.error for outcome in report.files],
+        "expected_left_out": [outcome.expected_error for outcome in report.left_out],
+        "promised_left_out": [outcome.error for outcome in report.left_out],
+        "runs": [run.error for run in report.runs],
+    }
+    row: dict[str, Any] = {name: asdict(summarize(values)) for name, values in errors.items()}
+    return row | {"model": report.model.version, "runs_over_budget": report.runs_over_budget}
+
+
+def added_row(added: Added) -> dict[str, Any]:
+    """Return what became of one upload."""
+    return asdict(added)

@@ -1,0 +1,189 @@
+"""What the command prints for people, on stdout."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ingest_pipeline.cli.text import clock, fitted, printable, size
+from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan, SearchHit
+from ingest_pipeline.parsing.detect import short_name
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ingest_pipeline.planning.predict import Outcome
+    from ingest_pipeline.stages.account import Account
+    from ingest_pipeline.stages.costs import MemoryReport
+    from ingest_pipeline.stages.uploads import Added
+
+FULL_TABLE_FILES = 100  # beyond it only what needs attention is listed; `ingest files` has the rest
+NAME_WIDTH, SHOWN_GAPS = 44, 5
+
+
+def print_files(rows: Iterable[dict[str, Any]]) -> None:
+    """Print a line for each file as it comes: a million files are never in memory, so widths are fixed."""
+    print(
+        f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}"
+        f"{'predicted':>11}{'parsing':>11}{'embedding':>11}{'seconds':>9}  reason"
+    )
+    for row in rows:
+        print(_file_line(row))
+
+
+def _file_line(row: dict[str, Any]) -> str:
+    columns = (row["predicted_peak_bytes"], row["measured_peak_bytes"], row["embed_peak_bytes"])
+    peaks = "".join(f"{'' if peak is None else format_size(peak):>11}" for peak in columns)
+    seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
+    pages = "" if row["pages"] is None else row["pages"]
+    name = f"{fitted(printable(row['path']), NAME_WIDTH - 2)}  "
+    return (
+        f"{row['status']:<11}{name}{format_size(row['bytes']):>10}{pages:>7}{row['chunks']:>8}"
+        f"{peaks}{seconds:>9}  {printable(_reason(row))}"
+    ).rstrip()
+
+
+def _reason(row: dict[str, Any]) -> str:
+    if row["error"]:
+        message = str(row["message"] or "").removeprefix(f"{row['source']}/{row['path']}: ")
+        return f"{row['error']}: {message}"
+    if row["gaps"]:
+        return f"{len(row['gaps'])} gaps: pages {', '.join(_gap(gap) for gap in row['gaps'][:SHOWN_GAPS])}"
+    return ""
+
+
+def _gap(gap: dict[str, Any]) -> str:
+    return str(gap["page_from"]) if gap["page_from"] == gap["page_to"] else f"{gap['page_from']}-{gap['page_to']}"
+
+
+def print_added(added: Added) -> None:
+    """Print what became of one upload."""
+    if added.error:
+        print(f"ingest: {printable(added.error)}", file=sys.stderr)
+    else:
+        print(f"{printable(added.name)}  {format_size(added.size_bytes)}  added to {added.source}")
+
+
+def print_hits(hits: Sequence[SearchHit]) -> None:
+    """Print search results for reading."""
+    if not hits:
+        print("nothing found: is anything indexed? `ingest status`")
+    for number, hit in enumerate(hits, start=1):
+        pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
+        label = f" (printed {hit.page_label})" if hit.page_label else ""
+        place = hit.section or hit.heading
+        print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}")
+        print(textwrap.indent(textwrap.fill(textwrap.shorten(hit.text, 320, placeholder=" …"), 100), "   "))
+
+
+def print_plan(plan: Plan, settings: Settings) -> None:
+    """Print a dry run's batches and refusals."""
+    if not plan.batches and not plan.refused:
+        print("nothing waits: every file of the sources is accounted for")
+    for number, batch in enumerate(plan.batches, start=1):
+        peak = f"{format_size(batch.predicted_peak_bytes)} of {format_size(settings.run_memory)}"
+        print(f"batch {number}: {len(batch.costs)} files, peak {peak}, about {clock(batch.predicted_seconds)}")
+        for cost in batch.costs:
+            predicted = f"{format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s"
+            print(f"  {predicted}  {printable(cost.name)}\n{'':>25}{cost.why}")
+    for cost in plan.refused:
+        print(f"refused: {printable(cost.name)}: its parser alone needs {format_size(cost.predicted_peak_bytes)}")
+
+
+def print_status(counts: dict[str, Any]) -> None:
+    """Print the counts of the ledger."""
+    for name, statuses in (("files", FILE_STATUSES), ("batches", BATCH_STATUSES)):
+        print(f"{name:<12}" + "  ".join(f"{status} {counts[name][status]}" for status in statuses))
+    print(f"{'chunks':<12}{counts['chunks']:,}\n{'embeddings':<12}{counts['embeddings']:,}  by {counts['model']}")
+    run, machine = format_size(counts["run_budget_bytes"]), format_size(counts["machine_budget_bytes"])
+    print(f"{'memory':<12}{run} for a run, {machine} for everything together")
+
+
+def print_account(account: Account, files: Iterable[dict[str, Any]]) -> None:
+    """Print what a run did.
+
+    Args:
+        account: its numbers.
+        files: the rows to list; of a large source, only those that need attention.
+    """
+    print_files(files)
+    if account.files > FULL_TABLE_FILES:
+        print(f"({account.files - account.counts['files']['failed']:,} files more: `ingest files`)")
+    print()
+    if account.did_nothing:
+        print(
+            f"Nothing changed: {account.files:,} files known, 0 parsed, 0 chunks embedded, in {account.seconds:.1f} s."
+        )
+    else:
+        _print_costs(account)
+    states = ", ".join(f"{count:,} {status}" for status, count in account.counts["files"].items() if count)
+    print(f"Files: {states or 'none'}. Searchable: {account.counts['chunks']:,} chunks.")
+    if account.stopped:
+        print(f"Stopped before the end: {account.stopped}")
+
+
+def _print_costs(account: Account) -> None:
+    print("Where time and memory went:")
+    table = _table("format", "files", "pages", "chunks", "parsing", "its peak", "embedding", "its peak")
+    for row in account.work_by_type:
+        parsing = (f"{row['parse_seconds']:.1f}s", size(row["parse_peak_bytes"]))
+        embedding = (f"{row['embed_seconds']:.1f}s", size(row["embed_peak_bytes"]))
+        counts = (str(row["files"]), str(row["pages"]), str(row["chunks"]))
+        table.add_row(short_name(row["media_type"]), *counts, *parsing, *embedding)
+    _print(table)
+    work = account.work
+    print(
+        f"{work['parsed']:,} files parsed, {work['pages']:,} pages, {work['embedded']:,} chunks embedded in "
+        f"{clock(account.seconds)} by {account.runs} runs; highest peak of a run {size(account.peak_memory_bytes)}."
+    )
+
+
+def print_memory(report: MemoryReport) -> None:
+    """Print how well the memory was predicted: files as they were planned, files left out one by one, runs."""
+    from ingest_pipeline.planning.predict import summarize
+
+    if not report.left_out:
+        print("nothing measured yet: `ingest run`")
+        return
+    print(f"Cost model {report.model.version}. Each file as all the others predict it (leave one out):")
+    table = _table("format", "files", "expected: p50", "p95", "predicted: p50", "p95", "too low")
+    for kind in sorted({outcome.media_type for outcome in report.left_out}):
+        _add_errors(table, short_name(kind), [one for one in report.left_out if one.media_type == kind])
+    _add_errors(table, "all", report.left_out)
+    _print(table)
+    planned = summarize([outcome.error for outcome in report.files])
+    runs = summarize([run.error for run in report.runs])
+    print(f"Files as they were planned: {planned.count}, error p50 {planned.p50:.0%}, p95 {planned.p95:.0%}.")
+    over = report.runs_over_budget
+    print(f"Runs: {runs.count}, error p50 {runs.p50:.0%}, p95 {runs.p95:.0%}; over their budget: {over}.")
+
+
+def _add_errors(table: Table, name: str, outcomes: Sequence[Outcome]) -> None:
+    from ingest_pipeline.planning.predict import summarize
+
+    expected = summarize([outcome.expected_error for outcome in outcomes])
+    bound = summarize([outcome.error for outcome in outcomes])
+    shares = (f"{share:.0%}" for share in (expected.p50, expected.p95, bound.p50, bound.p95))
+    table.add_row(name, str(expected.count), *shares, str(bound.too_low))
+
+
+def _table(first: str, *others: str) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
+    table.add_column(f"  {first}")
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def _print(table: Table) -> None:
+    from rich.console import Console
+    from rich.padding import Padding
+
+    # As wide as it needs: what is cut for a narrow terminal, or a pipe of 80 columns, is lost.
+    Console(highlight=False, markup=False, width=200).print(Padding(table, (0, 0, 0, 0)))

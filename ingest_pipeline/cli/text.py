@@ -1,0 +1,37 @@
+"""Names, sizes and times as a terminal shows them."""
+
+from __future__ import annotations
+
+from ingest_pipeline.sizes import format_size
+
+
+def printable(text: str) -> str:
+    """Return a text that moves no cursor and stays on one line: a file's name may hold anything."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def fitted(text: str, width: int) -> str:
+    """Return a text that fills exactly so many cells of a terminal, its end kept where it is too long.
+
+    Cells, not characters: a Chinese character takes two.
+    """
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > width:
+        while cell_len(text) > width - 1:
+            text = text[1:]
+        text = f"…{text}"
+    return set_cell_size(text, width)
+
+
+def size(size_bytes: int | None) -> str:
+    """Return a size, or a dash for none."""
+    return format_size(size_bytes) if size_bytes else "-"
+
+
+def clock(seconds: float) -> str:
+    """Return a duration: `45s`, `3m05s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
