@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Iterator
@@ -14,10 +13,9 @@ import pytest
 
 from ingest_pipeline import sources
 from ingest_pipeline.errors import BadSetting, FileVanished, SourceUnavailable, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, Page, ParsedFile
+from ingest_pipeline.models import Gap, ParsedFile
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.child import parser_for
-from ingest_pipeline.parsing.request import ParseFacts, ParseRequest
+from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline.parsing.steps import pages_in_steps
 from ingest_pipeline.settings import Settings
@@ -25,6 +23,7 @@ from ingest_pipeline.sources import Access
 from ingest_pipeline.sources.s3 import Bucket
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.documents import status_of
+from ingest_pipeline_tests.parsers import parse_named
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.servers import Answers, web_server
 
@@ -39,10 +38,8 @@ def pipeline(connection: Connection, settings: Settings) -> Iterator[Pipeline]:
 
 def read(content: bytes, name: str, **asked: Any) -> tuple[str, list[Gap], list[str]]:
     """Text, gaps and warnings of a file, in this process."""
-    facts, kind = ParseFacts(), detect.media_type(name, content[:4096])
-    found = list(parser_for(kind)(io.BytesIO(content), ParseRequest(name, kind, **asked), facts))
-    text = "\n".join(one.text for one in found if isinstance(one, Page))
-    return text, [one for one in found if isinstance(one, Gap)], facts.warnings
+    found = parse_named(name, content, **asked)
+    return "\n".join(found.texts), found.gaps, found.warnings
 
 
 def test_many_comments_do_not_hold_the_catalog() -> None:

@@ -13,15 +13,13 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.models import ParsedFile
-from ingest_pipeline.parsing import confine as confining
-from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
 from ingest_pipeline_tests.made.pdf import hello
+from ingest_pipeline_tests.parsers import ParseRequest, Sandbox, detect, sandbox
+from ingest_pipeline_tests.parsers import confine as confining
 
 TRY = """
 import json, os, socket, sys
-from ingest_pipeline.parsing.confine import confine
+from CONFINE import confine
 reached = confine(512 * 1024**2, os.getppid())
 
 def tries(what):
@@ -62,8 +60,9 @@ def tried(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     secret.write_text("do not read")
     with socket.create_server(("127.0.0.1", 0)) as server, secret.open("rb") as document:
         port, descriptor = server.getsockname()[1], document.fileno()
+        code = TRY.replace("CONFINE", confining.__name__)
         done = subprocess.run(
-            [sys.executable, "-P", "-c", TRY, str(secret), str(port), str(descriptor)],
+            [sys.executable, "-P", "-c", code, str(secret), str(port), str(descriptor)],
             capture_output=True, text=True, check=True, pass_fds=(descriptor,), timeout=60,
         )  # fmt: skip
     answer: dict[str, object] = json.loads(done.stdout)
@@ -111,11 +110,9 @@ def test_sandbox_says_so(tmp_path: Path) -> None:
 
 def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child's environment is made anew: nothing of ours, of S3 or of Postgres."""
-    from ingest_pipeline.parsing.sandbox import _scrubbed_environment
-
     for name in ("AWS_SECRET_ACCESS_KEY", "INGEST_DATABASE_URL", "INGEST_PDF_PASSWORDS", "PGPASSWORD", "HOME"):
         monkeypatch.setenv(name, "hunter2")
-    kept = _scrubbed_environment()
+    kept = sandbox._scrubbed_environment()
     assert "hunter2" not in kept.values()
     assert "PATH" in kept
     assert os.environ["PGPASSWORD"] == "hunter2"

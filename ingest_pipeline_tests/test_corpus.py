@@ -52,7 +52,7 @@ def text_of(connection: Connection, path: str) -> str:
     return squeezed("".join(text for (text,) in rows))
 
 
-def test_every_file_is_accounted_for(ingested: Connection, corpus: Path) -> None:
+def test_all_are_accounted_for(ingested: Connection, corpus: Path) -> None:
     """Each of the 213 is searchable or failed with a reason; nothing is left over."""
     rows = ingested.execute("SELECT path, status, error FROM file_status").fetchall()
     named = {line.split("\t")[0] for line in (corpus / "MANIFEST.tsv").read_text().splitlines()[1:]}
@@ -64,23 +64,23 @@ def test_every_file_is_accounted_for(ingested: Connection, corpus: Path) -> None
 
 
 @pytest.mark.parametrize("path", sorted(PHRASES))
-def test_an_ordinary_file_says_what_it_says(ingested: Connection, path: str) -> None:
-    """A phrase of it, as somebody read it, is in its chunks."""
+def test_searchable(ingested: Connection, path: str) -> None:
+    """A phrase of an ordinary file, as somebody read it, is in its chunks."""
     assert status_of(ingested, path)[:2] == ("indexed", None)
     assert squeezed(PHRASES[path]) in text_of(ingested, path)
 
 
 @pytest.mark.parametrize("path", NO_TEXT)
-def test_a_file_without_text_says_so(ingested: Connection, path: str) -> None:
-    """A scan names what is missing."""
+def test_without_text(ingested: Connection, path: str) -> None:
+    """A scan says that it needs OCR; another file without text does not."""
     status, error, message = status_of(ingested, path)
     assert (status, error) == ("failed", "NoText")
     assert ("OCR" in str(message)) == path.endswith(".pdf")
 
 
 @pytest.mark.parametrize("path", sorted(BAD))
-def test_a_bad_file_ends_as_it_should(ingested: Connection, path: str) -> None:
-    """Read as far as it can be, or failed with the right reason."""
+def test_end(ingested: Connection, path: str) -> None:
+    """A bad file is read as far as it can be, or fails with the right reason."""
     status, fact = BAD[path]
     assert status_of(ingested, path)[:2] == (status, None if status == "indexed" else fact)
     if status == "indexed":
@@ -103,7 +103,7 @@ def rows_of(connection: Connection) -> Rows:
 
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
-def test_a_bucket_gives_the_same_rows_as_a_folder(
+def test_bucket(
     ingested: Connection,
     server: EmbeddedServer,
     template: str,
@@ -112,7 +112,7 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The same corpus from SeaweedFS, which is killed twice on the way and comes back: not one chunk differs."""
+    """The corpus from SeaweedFS, which is killed twice and comes back, gives the same chunks as from a folder."""
     store_ = filesystem(seaweed.endpoint)
     for path in sorted(corpus.rglob("*")):
         if path.is_file() and not left_out(path):

@@ -23,14 +23,9 @@ from hypothesis import strategies as st
 from ingest_pipeline.errors import PermanentError
 from ingest_pipeline.memory.process import resident_bytes
 from ingest_pipeline.models import ParsedFile
-from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
-from ingest_pipeline_tests.parsers import parse, parser_for
+from ingest_pipeline_tests.parsers import ParseRequest, Sandbox, clean_text, detect, pages_in_steps, parse, parser_for
 
 MUTATIONS = 2000 if WHOLE_PROOF else 400
 QUICK_MUTATIONS = 60

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import OutlineEntry, ParsedFile, Section
-from ingest_pipeline.parsing.outline import MAX_PATH_CHARACTERS, before_page, with_ends, with_entry
+from ingest_pipeline.models import ParsedFile, Section
+from ingest_pipeline_tests.parsers import MAX_PATH_CHARACTERS, Heading, before_page, with_ends, with_entry
 
 
 def sections_of(*entries: tuple[int, str, int]) -> list[Section]:
     found: list[Section] = []
     for entry in entries:
-        found.append(with_entry(found, OutlineEntry(*entry)))
+        found.append(with_entry(found, Heading(*entry)))
     return found
 
 
@@ -32,14 +32,14 @@ def test_ends() -> None:
 
 entries = st.lists(
     st.tuples(st.integers(-3, 60), st.text(min_size=1, max_size=400), st.integers(1, 50)).map(
-        lambda one: OutlineEntry(*one)
+        lambda one: Heading(*one)
     ),
     max_size=40,
 )
 
 
 @given(entries)
-def test_any_outline(outline: list[OutlineEntry]) -> None:
+def test_any_outline(outline: list[Heading]) -> None:
     """Ordinals are in order, ends not before beginnings, paths within bounds, and a prefix stays what it was."""
     ordered = sorted(outline, key=lambda entry: entry.page)
     found: list[Section] = []

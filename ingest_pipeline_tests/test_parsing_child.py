@@ -15,25 +15,30 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import child, detect
-from ingest_pipeline.parsing.outline import MAX_TITLE_CHARACTERS
-from ingest_pipeline.parsing.protocol import (
-    MAX_PAGE_CHARACTERS,
-    OUT_OF_MEMORY_EXIT,
-    DeadlinePassed,
-    Disconnected,
-    Message,
-    ProtocolError,
-    receive,
-    receive_with_descriptor,
-    send,
-)
-from ingest_pipeline.parsing.request import ParseRequest, without_text
+from ingest_pipeline.models import Gap, Page
 from ingest_pipeline_tests.made import pages, pdf
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
 from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs
-from ingest_pipeline_tests.parsers import parser_for
+from ingest_pipeline_tests.parsers import (
+    MAX_PAGE_CHARACTERS,
+    MAX_TITLE_CHARACTERS,
+    OUT_OF_MEMORY_EXIT,
+    DeadlinePassed,
+    Disconnected,
+    Event,
+    Heading,
+    Message,
+    ParseRequest,
+    ProtocolError,
+    child,
+    detect,
+    parser_for,
+    parser_of,
+    receive,
+    receive_with_descriptor,
+    send,
+    without_text,
+)
 
 
 def told(name: str, content: bytes, **fields: Any) -> list[Message]:
@@ -147,8 +152,8 @@ def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Text, headings, labels and titles are cleaned and cut; a heading of spaces is none."""
     messages = from_events(
         monkeypatch,
-        OutlineEntry(1, " \x00\n ", 1),
-        OutlineEntry(2, "ﬁne\n  words " + "x" * 400, 1),
+        Heading(1, " \x00\n ", 1),
+        Heading(2, "ﬁne\n  words " + "x" * 400, 1),
         Page(1, "a\x00b\r\nc", "He\x00ad", label="\ufeff1"),
         Gap(2, 3, "r" * 900),
     )
@@ -159,9 +164,9 @@ def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages[3]["pages"] == 3
 
 
-def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | OutlineEntry) -> list[Message]:
+def from_events(monkeypatch: pytest.MonkeyPatch, *events: Event) -> list[Message]:
     """What the parent is told by a parser that yields these."""
-    monkeypatch.setattr(child, "parser_for", lambda media_type: lambda *_: iter(events))
+    monkeypatch.setattr(child, "parser_for", lambda media_type: parser_of(*events))
     return told("a.txt", b"words")
 
 
@@ -237,18 +242,10 @@ def test_server_failures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str, said: str
 ) -> None:
     """Whatever a parser throws is that file's failure, typed; the child goes on with the next file."""
-
-    def failing(media_type: str) -> Any:
-        def parser(*_: object) -> Iterator[Page]:
-            yield Page(1, "words")
-            raise error
-
-        return parser
-
     (tmp_path / "a.txt").write_text("words")
     with serving(monkeypatch) as sock, monkeypatch.context() as patch:
         receive(sock)
-        patch.setattr(child, "parser_for", failing)
+        patch.setattr(child, "parser_for", lambda media_type: parser_of(Page(1, "words"), error=error))
         page, failed = answers(sock, tmp_path / "a.txt", detect.TEXT)
         assert page["kind"] == "page"
         assert (failed["kind"], failed["reason"], failed["message"]) == ("failed", reason, said)

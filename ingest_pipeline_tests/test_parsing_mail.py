@@ -9,18 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import Gap, OutlineEntry
-from ingest_pipeline.parsing import detect
+from ingest_pipeline.models import Gap
 from ingest_pipeline_tests.made import mail as made
 from ingest_pipeline_tests.made.mail import attached, delivered, letter, mixed, part, picture
 from ingest_pipeline_tests.made.words import CZECH, GREEK, JAPANESE, RUSSIAN
-from ingest_pipeline_tests.parsers import eml_pages, mail, mbox_pages, parse, parse_named
+from ingest_pipeline_tests.parsers import Heading, detect, eml_pages, mail, mbox_pages, parse, parse_named
 
 
 def test_message() -> None:
     """A message is its headers, decoded, and its plain text; attachments are named in a warning."""
     found = parse(eml_pages, bytes(letter("Grüße", "Hallo\n", html="<p>no</p>", attachment=b"%PDF")))
-    assert found.events[0] == OutlineEntry(1, "Grüße", 1)
+    assert found.events[0] == Heading(1, "Grüße", 1)
     assert found.text.startswith("From: Ana <a@x.test>\nTo: b@y.test\nSubject: Grüße\n\nHallo")
     assert "no" not in found.text.split("\n\n")[1]
     assert "plan.pdf" in found.warnings[0]

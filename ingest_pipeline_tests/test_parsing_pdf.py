@@ -16,11 +16,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.errors import EncryptedDocument, PermanentError, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing.clean import clean_text
+from ingest_pipeline.models import Gap, Page
 from ingest_pipeline_tests.made import pdf as made
 from ingest_pipeline_tests.made.words import ENGLISH, GERMAN
-from ingest_pipeline_tests.parsers import Content, Headings, Parsed, events_of, parse, pdf, pdf_pages, pypdf_walker
+from ingest_pipeline_tests.parsers import (
+    Content,
+    Heading,
+    Headings,
+    Parsed,
+    clean_text,
+    events_of,
+    parse,
+    pdf,
+    pdf_pages,
+    pypdf_walker,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +105,7 @@ def test_book_is_read() -> None:
 def test_heading_before_its_page() -> None:
     """An outline entry comes before the page on which it begins."""
     events = parsed(made.book()).events
-    assert [type(event).__name__ for event in events[:5]] == ["Page", "OutlineEntry", "OutlineEntry", "Page", "Page"]
+    assert [type(event) for event in events[:5]] == [Page, Heading, Heading, Page, Page]
 
 
 @pytest.mark.parametrize(("font", "text"), [*made.CID_FONTS.items(), ("Helvetica", GERMAN)])
@@ -192,7 +202,7 @@ def test_pages_come_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_headings_by_page() -> None:
     """Before the first heading there is none; of several on a page the first counts."""
-    headings = Headings([OutlineEntry(1, "c", 5), OutlineEntry(1, "a", 2), OutlineEntry(2, "b", 2)])
+    headings = Headings([Heading(1, "c", 5), Heading(1, "a", 2), Heading(2, "b", 2)])
     assert [headings.at(number) for number in (1, 2, 3, 4, 5, 6)] == [None, "a", "b", "b", "c", "c"]
     assert [entry.title for entry in headings.beginning_on(2)] == ["a", "b"]
     assert Headings([]).at(1) is None
@@ -375,8 +385,7 @@ def test_walker_real_outline(corpus: Path, name: str, entries: int) -> None:
     reader = pypdf.PdfReader(path)
     numbers = {page.indirect_reference.idnum: number for number, page in enumerate(reader.pages, start=1)}
     expected = [
-        OutlineEntry(level, str(entry.title).strip(), numbers[entry.page.idnum])
-        for level, entry in flat(reader.outline)
+        Heading(level, str(entry.title).strip(), numbers[entry.page.idnum]) for level, entry in flat(reader.outline)
     ]
     with opened(path) as document:
         found = document.outline()
@@ -659,7 +668,7 @@ def test_truncated_real_pdf(corpus: Path) -> None:
         except PermanentError as error:
             assert "name" in str(error)
         else:
-            assert all(isinstance(event, (Page, Gap, OutlineEntry)) for event in found.events)
+            assert all(isinstance(event, (Page, Gap, Heading)) for event in found.events)
 
 
 def test_hostile_real_pdfs(corpus: Path) -> None:

@@ -13,12 +13,9 @@ from pypdf.generic import ArrayObject, DictionaryObject, NameObject, NumberObjec
 
 from ingest_pipeline.errors import ParserTimedOut
 from ingest_pipeline.models import Page, ParsedFile
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
 from ingest_pipeline_tests.made import pdf as made
 from ingest_pipeline_tests.made.pdf import annotation, field, with_annotations
-from ingest_pipeline_tests.parsers import parse, pdf_pages, pdf_typed
+from ingest_pipeline_tests.parsers import ParseRequest, Sandbox, pages_in_steps, parse, pdf_pages, pdf_typed
 
 
 def texts_of(content: bytes) -> tuple[list[str], list[str]]:

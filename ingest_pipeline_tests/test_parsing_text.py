@@ -14,10 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import Page
-from ingest_pipeline.parsing import detect
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.encoding import SAMPLE_BYTES, detect_encoding
-from ingest_pipeline.parsing.pager import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, Pager
 from ingest_pipeline_tests.made import pages as made
 from ingest_pipeline_tests.made.words import (
     CHINESE,
@@ -35,9 +31,16 @@ from ingest_pipeline_tests.made.words import (
     paragraphs,
 )
 from ingest_pipeline_tests.parsers import (
+    MIN_SECTION_CHARACTERS,
+    SAMPLE_BYTES,
+    SLAB_CHARACTERS,
     Content,
+    Pager,
     Parsed,
     Parser,
+    clean_text,
+    detect,
+    detect_encoding,
     events_of,
     markdown_pages,
     parse,

@@ -73,20 +73,20 @@ def cost_of(size: int, model: CostModel = SHIPPED_MODEL, media_type: str = TEXT)
 
 
 @pytest.mark.parametrize("media_type", detect.SUPPORTED)
-def test_every_supported_type_has_a_rate_of_its_own(media_type: str) -> None:
+def test_rate_of_each_type(media_type: str) -> None:
     """A type that is parsed is a type that was measured."""
     assert media_type.removesuffix(detect.GZIPPED) in SHIPPED
 
 
 @pytest.mark.parametrize("media_type", [*detect.SUPPORTED, "application/x-new"])
-def test_a_larger_file_is_predicted_to_cost_more(media_type: str) -> None:
+def test_larger_costs_more(media_type: str) -> None:
     """Peak and seconds grow with the bytes, from a base that an empty file has too."""
     empty, small, large = (cost_of(size, media_type=media_type) for size in (0, MIB, 10 * MIB))
     assert large.predicted_peak_bytes > small.predicted_peak_bytes > empty.predicted_peak_bytes > 20 * MIB
     assert large.predicted_seconds > small.predicted_seconds > empty.predicted_seconds == SECONDS_PER_FILE
 
 
-def test_a_line_is_found_and_an_outlier_does_not_move_it() -> None:
+def test_outlier() -> None:
     """One file in ten took fifty times as much: the middle stays, and the bound covers what can be covered."""
     history = line(19)
     clean = fit_rate(TEXT, history)
@@ -99,7 +99,7 @@ def test_a_line_is_found_and_an_outlier_does_not_move_it() -> None:
     assert moved.base_bytes == pytest.approx(20 * MIB, rel=0.1)
 
 
-def test_beyond_the_largest_file_the_shipped_slope_goes_on() -> None:
+def test_beyond_the_largest() -> None:
     """A history of small files says nothing of large ones."""
     flat = [Observation(f"f{n}", "application/pdf", n * 1000, 20 * MIB, 1.0) for n in range(1, 20)]
     model = fit(flat)
@@ -112,14 +112,14 @@ def test_beyond_the_largest_file_the_shipped_slope_goes_on() -> None:
     assert "larger" not in near.why
 
 
-def test_few_files_of_a_type_leave_the_shipped_rate() -> None:
+def test_few_files() -> None:
     """Seven say less than the survey."""
     assert fit(line(MIN_OBSERVATIONS - 1)) is SHIPPED_MODEL
     assert TEXT in fit(line(MIN_OBSERVATIONS)).rates
 
 
 @given(observations)
-def test_the_same_history_gives_the_same_model_in_any_order(history: list[Observation]) -> None:
+def test_any_order(history: list[Observation]) -> None:
     """Deterministic: no seed, no clock, no order."""
     shuffled = list(history)
     random.Random(2).shuffle(shuffled)
@@ -127,7 +127,7 @@ def test_the_same_history_gives_the_same_model_in_any_order(history: list[Observ
 
 
 @given(observations)
-def test_a_refit_that_says_nothing_new_keeps_its_version(history: list[Observation]) -> None:
+def test_refit_without_news(history: list[Observation]) -> None:
     """A version names one set of rates."""
     first = fit(history)
     assert fit(history, before=first) is first
@@ -135,7 +135,7 @@ def test_a_refit_that_says_nothing_new_keeps_its_version(history: list[Observati
 
 
 @given(observations)
-def test_most_of_the_history_is_within_its_bound(history: list[Observation]) -> None:
+def test_within_the_bound(history: list[Observation]) -> None:
     """At least nineteen of twenty; all of them where there are fewer than twenty."""
     for media_type, rate in fit(history).rates.items():
         mine = [seen for seen in history if seen.media_type == media_type]
@@ -143,7 +143,7 @@ def test_most_of_the_history_is_within_its_bound(history: list[Observation]) -> 
         assert over <= len(mine) // 20
 
 
-def test_seconds_are_those_of_the_history() -> None:
+def test_seconds() -> None:
     """Their sum over the files is what it was."""
     history = line(20)
     model = fit(history)
@@ -151,7 +151,7 @@ def test_seconds_are_those_of_the_history() -> None:
     assert predicted == pytest.approx(sum(seen.seconds for seen in history), rel=0.001)
 
 
-def test_leaving_one_out_does_not_let_a_file_predict_itself() -> None:
+def test_leave_one_out() -> None:
     """The only large file of a type is predicted by the small ones, and is seen to be too much."""
     history = [*line(12, slope=0.0), Observation("giant", TEXT, 12 * MIB, 400 * MIB, 1.0)]
     outcomes = {outcome.name: outcome for outcome in leave_one_out(history)}
@@ -160,14 +160,14 @@ def test_leaving_one_out_does_not_let_a_file_predict_itself() -> None:
     assert leave_one_out([]) == []
 
 
-def test_errors_are_summed_up() -> None:
+def test_summary_of_errors() -> None:
     """Median and 95th percentile without their signs; how many were too low."""
     summary = summarize([0.1, -0.2, 0.3, -0.4])
     assert (summary.count, summary.p50, summary.p95, summary.too_low) == (4, 0.2, 0.4, 2)
     assert summarize([]).count == 0
 
 
-def test_a_file_that_no_budget_holds_is_told_what_it_needs() -> None:
+def test_file_that_no_budget_holds() -> None:
     """Needs, has, and which variable to raise."""
     settings = Settings(run_memory=500 * MIB)
     cost = cost_of(200 * MIB, media_type="application/pdf")
@@ -190,7 +190,7 @@ VALUES ('b', 500000000, 400000000, 1, 350000000), ('c', 500000000, 400000000, 1,
 """
 
 
-def test_the_ledger_learns_and_keeps_what_it_learned(connection: Connection) -> None:
+def test_ledger_learns(connection: Connection) -> None:
     """Twelve measured files make version 1; the same history again stays version 1; a gap's peak is no lesson."""
     assert refit(connection).version == 0
     connection.execute(MEASURED)
@@ -204,7 +204,7 @@ def test_the_ledger_learns_and_keeps_what_it_learned(connection: Connection) -> 
     assert (again.version, again.rates[TEXT].observations) == (2, 11)
 
 
-def test_the_report_holds_predictions_against_measurements(connection: Connection) -> None:
+def test_report(connection: Connection) -> None:
     """Files as planned, files left out, runs, and how many of these were over their budget."""
     connection.execute(MEASURED)
     report = memory_report(connection)
@@ -214,7 +214,7 @@ def test_the_report_holds_predictions_against_measurements(connection: Connectio
     assert report.runs_over_budget == 1
 
 
-def test_the_picture_has_a_dot_for_each_file() -> None:
+def test_picture() -> None:
     """Well-formed SVG, also without any file and with names that are not."""
     outcomes = [Outcome(f"a/<{n}>&.pdf", "application/pdf", (20 + n) * MIB, 20 * MIB) for n in range(5)]
     root = ET.fromstring(memory_plot(outcomes))
@@ -223,10 +223,8 @@ def test_the_picture_has_a_dot_for_each_file() -> None:
 
 
 @pytest.mark.proof
-def test_each_file_of_the_corpus_is_predicted_by_all_the_others(
-    corpus: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Leave one out: what is expected is near, what is promised is kept, and nobody passes a run's budget."""
+def test_real_files_leave_one_out(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Leave one out: what is expected is near, the predicted peak is kept, and nobody passes a run's budget."""
     history = []
     with Sandbox(memory_limit_bytes=parse_budget_bytes(500 * MIB)) as box:
         for path in sorted(path for path in corpus.rglob("*") if path.is_file() and "retrieval" not in path.parts):

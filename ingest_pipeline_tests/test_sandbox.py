@@ -32,26 +32,28 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Page, ParsedFile
-from ingest_pipeline.parsing import detect, sandbox
-from ingest_pipeline.parsing.outline import before_page
-from ingest_pipeline.parsing.protocol import (
-    MAX_MESSAGE_BYTES,
-    Disconnected,
-    ProtocolError,
-    receive,
-    receive_with_descriptor,
-    send,
-)
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.made import epub, office, pdf
 from ingest_pipeline_tests.made import pages as html
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, content_of
 from ingest_pipeline_tests.made.words import ARABIC, GREEK, RUSSIAN, UKRAINIAN, paragraphs
+from ingest_pipeline_tests.parsers import (
+    MAX_MESSAGE_BYTES,
+    Disconnected,
+    ParseRequest,
+    ProtocolError,
+    Sandbox,
+    before_page,
+    detect,
+    pages_in_steps,
+    protocol,
+    receive,
+    receive_with_descriptor,
+    sandbox,
+    send,
+)
 
 MIB = 1024**2
-REPOSITORY = Path(sandbox.__file__).parents[2]
 
 
 class StagedSandbox(Sandbox):
@@ -71,7 +73,7 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            "from ingest_pipeline.parsing.protocol import receive_with_descriptor, send\n"
+            f"from {protocol.__name__} import receive_with_descriptor, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
@@ -259,7 +261,7 @@ def test_long_page_in_parts(box: Sandbox, tmp_path: Path) -> None:
 
 def test_too_many_headings(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Headings without end are cut with a warning; the text behind them is kept."""
-    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.MAX_SECTIONS", 3)
+    monkeypatch.setattr(sandbox, "MAX_SECTIONS", 3)
     path = tmp_path / "many.md"
     path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
     parsed = ParsedFile()
@@ -717,9 +719,7 @@ def test_parent_is_killed(text_file: Path) -> None:
 import time
 from pathlib import Path
 from ingest_pipeline.models import ParsedFile
-from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline_tests.parsers import ParseRequest, Sandbox
 box = Sandbox(memory_limit_bytes={512 * MIB})
 with open({str(text_file)!r}, "rb") as stream:
     list(box.pages(stream, ParseRequest("n", "text/plain"), ParsedFile()))
