@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.conftest import WHOLE_PROOF, fresh_database
+from ingest_pipeline_tests.contents import rows_of, squeezed, text_of
 from ingest_pipeline_tests.expected_documents import BAD, NO_TEXT, PHRASES
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.servers import Seaweed, filesystem
@@ -36,20 +36,10 @@ def ingested(
         yield connection
 
 
-def squeezed(text: str) -> str:
-    """A text without its white space."""
-    return "".join(unicodedata.normalize("NFC", text).split())
-
-
 def status_of(connection: Connection, path: str) -> tuple[str, str | None, str | None]:
     row = connection.execute("SELECT status, error, message FROM file_status WHERE path = %s", (path,)).fetchone()
     assert row is not None, f"{path} is not accounted for"
     return row[0], row[1], row[2]
-
-
-def text_of(connection: Connection, path: str) -> str:
-    rows = connection.execute("SELECT text FROM searchable_chunks WHERE path = %s ORDER BY ordinal", (path,))
-    return squeezed("".join(text for (text,) in rows))
 
 
 def test_all_are_accounted_for(ingested: Connection, corpus: Path) -> None:
@@ -85,20 +75,6 @@ def test_end(ingested: Connection, path: str) -> None:
     assert status_of(ingested, path)[:2] == (status, None if status == "indexed" else fact)
     if status == "indexed":
         assert squeezed(str(fact)) in text_of(ingested, path)
-
-
-Rows = dict[str, tuple[str, str | None, str, list[bytes]]]
-
-
-def rows_of(connection: Connection) -> Rows:
-    """What is in the store of each file: status, error, version, and the hashes of its chunks in order."""
-    chunks: dict[str, list[bytes]] = {}
-    for path, text_hash in connection.execute(
-        "SELECT f.path, c.text_hash FROM files f JOIN chunks c USING (generation_id) ORDER BY f.path, c.ordinal"
-    ):
-        chunks.setdefault(path, []).append(text_hash)
-    facts = connection.execute("SELECT path, status, error, version FROM files")
-    return {path: (status, error, version, chunks.get(path, [])) for path, status, error, version in facts}
 
 
 @pytest.mark.proof
