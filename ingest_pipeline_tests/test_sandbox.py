@@ -31,7 +31,7 @@ from ingest_pipeline.errors import (
     TooManyPages,
     UnreadableDocument,
 )
-from ingest_pipeline.models import Page, ParsedFile
+from ingest_pipeline.models import Gap, Page, ParsedFile
 from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.made import epub, office, pdf
 from ingest_pipeline_tests.made import pages as html
@@ -578,6 +578,37 @@ def test_flood_of_pages(text_file: Path) -> None:
                 if seen > 2000:
                     break
         assert seen <= 60
+
+
+def test_many_gaps(text_file: Path) -> None:
+    """Of very many gaps those that follow each other are one: they are written anew with each checkpoint."""
+    script = """
+        page(1)
+        for number in range(2, 152):
+            send(sock, {'kind': 'gap', 'from': number, 'to': number, 'reason': 'torn', 'peak': 1, 'seconds': 0})
+        done = {'kind': 'done', 'more': False, 'pages': 151, 'title': None, 'warnings': []}
+        send(sock, done | {'peak': 1, 'seconds': 0.1})
+        time.sleep(60)
+    """
+    parsed = ParsedFile()
+    with staged(script) as box:
+        parse(box, text_file, parsed)
+    assert parsed.gaps == [*(Gap(number, number, "torn") for number in range(2, 101)), Gap(101, 151, "torn")]
+    assert parsed.pages == 151
+
+
+def test_flood_of_gaps(text_file: Path) -> None:
+    """The parent counts gaps, too: a child that was taken over cannot fill the database."""
+    script = """
+        number = 0
+        while True:
+            number += 2
+            send(sock, {'kind': 'gap', 'from': number, 'to': number, 'reason': 'x', 'peak': 1, 'seconds': 0})
+    """
+    parsed = ParsedFile()
+    with staged(script) as box, pytest.raises(ParserCrashed, match="more gaps than pages"):
+        parse(box, text_file, parsed, max_pages=50)
+    assert len(parsed.gaps) == 51
 
 
 def test_child_waits(made: Write) -> None:
