@@ -16,13 +16,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ingest_pipeline.memory.budget import engine_for
-from ingest_pipeline.memory.group import RunGroup, make_group
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.memory.cgroup import RunCgroup, make_cgroup
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
 
 MIB = 1024**2
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -60,7 +61,7 @@ class Proof:
 
 def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
     """Ingest these folders in a home of its own under one budget."""
-    box = make_group(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + BESIDES_MIB * MIB, prefix="box-")
+    box = make_cgroup(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + BESIDES_MIB * MIB, prefix="box-")
     environment = {**os.environ, "INGEST_HOME": str(home), "INGEST_RUN_MEMORY": str(budget_bytes)}
     environment["INGEST_MACHINE_MEMORY"] = str(budget_bytes + BESIDES_MIB * MIB)
     environment["INGEST_MAX_RUNS"] = "1"
@@ -84,7 +85,7 @@ def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
             box.remove()
 
 
-def _kernel_says(box: RunGroup | None) -> tuple[int | None, int | None]:
+def _kernel_says(box: RunCgroup | None) -> tuple[int | None, int | None]:
     return (box.peak_bytes(), box.oom_kills()) if box else (None, None)
 
 
@@ -115,7 +116,7 @@ def _cells(proof: Proof) -> list[str]:
     files = proof.account.get("files", {})
     return [
         format_size(proof.budget_bytes),
-        engine_for(proof.budget_bytes),
+        RunBudget.of(replace(Settings(), run_memory=proof.budget_bytes)).engine,
         "yes" if proof.holds else "NO",
         str(proof.code),
         format_size(proof.peak_bytes),

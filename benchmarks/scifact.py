@@ -32,21 +32,22 @@ import numpy as np
 from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
-from ingest_pipeline.embedding.batching import run_batch_tokens
-from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.base import Embedder
+from ingest_pipeline.embedding.batching import batch_tokens
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.memory.budget import engine_for, parse_budget_bytes
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.index import refresh_index
-from ingest_pipeline.stages.recipe import recipe_of
 from ingest_pipeline.store import batches, ledger, vectors
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
@@ -186,7 +187,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         write_documents(task.documents, source)
         settings = replace(Settings(), sources=(str(source),), home=home)
         card = model_card(settings.model)
-        engine = engine_for(settings.run_memory, settings.engine)
+        engine = RunBudget.of(settings).engine
         embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
         with running_store(settings) as connection:
             ingest(connection, settings, card, embedder, expected_files=len(task.documents))
@@ -236,9 +237,9 @@ def ingest(
     Raises:
         CannotRun: a file did not arrive; a figure without it would be of other documents.
     """
-    began, recipe = time.monotonic(), recipe_of(card, Settings())
-    scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
-    seal_waiting(connection, settings=settings, recipe=recipe)
+    began, fingerprint = time.monotonic(), fingerprint_of(card, Settings())
+    scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
+    seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     chunks = run_batches(connection, settings, card, embedder)
     work = refresh_index(connection, settings.model)
     seconds = time.monotonic() - began
@@ -253,10 +254,10 @@ def run_batches(connection: Connection, settings: Settings, card: ModelCard, emb
     """Run every batch that is not done; return how many chunks were embedded."""
     began, chunks = time.monotonic(), 0  # not only the new ones: a kept folder may have been interrupted
     keys = [batch.key for batch in batches.list_batches(connection) if batch.status != "done"]
-    model, recipe = vectors.model_id(connection, card), recipe_of(card, Settings())
+    model, fingerprint = vectors.model_id(connection, card), fingerprint_of(card, Settings())
     with _sandbox(settings) as sandbox:
         for number, key in enumerate(keys, start=1):
-            run = BatchRun(key, f"scifact-{uuid.uuid4()}", settings, card, model, recipe)
+            run = BatchRun(key, f"scifact-{uuid.uuid4()}", settings, card, model, fingerprint)
             chunks += run_batch(connection, run, sandbox, embedder)
             say(f"batch {number} of {len(keys)}: {chunks} chunks after {time.monotonic() - began:.0f} s")
     return chunks
@@ -268,9 +269,8 @@ def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder:
     _drain(check_files(connection, ledger.batch_files(connection, run.batch), run))
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     files = ledger.batch_files(connection, run.batch)
-    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=Ladder(0)))
-    engine = engine_for(run.settings.run_memory, run.settings.engine)
-    tokens = run_batch_tokens(run.settings.run_memory, dimension=run.card.dimension, engine=engine)
+    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, degradation=Degradation(0)))
+    tokens = batch_tokens(RunBudget.of(run.settings), dimension=run.card.dimension)
     files = ledger.batch_files(connection, run.batch)
     outcomes = embed_files(
         connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, watch=TreeWatch()
@@ -295,7 +295,7 @@ def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
 
 def _sandbox(settings: Settings) -> Sandbox:
     return Sandbox(
-        memory_limit_bytes=parse_budget_bytes(settings.run_memory),
+        memory_limit_bytes=RunBudget.of(settings).parser_bytes,
         page_seconds=settings.page_seconds,
         file_seconds=settings.file_seconds,
     )

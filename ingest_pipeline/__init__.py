@@ -5,6 +5,7 @@
 | `models.py`      | the nouns: frozen dataclasses that the rooms pass to each other         |
 | `errors.py`      | the error tree, drawn in its docstring                                  |
 | `settings.py`    | the `INGEST_*` environment, read once and checked                       |
+| `sizes.py`       | bytes and the text that people write for them                           |
 | `sources/`       | a source URL -> its files; a file -> a stream of bytes; uploads         |
 | `planning.py`    | predicted costs + a budget -> batches; pure arithmetic                  |
 | `predicting.py`  | what files did cost -> what a file will cost; pure arithmetic           |

@@ -1,6 +1,6 @@
 """Pages become chunks: spans of at most `max_tokens` tokens that lose no character of text.
 
-A packer on token offsets (FINDINGS F: 2.9 MB/s, exact offsets on every adversarial text, no chunk over the
+A packer on token offsets (docs/findings.md, F: 2.9 MB/s, exact offsets on every adversarial text, no chunk over the
 limit), because one encoding of a window serves all the chunks in it. Each chunk is counted again before it is
 let go: a cut inside a word can change how the word is split.
 """
@@ -37,7 +37,7 @@ def load_encoder(tokenizer_file: Path) -> Encode:
     """Return a function that gives the character offsets of a text's tokens, special tokens left out.
 
     Truncation and padding are switched off: models ship a tokenizer file with truncation on, and a splitter
-    that believes it once made one chunk of 108,661 tokens (FINDINGS F).
+    that believes it once made one chunk of 108,661 tokens (docs/findings.md, F).
     """
     from tokenizers import Tokenizer
 

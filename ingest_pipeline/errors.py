@@ -1,38 +1,39 @@
-"""Errors are types. The tree:
+"""Errors are types, by whose fault it is; who catches one knows what to do.
 
 IngestError
-├── ConfigurationError            one clear line at start, exit 2
+├── ConfigurationError            the configuration's: one clear line at start, exit 2
 │   ├── BadSetting
-│   ├── ModelMismatch
-│   └── UploadRefused             `ingest add` cannot put this file there
+│   └── ModelMismatch
+├── UploadRefused                 `ingest add` cannot put this file there; the other files go on
 ├── ErrorBudgetSpent              too many errors in a row that are no file's fault; exit 3
-├── PermanentError                the file will fail again until the file or a setting changes
-│   ├── UnreadableDocument        damaged, or not what it claims to be
-│   ├── UnsupportedFormat
-│   ├── EncryptedDocument
-│   ├── NoText                    opened well, but holds no text (a scan, an empty file)
-│   ├── UnreadablePages           pages that no parser could read, and gaps are not allowed
-│   ├── FileTooLarge
-│   ├── TooManyPages
-│   ├── TooMuchText               far more text than a file of its size can hold: a bomb
-│   ├── LinkLeavesSource
-│   ├── FileNeedsMoreMemory       refused before parsing: no batch can hold it
-│   ├── ParserOutOfMemory         the parser's child reached its kernel limit
-│   ├── ParserTimedOut
-│   ├── ParserCrashed
-│   └── KilledRepeatedly          three runs were killed while this file was open
-└── TransientError                a retry may help
+├── FileError                     the file's: a row in the ledger, its neighbours go on
+│   ├── PermanentError            it will fail again until the file or a setting changes
+│   │   ├── UnreadableDocument    damaged, or not what it claims to be
+│   │   ├── UnsupportedFormat
+│   │   ├── EncryptedDocument
+│   │   ├── NoText                opened well, but holds no text (a scan, an empty file)
+│   │   ├── UnreadablePages       pages that no parser could read, and gaps are not allowed
+│   │   ├── FileTooLarge
+│   │   ├── TooManyPages
+│   │   ├── TooMuchText           far more text than a file of its size can hold: a decompression bomb
+│   │   ├── LinkLeavesSource
+│   │   ├── FileNeedsMoreMemory   refused before parsing: no batch can hold it
+│   │   ├── ParserOutOfMemory     the parser's child reached its kernel limit
+│   │   ├── ParserTimedOut
+│   │   ├── ParserCrashed
+│   │   └── KilledRepeatedly      three runs were killed while this file was open
+│   └── TransientFileError        it cannot be read now; the next catalog run looks at it again
+│       ├── FileCutShort          a server keeps breaking off while it sends this file
+│       ├── FileChanged           its bytes are no longer those that the batch was sealed with
+│       └── FileVanished
+└── RunError                      the run's: it stops, what is committed stays, its batch waits; a retry may help
     ├── StoreUnavailable
     ├── SourceUnavailable
     ├── ParserUnavailable         the parser's child cannot even start
-    ├── RunOutOfMemory            a run stopped by itself before its limit; what it had committed stays
-    ├── ModelExportFailed         the lean engine's model could not be made
-    └── TransientFileError        this file's alone: its neighbours go on
-        ├── FileCutShort          a server keeps breaking off while it sends this file
-        ├── FileChanged           its bytes are no longer those that the batch was sealed with
-        └── FileVanished
+    ├── RunOutOfMemory            a run stopped by itself before its limit
+    └── ModelExportFailed         the OpenVINO form of the model could not be made
 
-Facts are attributes; the message names the file, what happened, and what to do.
+Attributes carry the data; the message names the file, what happened, and what to do.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ class ModelMismatch(ConfigurationError):
         )
 
 
-class UploadRefused(ConfigurationError):
+class UploadRefused(IngestError):
     """A file cannot be added to a source: its name is taken, leaves the source, or the folder cannot be written."""
 
 
@@ -79,8 +80,12 @@ class ErrorBudgetSpent(IngestError):
     """Too many errors in a row that are no file's fault."""
 
 
-class PermanentError(IngestError):
-    """The same file under the same settings would fail again."""
+class FileError(IngestError):
+    """One file cannot be ingested: recorded in the ledger; its neighbours go on."""
+
+
+class PermanentError(FileError):
+    """The same file under the same settings would fail again: not retried until one of them changes."""
 
 
 class UnreadableDocument(PermanentError):
@@ -132,41 +137,43 @@ class ParserTimedOut(PermanentError):
 
 
 class ParserCrashed(PermanentError):
-    """The parser's child process died, or said something that is not in the protocol."""
+    """The parser's child process crashed, or sent an invalid message."""
 
 
 class KilledRepeatedly(PermanentError):
     """Runs kept being killed while this file was open."""
 
 
-class TransientError(IngestError):
-    """Something outside the file; a retry may help."""
+class TransientFileError(FileError):
+    """One file cannot be read now: the next catalog run looks at it again."""
 
     retryable = True
 
 
-class StoreUnavailable(TransientError):
+class RunError(IngestError):
+    """Something that is no file's fault: the run stops, what is committed stays, its batch waits for another run."""
+
+    retryable = True
+
+
+class StoreUnavailable(RunError):
     """Postgres cannot be reached, or went away."""
 
 
-class SourceUnavailable(TransientError):
+class SourceUnavailable(RunError):
     """The source cannot be listed."""
 
 
-class ParserUnavailable(TransientError):
-    """The parser's child process cannot start: no file's fault."""
+class ParserUnavailable(RunError):
+    """The parser's child process cannot start."""
 
 
-class RunOutOfMemory(TransientError):
-    """A run stopped by itself before it reached its limit; what it had committed stays."""
+class RunOutOfMemory(RunError):
+    """A run stopped by itself before it reached its limit."""
 
 
-class ModelExportFailed(TransientError):
-    """The child that turns a model into the lean engine's form failed: no file's fault."""
-
-
-class TransientFileError(TransientError):
-    """One file cannot be read now; with a permanent error, all that a file can be charged for."""
+class ModelExportFailed(RunError):
+    """The child that converts a model for OpenVINO failed."""
 
 
 class FileCutShort(TransientFileError):
@@ -174,11 +181,11 @@ class FileCutShort(TransientFileError):
 
 
 class FileChanged(TransientFileError):
-    """The bytes are no longer those that the batch was sealed with; the next catalog takes them up."""
+    """The bytes are no longer those that the batch was sealed with; the next catalog run takes them up."""
 
 
 class FileVanished(TransientFileError):
-    """The file was there when the catalog looked; the next catalog settles it."""
+    """The file was there when the catalog looked; the next catalog run takes note."""
 
 
 def error_named(reason: str) -> type[IngestError]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 FileStatus = Literal["synced", "processing", "processed", "indexed", "failed", "deleted"]
@@ -42,7 +42,7 @@ class RawFile:
     media_type: str
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
-    deaths: int = 0
+    kills: int = 0
     """Runs that were killed while it was open: its next attempt takes smaller steps."""
     etag: str = ""
 
@@ -64,8 +64,10 @@ class Page:
     """True when the text goes on from the page before without a boundary (the next slab of one text)."""
     label: str | None = None
     """What is printed on the page where that is not its number: `xii`, `A-3`."""
+    whole: bool = True
+    """False when more text with the same number may follow."""
     section: int | None = None
-    """The ordinal of the section that the page begins in; set by the sandbox's parent."""
+    """The ordinal of the section that the page begins in; a parser does not know it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,67 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class OutlineEntry:
+class Heading:
     """A heading as a parser meets it: an outline entry of a PDF, a heading of a text. Comes before its page."""
 
     level: int
     """From 1."""
     title: str
     page: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParseWarning:
+    """What should be recorded beside a file that can be read: a guessed encoding, attachments that are not read."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """What a parser learns of the whole document; may come more than once, a field that is None says nothing."""
+
+    title: str | None = None
+    total_pages: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParseCost:
+    """What parsing has cost so far."""
+
+    peak_memory_bytes: int
+    """Of the parser's process."""
+    seconds: float
+    """Of the parser's process."""
+    waited_seconds: float = 0.0
+    """That the run waited for it; deadlines count this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The end of what was asked for."""
+
+    pages: int
+    """The number of the last page, read or not."""
+    more: bool = False
+    """The file goes on behind the last page that was asked for."""
+
+
+ParseEvent = Page | Gap | Heading | ParseWarning | Properties | ParseCost | Done
+"""What comes of a file while it is parsed; a format's parser yields the first five kinds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedFile:
+    """What is known of a file beside its text once it is parsed."""
+
+    pages: int = 0
+    title: str | None = None
+    gaps: tuple[Gap, ...] = ()
+    sections: tuple[Section, ...] = ()
+    warnings: tuple[str, ...] = ()
+    peak_memory_bytes: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,37 +326,3 @@ class SearchHit:
     page_label: str | None = None
     section: str | None = None
     """The path of the section that the chunk begins in."""
-
-
-@dataclass(slots=True)
-class ParsedFile:
-    """What a parser said about a file beside its pages; filled while the pages stream by."""
-
-    pages: int = 0
-    total_pages: int | None = None
-    """Where the parser knows it before it has read them all."""
-    complete_page: int = 0
-    """The last page that is known to have come whole."""
-    has_text: bool = False
-    more: bool = False
-    """The file goes on behind the last page that was asked for."""
-    title: str | None = None
-    warnings: list[str] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    sections: list[Section] = field(default_factory=list)
-    peak_memory_bytes: int = 0
-    seconds: float = 0.0
-    waited_seconds: float = 0.0
-    """Spent waiting for the parser, its deadlines included."""
-
-    def add(self, part: ParsedFile) -> None:
-        """Take up what one more child said of the same file."""
-        self.pages = max(self.pages, part.pages)
-        self.total_pages = part.total_pages or self.total_pages
-        self.has_text |= part.has_text
-        self.title = self.title or part.title
-        self.warnings += [warning for warning in part.warnings if warning not in self.warnings]
-        self.gaps, self.sections = part.gaps, part.sections  # a part begins with what was known before it
-        self.peak_memory_bytes = max(self.peak_memory_bytes, part.peak_memory_bytes)
-        self.seconds += part.seconds
-        self.waited_seconds += part.waited_seconds

@@ -1,90 +1,47 @@
-"""The `INGEST_*` environment, read once by whoever starts a process and handed on as a plain value."""
+"""One table of settings: each field of `Settings` carries its default, reader, expectation and help.
+
+The environment variables, the fields of the `ingest` resource, docs/settings.md and what child processes get are all
+made from this table. The environment is read once by whoever starts a process and handed on as a plain value.
+"""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.sizes import parse_size
 
 SAMPLES = Path(__file__).parent / "samples"
-UNITS = {
-    "": 1, "b": 1,
-    "k": 1024, "kib": 1024, "kb": 1000,
-    "m": 1024**2, "mib": 1024**2, "mb": 1000**2,
-    "g": 1024**3, "gib": 1024**3, "gb": 1000**3,
-    "t": 1024**4, "tib": 1024**4, "tb": 1000**4,
-}  # fmt: skip
+SIZE, COUNT, NUMBER = "a size such as 512MiB or 1GiB", "a whole number above 0", "a number above 0"
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """Every setting with its default; the README's table lists the same names."""
+class SettingInfo:
+    """What is known of a setting beside its name, type and default."""
 
-    sources: tuple[str, ...] = (str(SAMPLES),)
-    home: Path = Path(".ingest")
-    database_url: str = ""
-    """Empty: the embedded Postgres under `home`."""
-    run_memory: int = 1024**3
-    """Bytes that one run may use at its peak, all its processes together."""
-    machine_memory: int = 0
-    """Bytes that everything together may use; 0 means 80 % of the machine or its cgroup."""
-    max_runs: int = 0
-    """Runs at once at most, whatever the memory allows; 0 means one for each core."""
-    max_file_size: int = 50 * 1024**2
-    max_pages: int = 20_000
-    batch_files: int = 100
-    batch_minutes: float = 5.0
-    """Predicted length of a batch: long against the 8 s of start-up, short enough to lose."""
-    page_seconds: float = 30.0
-    """Three such waits without a page fail a file: within two minutes. The slowest page of the corpus takes 2 s."""
-    file_seconds: float = 1800.0
-    model: str = "all-MiniLM-L6-v2"
-    engine: str = "auto"
-    """Who computes vectors; `auto` is torch where `run_memory` holds it, OpenVINO under that."""
-    pdf_passwords: tuple[str, ...] = ()
-    """Tried on PDFs that the empty password does not open; never logged or stored."""
-    record_text: str = ""
-    """How a record (CSV, TSV, JSONL, Parquet) becomes text: `{title}. {abstract}`; empty: every field with its name."""
-    record_id: str = "id"
-    """The field that names a record in search results."""
-    s3_endpoint: str = ""
-    """Of an S3 server that is not Amazon's: `http://minio:9000`."""
-    allow_gaps: bool = True
-    """Whether a file of which some pages could not be read may be indexed with these gaps recorded."""
-    max_errors: int = 10
-    """Errors of infrastructure (database, model, disk) with one cause in a row before everything stops."""
-    max_failed_share: float = 1.0
-    """Share of failed documents above which everything stops; 1 is never."""
-    schedule: str = "0 * * * *"
-    ui_port: int = 3000
+    read: Callable[[str], object]
+    """Returns the value of a text; raises ValueError, KeyError or OverflowError for one that cannot be used."""
+    expected: str
+    """What the text must be, for the message about one that cannot be used."""
+    help: str
+    write: Callable[[Any], str] = str
+    """The inverse of `read`."""
+    default_text: str = ""
+    """How the documentation shows the default; empty: as `write` gives it."""
+    of_instance: bool = False
+    """True for what Dagster's instance (launcher, queue, storage, schedule) or the server needs: these processes have
+    no resource, so such a setting comes from the environment alone and is no field of the resource."""
+    secret: bool = False
+    """True when the value may hold a password: it is never shown."""
 
 
-def parse_size(text: str) -> int:
-    """Return the bytes that a size such as `512MiB`, `1.5 GiB`, `50MB` or `1073741824` names.
-
-    Raises:
-        ValueError: not a positive size.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", text)
-    if not match or match[2].lower() not in UNITS:
-        raise ValueError(text)
-    size = int(float(match[1]) * UNITS[match[2].lower()])
-    if size <= 0:
-        raise ValueError(text)
-    return size
-
-
-def format_size(size_bytes: float) -> str:
-    """Return bytes as a short text in the binary unit that suits, such as `512 MiB`."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(size_bytes) < 1024 or unit == "GiB":
-            return f"{size_bytes:.0f} {unit}" if unit in ("B", "KiB") else f"{size_bytes:.1f} {unit}"
-        size_bytes /= 1024
-    raise AssertionError("unreachable")
+def _setting(default: Any, read: Callable[[str], object], expected: str, help: str, **more: Any) -> Any:
+    return field(default=default, metadata={"info": SettingInfo(read, expected, help, **more)})
 
 
 def _positive_int(text: str) -> int:
@@ -109,10 +66,10 @@ def _positive_number(text: str) -> float:
 
 
 def _listed(text: str) -> tuple[str, ...]:
-    found = tuple(part.strip() for part in text.split(",") if part.strip())
-    if not found:
+    parts = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not parts:
         raise ValueError(text)
-    return found
+    return parts
 
 
 def _port(text: str) -> int:
@@ -165,33 +122,143 @@ def _cron(text: str) -> str:
     return text.strip()
 
 
-SECRETS = ("database_url", "pdf_passwords", "s3_endpoint")  # a URL may hold a password
-SIZE, COUNT, NUMBER = "a size such as 512MiB or 1GiB", "a whole number above 0", "a number above 0"
-READERS: dict[str, tuple[Callable[[str], object], str]] = {
-    "sources": (_listed, "folders, buckets or lists, with commas between them"),
-    "home": (lambda text: Path(text).expanduser(), "a folder"),
-    "database_url": (_database_url, "postgresql://user:password@host:port/database"),
-    "run_memory": (parse_size, SIZE),
-    "machine_memory": (lambda text: 0 if text == "0" else parse_size(text), f"{SIZE}; 0 means 80 % of the machine"),
-    "max_runs": (_count, "a whole number; 0 means one for each core"),
-    "max_file_size": (parse_size, SIZE),
-    "max_pages": (_positive_int, COUNT),
-    "batch_files": (_positive_int, COUNT),
-    "batch_minutes": (_positive_number, NUMBER),
-    "page_seconds": (_positive_number, NUMBER),
-    "file_seconds": (_positive_number, NUMBER),
-    "model": (str.strip, "a model's name or folder"),
-    "engine": (_engine, "auto, torch or openvino"),
-    "pdf_passwords": (_listed, "passwords, with commas between them"),
-    "record_text": (_template, "a text with fields in braces, such as {title}. {abstract}"),
-    "record_id": (str, "a field's name"),
-    "s3_endpoint": (_endpoint, "http://host:port, without a password"),
-    "allow_gaps": (_flag, "on or off"),
-    "max_errors": (_positive_int, COUNT),
-    "max_failed_share": (_share, "a share from 0 to 1, or off"),
-    "schedule": (_cron, "a cron line of five fields"),
-    "ui_port": (_port, "a port number"),
-}
+def _folder(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:  # `~nobody` has no home
+        raise ValueError(text) from error
+
+
+def _write_sources(sources: tuple[str, ...]) -> str:
+    return ",".join(source if "://" in source else str(Path(source).expanduser().absolute()) for source in sources)
+
+
+def _write_model(model: str) -> str:
+    return str(Path(model).absolute()) if Path(model).is_dir() else model
+
+
+def _write_number(number: float) -> str:
+    return f"{number:.17g}"
+
+
+def _write_flag(flag: bool) -> str:
+    return "on" if flag else "off"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting; the help of each says what it is."""
+
+    sources: tuple[str, ...] = _setting(
+        (str(SAMPLES),), _listed, "folders, buckets or lists, with commas between them",
+        "Where documents are: folders, `s3://bucket/prefix`, `http(s)://` lists, with commas between them.",
+        write=_write_sources, default_text="the samples",
+    )  # fmt: skip
+    s3_endpoint: str = _setting(
+        "", _endpoint, "http://host:port, without a password",
+        "An S3 server that is not Amazon's: `http://minio:9000`.", default_text="empty: Amazon", secret=True,
+    )  # fmt: skip
+    home: Path = _setting(
+        Path(".ingest"), _folder, "a folder",
+        "Where the embedded Postgres, Dagster's files, exported models and records of runs are.", of_instance=True,
+    )  # fmt: skip
+    database_url: str = _setting(
+        "", _database_url, "postgresql://user:password@host:port/database",
+        "Your own Postgres with pgvector 0.8 or later.",
+        default_text="empty: the embedded one", of_instance=True, secret=True,
+    )  # fmt: skip
+    run_memory: int = _setting(
+        1024**3, parse_size, SIZE,
+        "What one run may use at its peak, all its processes together; at least 448MiB (768MiB with "
+        "`INGEST_ENGINE=torch`).", default_text="1GiB", of_instance=True,
+    )  # fmt: skip
+    machine_memory: int = _setting(
+        0, lambda text: 0 if text == "0" else parse_size(text), f"{SIZE}; 0 means 80 % of the machine",
+        "What everything together may use.", default_text="80 % of the machine or its cgroup", of_instance=True,
+    )  # fmt: skip
+    max_runs: int = _setting(
+        0, _count, "a whole number; 0 means one for each core",
+        "Runs at once at most, whatever the memory allows.", default_text="0: one for each core", of_instance=True,
+    )  # fmt: skip
+    max_file_size: int = _setting(50 * 1024**2, parse_size, SIZE, "Larger files are refused.", default_text="50MiB")
+    max_pages: int = _setting(20_000, _positive_int, COUNT, "Longer documents are refused.")
+    batch_files: int = _setting(100, _positive_int, COUNT, "Files in one batch at most.")
+    batch_minutes: float = _setting(
+        5.0, _positive_number, NUMBER,
+        "Predicted length of a batch in minutes: long against 8 s of start-up, short enough to lose.",
+        write=_write_number,
+    )  # fmt: skip
+    page_seconds: float = _setting(
+        30.0, _positive_number, NUMBER,  # three such waits fail a file within two minutes; the slowest page takes 2 s
+        "The longest that one page may take, in seconds.", write=_write_number,
+    )  # fmt: skip
+    file_seconds: float = _setting(
+        1800.0, _positive_number, NUMBER, "The longest that parsing one file may take, in seconds.",
+        write=_write_number,
+    )  # fmt: skip
+    pdf_passwords: tuple[str, ...] = _setting(
+        (), _listed, "passwords, with commas between them",
+        "Tried on PDFs that do not open without one; never logged or stored. New ones: the next catalog tries the "
+        "locked files again.", write=",".join, default_text="none", secret=True,
+    )  # fmt: skip
+    record_text: str = _setting(
+        "", _template, "a text with fields in braces, such as {title}. {abstract}",
+        "How a record (CSV, TSV, JSON, JSONL, Parquet) becomes text, such as `{title}. {abstract}` or `{meta.source}`.",
+        default_text="every field with its name",
+    )  # fmt: skip
+    record_id: str = _setting("id", str, "a field's name", "The field that names a record in search results.")
+    allow_gaps: bool = _setting(
+        True, _flag, "on or off",
+        "Whether a file of which some pages could not be read is `indexed` with the gaps recorded; off: "
+        "`failed: UnreadablePages`.", write=_write_flag,
+    )  # fmt: skip
+    max_errors: int = _setting(
+        10, _positive_int, COUNT,
+        "Errors of infrastructure (database, model, disk) with the same cause in a row before everything stops with "
+        "exit code 3.",
+    )  # fmt: skip
+    max_failed_share: float = _setting(
+        1.0, _share, "a share from 0 to 1, or off",
+        "Share of failed documents above which everything stops with exit code 3.", default_text="off",
+    )  # fmt: skip
+    model: str = _setting(
+        "all-MiniLM-L6-v2", str.strip, "a model's name or folder",
+        "A sentence-transformers model; the default comes with the package.", write=_write_model, of_instance=True,
+    )  # fmt: skip
+    engine: str = _setting(
+        "auto", _engine, "auto, torch or openvino",
+        "Who computes vectors: `torch`, `openvino` (the same vectors in less memory), or `auto`: torch where "
+        "`INGEST_RUN_MEMORY` is 768MiB or more.", of_instance=True,
+    )  # fmt: skip
+    schedule: str = _setting(
+        "0 * * * *", _cron, "a cron line of five fields",
+        "When `catalog_schedule` lists the sources, once you turn it on.", of_instance=True,
+    )  # fmt: skip
+    ui_port: int = _setting(3000, _port, "a port number", "Port of `ingest ui`, on 127.0.0.1 only.", of_instance=True)
+
+    @property
+    def reads_servers(self) -> bool:
+        """Whether a run under these settings carries the libraries that speak with servers."""
+        return any("://" in source and not source.startswith("file://") for source in self.sources)
+
+    def environ(self) -> dict[str, str]:
+        """Return the variables that give a child process these settings, wherever it runs: paths are absolute.
+
+        `read_settings` of them gives settings that mean the same; a setting that has its default is left out, unless
+        it is a path.
+        """
+        written = {}
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if value != setting.default or isinstance(value, Path):
+                written[variable(setting.name)] = info_of(setting).write(value)
+        return written
+
+
+def info_of(setting: Field[Any]) -> SettingInfo:
+    """Return what is known of a field of `Settings`."""
+    info: SettingInfo = setting.metadata["info"]
+    return info
 
 
 def variable(name: str) -> str:
@@ -206,24 +273,18 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         BadSetting: a value that cannot be used; the message names the variable.
     """
     environ = os.environ if environ is None else environ
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for setting in fields(Settings):
         text = environ.get(variable(setting.name), "").strip()
         if text:
-            values[setting.name] = _read(setting.name, text)
-    settings = Settings(**values)  # type: ignore[arg-type]
-    return _with_absolute_home(settings)
+            values[setting.name] = _read(setting, text)
+    home = values.get("home", Settings.__dataclass_fields__["home"].default)
+    return Settings(**{**values, "home": home.absolute()})
 
 
-def _read(name: str, text: str) -> object:
-    read, expected = READERS[name]
+def _read(setting: Field[Any], text: str) -> object:
+    info = info_of(setting)
     try:
-        return read(text)
-    except (ValueError, KeyError, OverflowError, RuntimeError):  # RuntimeError: `~nobody` has no home
-        shown = "…" if name in SECRETS else text
-        raise BadSetting(variable(name), shown, expected) from None
-
-
-def _with_absolute_home(settings: Settings) -> Settings:
-    values = {setting.name: getattr(settings, setting.name) for setting in fields(Settings)}
-    return Settings(**{**values, "home": Path(settings.home).absolute()})
+        return info.read(text)
+    except (ValueError, KeyError, OverflowError):
+        raise BadSetting(variable(setting.name), "…" if info.secret else text, info.expected) from None

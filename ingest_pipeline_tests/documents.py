@@ -8,7 +8,7 @@ from ingest_pipeline.store import batches, generations, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 
 SOURCE = "/documents"
-RECIPE = "recipe0"
+FINGERPRINT = "fingerprint0"
 
 
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
@@ -38,15 +38,15 @@ def chunk(ordinal: int, text: str, page: int = 1) -> Chunk:
 def write(connection: Connection, file: RawFile, texts: list[str], card: ModelCard) -> generations.Generation:
     """A complete generation of a file with these chunks, the file processed."""
     model = vectors.model_id(connection, card)
-    recipe = f"{RECIPE}:{file.media_type}"
-    with generations.claimed_generation(connection, file, recipe=recipe, model_id=model) as generation:
+    fingerprint = f"{FINGERPRINT}:{file.media_type}"
+    with generations.claimed_generation(connection, file, fingerprint=fingerprint, model_id=model) as generation:
         rows = [(chunk(number, text), text_hash(text)) for number, text in enumerate(texts)]
         generations.write_chunks(connection, generation, rows, checkpoint=START, gaps=[])
         connection.execute(
             "UPDATE generations SET complete = true WHERE generation_id = %s", (generation.generation_id,)
         )
     ledger.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
-    return generations.find_generation(connection, file, recipe)
+    return generations.find_generation(connection, file, fingerprint)
 
 
 def status_of(connection: Connection, path: str) -> tuple[str, str | None]:

@@ -1,7 +1,7 @@
 """The one place where tests call parsers: how parsers are called and what they return is known here and nowhere else.
 
-Tests name a parser, hand it bytes, a path or a stream, and look at `Parsed`. All that tests of parsing import of the
-package comes from here, also the modules that they change by `monkeypatch`.
+Tests name a parser, hand it bytes, a path or a stream, and look at `Parsed`. The parsers and the modules that tests
+change by `monkeypatch` are imported from here.
 """
 
 from __future__ import annotations
@@ -13,78 +13,67 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ingest_pipeline.models import Gap, OutlineEntry, Page
-from ingest_pipeline.parsing import (
-    archive,
-    child,
-    confine,
-    detect,
-    epub,
-    html,
-    mail,
-    pdf,
-    pdf_typed,
-    protocol,
-    pypdf_walker,
-    records,
-    sandbox,
-    text,
-)
-from ingest_pipeline.parsing.alphabets import eastern_encoding, latin_encoding
-from ingest_pipeline.parsing.child import parser_for
-from ingest_pipeline.parsing.clean import clean_text
-from ingest_pipeline.parsing.docx import docx_pages
-from ingest_pipeline.parsing.encoding import SAMPLE_BYTES, detect_encoding
-from ingest_pipeline.parsing.epub import epub_pages
-from ingest_pipeline.parsing.html import html_pages
-from ingest_pipeline.parsing.json_values import json_pages
-from ingest_pipeline.parsing.mail import eml_pages, mbox_pages
-from ingest_pipeline.parsing.odt import odt_pages
-from ingest_pipeline.parsing.ole import ole_pages
-from ingest_pipeline.parsing.outline import (
-    MAX_PATH_CHARACTERS,
-    MAX_TITLE_CHARACTERS,
-    before_page,
-    with_ends,
-    with_entry,
-)
-from ingest_pipeline.parsing.pager import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, Pager
-from ingest_pipeline.parsing.pdf import Headings, pdf_pages
-from ingest_pipeline.parsing.pptx import pptx_pages
-from ingest_pipeline.parsing.protocol import (
-    MAX_MESSAGE_BYTES,
-    MAX_PAGE_CHARACTERS,
-    OUT_OF_MEMORY_EXIT,
-    DeadlinePassed,
-    Disconnected,
-    Message,
-    ProtocolError,
-    receive,
-    receive_with_descriptor,
-    send,
-)
-from ingest_pipeline.parsing.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
-from ingest_pipeline.parsing.request import ParseFacts, Parser, ParseRequest, without_text
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
-from ingest_pipeline.parsing.streams import rewinding, unpacked
-from ingest_pipeline.parsing.text import markdown_pages, rst_pages, text_pages
+from ingest_pipeline.models import Gap, Heading, Page, ParseEvent, ParseWarning, Properties
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.formats import archive, epub, html, mail, pdf, pdf_annotations, pypdf_walker, records, text
+from ingest_pipeline.parsing.formats.docx import docx_pages
+from ingest_pipeline.parsing.formats.epub import epub_pages
+from ingest_pipeline.parsing.formats.html import html_pages
+from ingest_pipeline.parsing.formats.json_values import json_pages
+from ingest_pipeline.parsing.formats.mail import eml_pages, mbox_pages
+from ingest_pipeline.parsing.formats.odt import odt_pages
+from ingest_pipeline.parsing.formats.ole import ole_pages
+from ingest_pipeline.parsing.formats.pdf import Outline, pdf_pages
+from ingest_pipeline.parsing.formats.pptx import pptx_pages
+from ingest_pipeline.parsing.formats.records import csv_pages, jsonl_pages, parquet_pages, tsv_pages
+from ingest_pipeline.parsing.formats.registry import parser_for
+from ingest_pipeline.parsing.formats.streams import rewinding, unpacked
+from ingest_pipeline.parsing.formats.text import markdown_pages, rst_pages, text_pages
+from ingest_pipeline.parsing.request import Parser, ParseRequest
 
 __all__ = [
-    "MAX_MESSAGE_BYTES", "MAX_PAGE_CHARACTERS", "MAX_PATH_CHARACTERS", "MAX_TITLE_CHARACTERS",
-    "MIN_SECTION_CHARACTERS", "OUT_OF_MEMORY_EXIT", "SAMPLE_BYTES", "SLAB_CHARACTERS", "Content", "DeadlinePassed",
-    "Disconnected", "Event", "Heading", "Headings", "Message", "Pager", "ParseRequest", "Parsed", "Parser",
-    "ProtocolError", "Sandbox", "archive", "before_page", "child", "clean_text", "confine", "csv_pages", "detect",
-    "detect_encoding", "docx_pages", "eastern_encoding", "eml_pages", "epub", "epub_pages", "events_of", "html",
-    "html_pages", "json_pages", "jsonl_pages", "latin_encoding", "mail", "markdown_pages", "mbox_pages", "odt_pages",
-    "ole_pages", "pages_in_steps", "parquet_pages", "parse", "parse_named", "parser_for", "parser_of", "pdf",
-    "pdf_pages", "pdf_typed", "pptx_pages", "protocol", "pypdf_walker", "receive", "receive_with_descriptor",
-    "records", "rewinding", "rst_pages", "sandbox", "send", "text", "text_pages", "tsv_pages", "unpacked",
-    "with_ends", "with_entry", "without_text",
+    "Content",
+    "Event",
+    "Outline",
+    "ParseRequest",
+    "Parsed",
+    "Parser",
+    "archive",
+    "csv_pages",
+    "detect",
+    "docx_pages",
+    "eml_pages",
+    "epub",
+    "epub_pages",
+    "events_of",
+    "html",
+    "html_pages",
+    "json_pages",
+    "jsonl_pages",
+    "mail",
+    "markdown_pages",
+    "mbox_pages",
+    "odt_pages",
+    "ole_pages",
+    "parquet_pages",
+    "parse",
+    "parse_named",
+    "parser_for",
+    "pdf",
+    "pdf_annotations",
+    "pdf_pages",
+    "pptx_pages",
+    "pypdf_walker",
+    "records",
+    "rewinding",
+    "rst_pages",
+    "text",
+    "text_pages",
+    "tsv_pages",
+    "unpacked",
 ]  # fmt: skip
 
 Content = bytes | Path | BinaryIO
-Heading = OutlineEntry
 Event = Page | Gap | Heading
 MEDIA_TYPES = {
     pdf_pages: detect.PDF,
@@ -147,16 +136,16 @@ def parse(
         media_type: as it was detected; None: what the parser is for, else plain text.
         request_fields: `first_page`, `max_pages`, `passwords` and so on.
     """
-    facts = ParseFacts()
-    events = list(_events(parser, content, _request(parser, name, media_type, request_fields), facts))
+    events = list(_events(parser, content, _request(parser, name, media_type, request_fields)))
+    properties = [event for event in events if isinstance(event, Properties)]
     return Parsed(
         pages=[event for event in events if isinstance(event, Page)],
         gaps=[event for event in events if isinstance(event, Gap)],
         headings=[event for event in events if isinstance(event, Heading)],
-        title=facts.title,
-        warnings=facts.warnings,
-        total_pages=facts.total_pages,
-        events=events,
+        title=next((known.title for known in properties if known.title), None),
+        warnings=list(dict.fromkeys(event.text for event in events if isinstance(event, ParseWarning))),
+        total_pages=next((known.total_pages for known in properties if known.total_pages is not None), None),
+        events=[event for event in events if isinstance(event, Page | Gap | Heading)],
     )
 
 
@@ -170,26 +159,16 @@ def events_of(
     parser: Parser, content: Content, *, name: str = "name", media_type: str | None = None, **request_fields: Any
 ) -> Iterator[Event]:
     """Yield pages, gaps and headings while the document is read."""
-    return _events(parser, content, _request(parser, name, media_type, request_fields), ParseFacts())
-
-
-def parser_of(*events: Event, error: BaseException | None = None) -> Parser:
-    """Return a parser that finds these in any document, and then fails if it is told to."""
-
-    def parser(*_: object) -> Iterator[Event]:
-        yield from events
-        if error is not None:
-            raise error
-
-    return parser
+    events = _events(parser, content, _request(parser, name, media_type, request_fields))
+    return (event for event in events if isinstance(event, Page | Gap | Heading))
 
 
 def _request(parser: Parser, name: str, media_type: str | None, fields: dict[str, Any]) -> ParseRequest:
     return ParseRequest(name, media_type or MEDIA_TYPES.get(parser, detect.TEXT), **fields)
 
 
-def _events(parser: Parser, content: Content, request: ParseRequest, facts: ParseFacts) -> Iterator[Event]:
+def _events(parser: Parser, content: Content, request: ParseRequest) -> Iterator[ParseEvent]:
     with ExitStack() as stack:
         if isinstance(content, Path):
             content = stack.enter_context(content.open("rb"))
-        yield from parser(io.BytesIO(content) if isinstance(content, bytes) else content, request, facts)
+        yield from parser(io.BytesIO(content) if isinstance(content, bytes) else content, request)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, ScanCounts
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import Sealed, scan_sources, seal_waiting
-from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
+from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
 from ingest_pipeline.store import batches, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder
-from ingest_pipeline_tests.documents import RECIPE
+from ingest_pipeline_tests.documents import FINGERPRINT
 
 
 class Pipeline:
@@ -25,33 +29,24 @@ class Pipeline:
         self.runs = 0
 
     def scan(self) -> ScanCounts:
-        return scan_sources(self.connection, self.settings.sources, settings=self.settings, recipe=RECIPE)
+        return scan_sources(self.connection, self.settings.sources, settings=self.settings, fingerprint=FINGERPRINT)
 
     def seal(self) -> Sealed:
-        return seal_waiting(self.connection, settings=self.settings, recipe=RECIPE)
+        return seal_waiting(self.connection, settings=self.settings, fingerprint=FINGERPRINT)
 
-    def run(self, key: str) -> BatchRun:
+    def run(self, key: str, **changes: Any) -> BatchRun:
         self.runs += 1
-        return BatchRun(key, f"run{self.runs}", self.settings, CARD, self.model, RECIPE)
+        run = open_batch(self.connection, self.settings, batch=key, run_id=f"run{self.runs}")
+        return replace(run, card=CARD, model_id=self.model, fingerprint=FINGERPRINT, **changes)
 
     def chunk(self, run: BatchRun) -> list[FileOutcome]:
-        batches.begin_batch(self.connection, run.batch, run.run_id)
-        checked = list(check_files(self.connection, self.files(run), run))
+        checked = list(check_files(run))
         assert len(checked) == len(self.files(run))
-        return list(
-            chunk_files(
-                self.connection, self.files(run), run,
-                encode=WordEncoder(), sandbox=self.sandbox, ladder=self.watch.ladder,
-            )
-        )  # fmt: skip
+        degradation = self.watch.degradation
+        return list(chunk_files(run, encode=WordEncoder(), sandbox=self.sandbox, degradation=degradation))
 
     def embed(self, run: BatchRun) -> list[FileOutcome]:
-        return list(
-            embed_files(
-                self.connection, self.files(run), run, load_embedder=lambda: self.embedder,  # type: ignore[arg-type,return-value]
-                max_batch_tokens=512, watch=self.watch,
-            )
-        )  # fmt: skip
+        return list(embed_files(run, load_embedder=lambda: self.embedder, watch=self.watch))
 
     def files(self, run: BatchRun) -> list[RawFile]:
         return ledger.batch_files(self.connection, run.batch)

@@ -57,6 +57,7 @@ class Seaweed:
                 str(Path(sys.executable).parent / "weed"), "server", f"-dir={self.folder}", "-ip=127.0.0.1",
                 "-ip.bind=127.0.0.1", "-s3", f"-s3.port={self.port}", f"-s3.config={self.folder / 's3.json'}",
                 f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}",
+                "-s3.port.iceberg=0", "-s3.port.lance=0",  # fixed ports: two servers at once would collide
                 "-master.volumeSizeLimitMB=64", "-volume.max=400", "-volume.fileSizeLimitMB=256",
             ],
             stdout=log, stderr=log, start_new_session=True,

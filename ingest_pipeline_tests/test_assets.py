@@ -18,7 +18,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline_tests.documents import RECIPE, count, status_of
+from ingest_pipeline_tests.documents import FINGERPRINT, count, status_of
 
 BATCH_ASSETS = [assets.raw_files, assets.chunks, assets.embeddings]
 EVERYTHING = [assets.catalog, *BATCH_ASSETS, assets.vector_index]
@@ -31,10 +31,10 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def ingest(settings: Settings) -> IngestResource:
-    return IngestResource(
-        sources=",".join(settings.sources), home=str(settings.home), database_url=settings.database_url, batch_files="2"
-    )
+def ingest(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> IngestResource:
+    for name, text in settings.environ().items():
+        monkeypatch.setenv(name, text)
+    return IngestResource(batch_files="2")
 
 
 def materialize(
@@ -120,7 +120,7 @@ def test_the_sensor_requests_sealed_batches_a_few_at_a_time(
         ledger.record_version(
             connection, "/s", ListedFile(f"{number:03d}.txt", 10, 1), 1, version=str(number), media_type="text/plain"
         )
-    seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE)
+    seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     requests = tick(instance, ingest)
     keys = [batch.key for batch in batches.list_batches(connection)]
     assert [request.partition_key for request in requests] == keys[:REQUESTS_PER_TICK]
@@ -133,7 +133,7 @@ def test_the_sensor_requests_nothing_while_the_queue_is_full(
 ) -> None:
     """A deep queue costs the coordinator time at each pass."""
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
-    seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE)
+    seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     job = defs.resolve_job_def("ingest_catalog")
     for _ in range(MAX_QUEUED):
         instance.create_run_for_job(job, status=dg.DagsterRunStatus.NOT_STARTED)
@@ -145,7 +145,7 @@ def test_the_sensor_asks_for_the_index_once_when_the_last_batch_is_done(
 ) -> None:
     """Not before, and not again after it was materialized."""
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
-    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     assert [request.job_name for request in tick(instance, ingest)] == ["ingest_batch"]
     batches.begin_batch(connection, key, "run1")
     connection.execute("UPDATE files SET status = 'indexed'")
@@ -160,7 +160,7 @@ def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
 ) -> None:
     """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
-    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     batches.begin_batch(connection, key, "a-run-that-nobody-knows")
     assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
 
@@ -172,7 +172,7 @@ def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     for name in ("bomb.txt", "good.txt"):
         facts = ListedFile(name, 10, 1)
         ledger.record_version(connection, "/s", facts, 1, version=name, media_type="text/plain")
-    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.FAILURE)
     batches.begin_batch(connection, key, run.run_id)
     bomb = next(file for file in ledger.batch_files(connection, key) if file.path == "bomb.txt")
@@ -189,11 +189,11 @@ def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
     """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
     ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
-    [key] = seal_waiting(connection, settings=small, recipe=RECIPE).batches
+    [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
     run = ingest.batch_run(connection, key, "run1")
     assert ingest.settings().run_memory == 1024**3
     assert run.settings.run_memory == 500 * 1024**2
-    assert ingest.watch(run).ladder.limit_bytes == 500 * 1024**2
+    assert ingest.watch(run).degradation.limit_bytes == 500 * 1024**2
     assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
     assert ingest.max_batch_tokens(run) == 512
 
@@ -201,10 +201,10 @@ def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
 def test_a_killed_run_is_settled_by_the_failure_sensor(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
-    """Seconds after the failure: the open file is charged and sealed alone, its sibling waits."""
+    """Seconds after the failure: the open file is attributed and sealed alone, its sibling waits."""
     for name in ("bomb.txt", "good.txt"):
         ledger.record_version(connection, "/s", ListedFile(name, 10, 1), 1, version=name, media_type="text/plain")
-    [key] = seal_waiting(connection, settings=ingest.settings(), recipe=RECIPE).batches
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.STARTED)
     batches.begin_batch(connection, key, run.run_id)
     bomb = next(file for file in ledger.batch_files(connection, key) if file.path == "bomb.txt")
@@ -221,7 +221,44 @@ def test_a_killed_run_is_settled_by_the_failure_sensor(
     assert [file.path for file in ledger.batch_files(connection, key)] == ["good.txt"]
     waiting = {batch.key for batch in batches.list_batches(connection, status="waiting")}
     [other] = waiting - {key}
-    assert [(file.path, file.deaths) for file in ledger.batch_files(connection, other)] == [("bomb.txt", 1)]
+    assert [(file.path, file.kills) for file in ledger.batch_files(connection, other)] == [("bomb.txt", 1)]
+
+
+def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection) -> None:
+    """A terminated run leaves its batch waiting; it is requested again only after the catalog was materialized."""
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
+    job = defs.resolve_job_def("ingest_batch")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key})
+    batches.begin_batch(connection, key, run.run_id)
+    instance.report_run_canceled(run)
+    assert tick(instance, ingest) == []
+    assert [(batch.status, batch.failures) for batch in batches.list_batches(connection)] == [("waiting", 0)]
+    assert tick(instance, ingest) == []
+    connection.execute("UPDATE files SET last_scan = 1")  # the file of this test is in no folder
+    materialize([assets.catalog], instance, ingest)
+    assert [request.partition_key for request in tick(instance, ingest)] == [key]
+
+
+def test_run_killed_while_canceling_is_canceled(
+    instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that did not stop in time and was killed for it is attributed to no file."""
+    from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
+
+    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, 1), 1, version="v", media_type="text/plain")
+    [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
+    job = defs.resolve_job_def("ingest_batch")
+    run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.CANCELING, tags={"dagster/partition": key})
+    batches.begin_batch(connection, key, run.run_id)
+    [file] = ledger.batch_files(connection, key)
+    ledger.open_attempt(connection, file, batch=key, run_id=run.run_id, stage="chunks")
+    gone = CheckRunHealthResult(WorkerStatus.FAILED, "SIGKILL")
+    monkeypatch.setattr(type(instance.run_launcher), "check_run_worker_health", lambda launcher, run: gone)
+    tick(instance, ingest)
+    [file] = ledger.batch_files(connection, key)
+    assert (file.status, file.kills) == ("synced", 0)
+    assert [batch.status for batch in batches.list_batches(connection)] == ["waiting"]
 
 
 def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunRequest]:

@@ -13,11 +13,12 @@ import pytest
 
 from ingest_pipeline import sources
 from ingest_pipeline.errors import BadSetting, FileVanished, SourceUnavailable, TooManyPages, UnreadableDocument
-from ingest_pipeline.models import Gap, ParsedFile
+from ingest_pipeline.models import Gap
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.parsing.steps import pages_in_steps
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import events_in_steps
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Access
 from ingest_pipeline.sources.s3 import Bucket
@@ -38,8 +39,8 @@ def pipeline(connection: Connection, settings: Settings) -> Iterator[Pipeline]:
 
 def read(content: bytes, name: str, **asked: Any) -> tuple[str, list[Gap], list[str]]:
     """Text, gaps and warnings of a file, in this process."""
-    found = parse_named(name, content, **asked)
-    return "\n".join(found.texts), found.gaps, found.warnings
+    parsed = parse_named(name, content, **asked)
+    return "\n".join(parsed.texts), parsed.gaps, parsed.warnings
 
 
 def test_many_comments_do_not_hold_the_catalog() -> None:
@@ -287,9 +288,9 @@ def test_a_file_of_nothing_but_torn_records_ends_soon(tmp_path: Path) -> None:
     with Sandbox(memory_limit_bytes=512 * 1024**2) as box, path.open("rb") as stream:
         request = ParseRequest(path.name, detect.JSONL, max_pages=20)
         with pytest.raises(TooManyPages):
-            list(pages_in_steps(box, stream, request, ParsedFile()))
-        parsed = ParsedFile()
-        list(pages_in_steps(box, stream, replace(request, max_pages=1000), parsed))
+            list(ParseFold().pages_of(events_in_steps(box, stream, request)))
+        parsed = ParseFold()
+        list(parsed.pages_of(events_in_steps(box, stream, replace(request, max_pages=1000))))
     assert parsed.gaps == [Gap(1, 1, parsed.gaps[0].reason), *parsed.gaps[1:]]
     assert parsed.gaps[-1].page_to == 41
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +244,9 @@ def test_a_stop_ends_the_runs_and_loses_nothing(fresh: Ingest, stop: signal.Sign
     assert process.returncode == 130
     assert "Traceback" not in err
     assert not _alive(worker)
-    before = fresh.json("status")[0]["embeddings"]
-    assert before > 0
+    status = fresh.json("status")[0]
+    assert status["embeddings"] > 0
+    assert status["batches"] == {"waiting": 1, "running": 0, "done": 0, "failed": 0}
     [account] = fresh.json("run")
     assert account["files"]["indexed"] == 1
     assert account["chunks_embedded"] < account["chunks"]
@@ -278,6 +280,17 @@ def _embedding_worker(ingest: Ingest, *, other_than: Sequence[int] = ()) -> int:
 def _alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/status")
     return status.exists() and "State:\tZ" not in status.read_text()
+
+
+def test_help_and_version() -> None:
+    """`--help` names the exit codes, `--version` the version, and a count that is none is refused in words."""
+    ingest = Ingest(Path("/nonexistent"))
+    assert "3    stopped before the end" in ingest("--help")
+    assert ingest("--version") == f"ingest {version('ingest-pipeline')}\n"
+    for count in ("0", "-1", "many"):
+        result = ingest.result("search", "words", "--top", count)
+        assert result.returncode == 2
+        assert f"argument --top: {count!r}: expected a whole number above 0" in result.stderr
 
 
 def test_files_are_added_and_found(fresh: Ingest, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.batching import (
     ACTIVATION_SHARE,
     BYTES_PER_TOKEN_AND_DIMENSION,
@@ -21,14 +22,16 @@ from ingest_pipeline.embedding.batching import (
     batch_tokens,
     micro_batches,
 )
-from ingest_pipeline.embedding.engines import Embedder, load_embedder
 from ingest_pipeline.embedding.export import exported_model, pooling_of
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, model_card, model_folder, weights_sha256
 from ingest_pipeline.errors import BadSetting, ModelExportFailed, ModelMismatch
+from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
 from ingest_pipeline.models import StoredChunk
 
 GIB = 1024**3
 quick = settings(max_examples=40, deadline=None)
+TORCH_FLOOR_BYTES = ENGINE_COSTS["torch"].floor_bytes
 
 
 def stored(lengths: list[int]) -> list[StoredChunk]:
@@ -83,7 +86,7 @@ def test_tampered_weights_are_refused(copied: Path, tmp_path: Path, monkeypatch:
         byte = stream.read(1)
         stream.seek(-1, 1)
         stream.write(bytes([byte[0] ^ 1]))
-    monkeypatch.setattr("ingest_pipeline.embedding.engines.TorchEmbedder", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr("ingest_pipeline.embedding.torch.TorchEmbedder", lambda *_: pytest.fail("it was loaded"))
     with pytest.raises(ModelMismatch) as caught:
         load_embedder(str(copied), card, engine="torch", home=tmp_path)
     assert caught.value.expected == PACKAGED_SHA256
@@ -195,7 +198,7 @@ def test_no_chunks_are_no_groups() -> None:
 @quick
 def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within the share."""
-    tokens = batch_tokens(headroom_bytes=headroom, dimension=dimension)
+    tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
     assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS["torch"]
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
@@ -203,7 +206,9 @@ def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimensi
 
 def test_more_headroom_never_means_smaller_batches() -> None:
     """From the least to the most, step by step."""
-    sizes = [batch_tokens(headroom_bytes=mib * 1024**2, dimension=384) for mib in range(0, 500, 5)]
+    sizes = [
+        batch_tokens(RunBudget(TORCH_FLOOR_BYTES + mib * 1024**2, "torch"), dimension=384) for mib in range(0, 500, 5)
+    ]
     assert sizes == sorted(sizes)
     assert sizes[0] == MIN_BATCH_TOKENS
     assert sizes[-1] == MAX_BATCH_TOKENS["torch"]

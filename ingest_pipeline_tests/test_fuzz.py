@@ -22,10 +22,15 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.errors import PermanentError
 from ingest_pipeline.memory.process import resident_bytes
-from ingest_pipeline.models import ParsedFile
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import events_in_steps
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
-from ingest_pipeline_tests.parsers import ParseRequest, Sandbox, clean_text, detect, pages_in_steps, parse, parser_for
+from ingest_pipeline_tests.parsers import parse, parser_for
 
 MUTATIONS = 2000 if WHOLE_PROOF else 400
 QUICK_MUTATIONS = 60
@@ -172,9 +177,9 @@ def end_of(box: Sandbox, path: Path) -> str:
         if media_type not in detect.SUPPORTED:
             return "UnsupportedFormat"
         request = ParseRequest(path.name, media_type, max_characters=4 * 1024**2 + 100 * path.stat().st_size)
-        parsed = ParsedFile()
+        parsed = ParseFold()
         try:
-            for page in pages_in_steps(box, stream, request, parsed):
+            for page in parsed.pages_of(events_in_steps(box, stream, request)):
                 page.text.encode()  # what Postgres could not take would fail here
                 assert "\x00" not in page.text
         except PermanentError as error:

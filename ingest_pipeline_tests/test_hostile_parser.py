@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import reports
 from ingest_pipeline.store.connection import Connection
@@ -18,7 +18,7 @@ from ingest_pipeline_tests.test_stages import Pipeline, texts
 MIB = 1024**2
 PLUGIN = """
 import os, signal, sys, time
-import ingest_pipeline.parsing.text as text
+import ingest_pipeline.parsing.formats.text as text
 from ingest_pipeline.models import Page
 
 ordinary = text.text_pages

@@ -11,7 +11,8 @@ import pytest
 
 import ingest_pipeline
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.settings import READERS, Settings, variable
+from ingest_pipeline.settings import Settings, info_of, variable
+from ingest_pipeline_tests import settings_page
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 PACKAGE = Path(ingest_pipeline.__file__).parent
@@ -25,12 +26,17 @@ def imported_by(statement: str) -> set[str]:
     return set(result.stdout.split())
 
 
-def test_every_setting_is_in_the_readme_and_a_field_of_the_resource() -> None:
-    """One table for the operator, one resource for the UI, one reader for each."""
-    names = [field.name for field in fields(Settings)]
-    readme = (REPOSITORY / "README.md").read_text()
-    assert [name for name in names if f"`{variable(name)}`" not in readme] == []
-    assert sorted(IngestResource.model_fields) == sorted(names) == sorted(READERS)
+def test_settings_page() -> None:
+    """docs/settings.md is the table of settings: `python -m ingest_pipeline_tests.settings_page` writes it anew."""
+    assert settings_page.PATH.read_text() == settings_page.page()
+
+
+def test_resource_fields() -> None:
+    """The resource has a field for each setting of a run, and none for what Dagster's instance needs."""
+    of_runs = {setting.name: setting for setting in fields(Settings) if not info_of(setting).of_instance}
+    assert list(IngestResource.model_fields) == list(of_runs)
+    for name, field in IngestResource.model_fields.items():
+        assert str(field.description).startswith(f"{variable(name)}: {info_of(of_runs[name]).help}")
 
 
 def test_every_room_is_on_the_map() -> None:
@@ -47,7 +53,9 @@ def test_the_map_itself_imports_nothing() -> None:
         assert "dagster" not in imported_by(f"import {package}")
 
 
-@pytest.mark.parametrize("module", ["ingest_pipeline.definitions", "ingest_pipeline.cli", "ingest_pipeline.console"])
+@pytest.mark.parametrize(
+    "module", ["ingest_pipeline.definitions", "ingest_pipeline.cli.main", "ingest_pipeline.cli.console"]
+)
 def test_loading_the_definitions_or_the_command_line_imports_no_parser_and_no_model(module: str) -> None:
     """The code server holds the definitions for days; torch alone is 380 MB."""
     assert imported_by(f"import {module}") & set(HEAVY) == set()
@@ -55,13 +63,15 @@ def test_loading_the_definitions_or_the_command_line_imports_no_parser_and_no_mo
 
 def test_the_daemons_modules_bring_no_definitions() -> None:
     """Launcher and coordinator are imported by daemon and webserver."""
-    modules = imported_by("import ingest_pipeline.defs.launcher, ingest_pipeline.defs.coordinator")
+    modules = imported_by("import ingest_pipeline.instance.launcher, ingest_pipeline.instance.coordinator")
     assert modules & {"upath", *HEAVY} == set()
 
 
 def test_the_parsers_child_carries_neither_dagster_nor_a_database() -> None:
     """What reads hostile files holds as little as possible."""
-    assert imported_by("import ingest_pipeline.parsing.child") & {"dagster", "psycopg", "numpy", *HEAVY} == set()
+    assert (
+        imported_by("import ingest_pipeline.parsing.sandbox.child") & {"dagster", "psycopg", "numpy", *HEAVY} == set()
+    )
 
 
 def test_no_path_arithmetic_outside_the_sources() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, resident_bytes
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests import pipeline as shared
@@ -25,7 +25,7 @@ MIB = 1024**2
 
 
 def text_of(size: int) -> Iterator[bytes]:
-    """Prose of so many bytes, no two lines alike."""
+    """ParagraphBuilder of so many bytes, no two lines alike."""
     chance, length = random.Random(1), 0
     words = ["".join(chance.choices("abcdefghijklmnop", k=chance.randint(2, 9))) for _ in range(4000)]
     while length < size:

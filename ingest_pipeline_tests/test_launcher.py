@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 
-from ingest_pipeline.defs import launcher
-from ingest_pipeline.defs.compute_logs import PlainComputeLogManager
-from ingest_pipeline.defs.run_supervisor import process_started
+from ingest_pipeline.instance import launcher
+from ingest_pipeline.instance.logs import PlainComputeLogManager
+from ingest_pipeline.instance.supervisor import process_started
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ def test_output_is_captured_without_helper_processes(record: Path, tmp_path: Pat
     """What the process prints, and what its C libraries print, is in the files; no `tail` was started."""
     script = (
         "import os, sys, psutil\n"
-        "from ingest_pipeline.defs.compute_logs import PlainComputeLogManager\n"
+        "from ingest_pipeline.instance.logs import PlainComputeLogManager\n"
         "manager = PlainComputeLogManager.from_config_value(None, {})\n"
         "with manager.capture_logs(['run', 'compute_logs', 'step']):\n"
         "    print('printed'); os.write(1, b'written\\n'); print('wrong', file=sys.stderr)\n"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest_pipeline.models import ParsedFile
 from ingest_pipeline.parsing.request import ParseRequest
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
@@ -49,13 +49,13 @@ def long_pdf(pages: int) -> bytes:
 
 def child_growth(path: Path) -> tuple[int, int]:
     """Bytes that the sandbox's child grew from its first page to its last, and how many pages there were."""
-    parsed = ParsedFile()
+    parsed = ParseFold()
     with Sandbox(memory_limit_bytes=512 * MIB) as box, path.open("rb") as stream:
-        pages = box.pages(stream, ParseRequest(path.name, "application/pdf"), parsed)
+        pages = parsed.pages_of(box.events(stream, ParseRequest(path.name, "application/pdf")))
         assert "Page 1, line 1:" in next(pages).text
-        first = parsed.peak_memory_bytes
+        first = parsed.cost.peak_memory_bytes
         count = 1 + sum(1 for _ in pages)
-    return parsed.peak_memory_bytes - first, count
+    return parsed.cost.peak_memory_bytes - first, count
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from functools import cache
 
 import pytest
 
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.server import EmbeddedServer
@@ -17,7 +18,7 @@ from ingest_pipeline_tests.documents import status_of
 from ingest_pipeline_tests.made import epub, office, pdf, records
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
 from ingest_pipeline_tests.made.words import UKRAINIAN
-from ingest_pipeline_tests.parsers import Sandbox, detect, parse_named
+from ingest_pipeline_tests.parsers import detect, parse_named
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.servers import Seaweed, filesystem
 

@@ -13,13 +13,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import machine as real_machine
-from ingest_pipeline.memory.budget import (
-    ENGINE_COSTS,
-    embed_headroom_bytes,
-    engine_for,
-    parse_budget_bytes,
-    require_room,
-)
+from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
 from ingest_pipeline.memory.machine import (
     MACHINE_SHARE,
     RESERVE_BYTES,
@@ -31,11 +25,17 @@ from ingest_pipeline.memory.machine import (
     usable_cores,
 )
 from ingest_pipeline.memory.process import peak_memory_bytes
+from ingest_pipeline.settings import Settings
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
 GIB = 1024**3
 MIN_RUN_BYTES = ENGINE_COSTS["openvino"].minimum_bytes
+
+
+def limits(budget: int, *, run: int, most: int = 0) -> Settings:
+    """Settings for a machine and a run of so many bytes."""
+    return Settings(machine_memory=budget, run_memory=run, max_runs=most)
 
 
 class FakeMachine:
@@ -201,9 +201,9 @@ def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, m
     """At least one run; and never so many that they and the services pass the budget."""
     if run > budget:
         with pytest.raises(BadSetting):
-            run_slots(machine_budget_bytes=budget, run_budget_bytes=run, max_runs=most)
+            run_slots(limits(budget, run=run, most=most))
         return
-    slots = run_slots(machine_budget_bytes=budget, run_budget_bytes=run, max_runs=most)
+    slots = run_slots(limits(budget, run=run, most=most))
     reserve = min(RESERVE_BYTES, int(budget * RESERVE_SHARE))
     assert 1 <= slots <= most
     assert slots * run + reserve <= budget or slots == 1
@@ -214,41 +214,42 @@ def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, m
 def test_a_run_too_small_for_the_model_is_a_bad_setting() -> None:
     """Said at the start, not by a kernel kill later."""
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*at least"):
-        run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES - 1)
-    assert run_slots(machine_budget_bytes=64 * GIB, run_budget_bytes=MIN_RUN_BYTES, max_runs=1) == 1
-    assert parse_budget_bytes(MIN_RUN_BYTES) > 0
-    assert embed_headroom_bytes(MIN_RUN_BYTES, "openvino") > 0
+        run_slots(limits(64 * GIB, run=MIN_RUN_BYTES - 1))
+    assert run_slots(limits(64 * GIB, run=MIN_RUN_BYTES, most=1)) == 1
+    budget = RunBudget.of(Settings(run_memory=MIN_RUN_BYTES))
+    assert budget.parser_bytes > 0
+    assert budget.activation_bytes > 0
 
 
 def test_torch_computes_where_it_fits_and_openvino_where_it_does_not() -> None:
     """By itself; whoever wants one of them says so, and hears when it cannot be had."""
     torch = ENGINE_COSTS["torch"].minimum_bytes
-    assert engine_for(torch) == "torch"
-    assert engine_for(torch - 1) == "openvino"
-    assert engine_for(64 * GIB, "openvino") == "openvino"
+    assert RunBudget.of(Settings(run_memory=torch)).engine == "torch"
+    assert RunBudget.of(Settings(run_memory=torch - 1)).engine == "openvino"
+    assert RunBudget.of(Settings(run_memory=64 * GIB, engine="openvino")).engine == "openvino"
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*torch"):
-        require_room(torch - 1, "torch")
+        RunBudget.of(Settings(run_memory=torch - 1, engine="torch")).require_room()
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*openvino"):
-        require_room(MIN_RUN_BYTES - 1)
+        RunBudget.of(Settings(run_memory=MIN_RUN_BYTES - 1)).require_room()
 
 
 def test_slots_follow_the_example_in_the_design() -> None:
     """8 GiB, of which one is the reserve, hold seven runs of 1 GiB."""
-    assert run_slots(machine_budget_bytes=8 * GIB, run_budget_bytes=GIB, max_runs=100) == 7
-    assert run_slots(machine_budget_bytes=8 * GIB, run_budget_bytes=GIB, max_runs=2) == 2
-    assert run_slots(machine_budget_bytes=GIB, run_budget_bytes=GIB, max_runs=100) == 1
+    assert run_slots(limits(8 * GIB, run=GIB, most=100)) == 7
+    assert run_slots(limits(8 * GIB, run=GIB, most=2)) == 2
+    assert run_slots(limits(GIB, run=GIB, most=100)) == 1
 
 
 def test_without_a_limit_of_runs_the_cores_are_the_limit() -> None:
     """A run computes all the time that it is awake."""
-    assert run_slots(machine_budget_bytes=4096 * GIB, run_budget_bytes=GIB) == usable_cores()
+    assert run_slots(limits(4096 * GIB, run=GIB)) == usable_cores()
     assert usable_cores() >= 1
 
 
 def test_a_run_that_does_not_fit_the_machine_is_a_bad_setting() -> None:
     """The message names the variable and what the machine has."""
     with pytest.raises(BadSetting) as caught:
-        run_slots(machine_budget_bytes=GIB, run_budget_bytes=GIB + 1)
+        run_slots(limits(GIB, run=GIB + 1))
     assert "INGEST_RUN_MEMORY" in str(caught.value)
     assert str(GIB) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -257,9 +258,18 @@ def test_a_run_that_does_not_fit_the_machine_is_a_bad_setting() -> None:
 @given(st.integers(min_value=0, max_value=64 * GIB))
 def test_what_a_run_may_use_leaves_room_for_its_own_process(run: int) -> None:
     """The child's share and the headroom are inside the run's budget, and headroom is never negative."""
-    assert parse_budget_bytes(run) < run
-    assert 0 <= embed_headroom_bytes(run) <= run
-    assert embed_headroom_bytes(GIB) > 0
+    for sources in (("/documents",), ("s3://bucket/documents",)):
+        budget = RunBudget.of(Settings(run_memory=run, sources=sources))
+        assert budget.parser_bytes + budget.parent_bytes == run
+        assert 0 <= budget.activation_bytes <= run
+    assert RunBudget.of(Settings()).activation_bytes > 0
+
+
+def test_servers_cost_memory() -> None:
+    """A run that reads servers leaves its parser less: the clients' libraries are in it."""
+    folder, bucket = (RunBudget.of(Settings(sources=(source,))) for source in ("/documents", "s3://bucket/documents"))
+    assert folder.parser_bytes - bucket.parser_bytes == 64 * MIB
+    assert RunBudget.of(Settings(sources=("file:///documents",))) == folder
 
 
 def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:

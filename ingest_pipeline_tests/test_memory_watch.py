@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.errors import RunOutOfMemory
-from ingest_pipeline.memory.ladder import SHARES, Ladder, Rung
+from ingest_pipeline.memory.degradation import SHARES, Degradation, DegradationStep
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.stages.embeddings import embed_within_memory
 from ingest_pipeline_tests.conftest import REPOSITORY
@@ -104,21 +104,21 @@ def test_a_watch_leaves_no_thread_behind() -> None:
     import threading
 
     before = threading.active_count()
-    with TreeWatch(Ladder(limit_bytes=GIB * 100)) as watch:
+    with TreeWatch(Degradation(limit_bytes=GIB * 100)) as watch:
         looks = []
-        watch.ladder.observe = looks.append  # type: ignore[method-assign]
+        watch.degradation.observe = looks.append  # type: ignore[method-assign]
         time.sleep(1.0)
         assert len(looks) >= 5
     assert threading.active_count() == before
 
 
 def test_the_ladder_goes_down_as_use_goes_up() -> None:
-    """One rung after the other, each noted once with what was used."""
-    ladder = Ladder(limit_bytes=1000 * MIB)
+    """One step after the other, each noted once with what was used."""
+    degradation = Degradation(limit_bytes=1000 * MIB)
     for used in (500, 870, 885, 880, 925, 950, 100, 960):
-        ladder.observe(used * MIB)
-    assert ladder.rung == Rung.UNLOAD
-    assert [str(descent) for descent in ladder.descents] == [
+        degradation.observe(used * MIB)
+    assert degradation.step == DegradationStep.UNLOAD
+    assert [str(taken) for taken in degradation.steps_taken] == [
         "smaller batches at 885.0 MiB",
         "trim at 925.0 MiB",
         "unload at 950.0 MiB",
@@ -128,31 +128,33 @@ def test_the_ladder_goes_down_as_use_goes_up() -> None:
 @given(st.lists(st.integers(0, 1200), max_size=30))
 def test_the_ladder_never_goes_up_and_always_stops_before_the_limit(uses: list[int]) -> None:
     """A run that was in danger once does not get comfortable again."""
-    ladder, rungs = Ladder(limit_bytes=1000 * MIB), [Rung.FREE]
+    degradation, steps = Degradation(limit_bytes=1000 * MIB), [DegradationStep.FREE]
     for used in uses:
-        ladder.observe(used * MIB)
-        rungs.append(ladder.rung)
-    assert rungs == sorted(rungs)
-    assert (ladder.rung == Rung.STOP) == any(used >= 1000 * SHARES[Rung.STOP] for used in uses)
+        degradation.observe(used * MIB)
+        steps.append(degradation.step)
+    assert steps == sorted(steps)
+    assert (degradation.step == DegradationStep.STOP) == any(
+        used >= 1000 * SHARES[DegradationStep.STOP] for used in uses
+    )
 
 
 def test_without_a_limit_nobody_goes_down() -> None:
     """Benchmarks and tests measure only."""
-    ladder = Ladder(limit_bytes=0)
-    ladder.observe(10 * GIB)
-    assert ladder.rung == Rung.FREE
-    assert ladder.allowed_tokens(1024) == 1024
+    degradation = Degradation(limit_bytes=0)
+    degradation.observe(10 * GIB)
+    assert degradation.step == DegradationStep.FREE
+    assert degradation.allowed_tokens(1024) == 1024
 
 
 def test_the_last_rung_stops_with_a_verdict() -> None:
     """Numbers, what is kept, what to raise."""
-    ladder = Ladder(limit_bytes=1000 * MIB)
-    ladder.after_micro_batch("a.txt")
-    ladder.observe(990 * MIB)
+    degradation = Degradation(limit_bytes=1000 * MIB)
+    degradation.after_micro_batch("a.txt")
+    degradation.observe(990 * MIB)
     with pytest.raises(
         RunOutOfMemory, match=r"990\.0 MiB of 1000\.0 MiB after a micro-batch of a\.txt.*INGEST_RUN_MEMORY"
     ):
-        ladder.after_micro_batch("a.txt")
+        degradation.after_micro_batch("a.txt")
 
 
 class Greedy:
@@ -179,21 +181,21 @@ class Greedy:
     ],
 )
 def test_what_the_kernel_refuses_is_embedded_in_halves(error: Exception) -> None:
-    """Down to what fits, in the order of the texts; the run goes down its ladder."""
-    ladder, embedder = Ladder(limit_bytes=GIB), Greedy(2, error)
-    vectors = embed_within_memory(embedder, ["a", "bb", "ccc", "dddd", "eeeee"], ladder)
+    """Down to what fits, in the order of the texts; the run goes down its degradation."""
+    degradation, embedder = Degradation(limit_bytes=GIB), Greedy(2, error)
+    vectors = embed_within_memory(embedder, ["a", "bb", "ccc", "dddd", "eeeee"], degradation)
     assert vectors[:, 0].tolist() == [1, 2, 3, 4, 5]
     assert max(embedder.asked[1:]) <= 3
-    assert ladder.rung == Rung.UNLOAD
+    assert degradation.step == DegradationStep.UNLOAD
 
 
 def test_a_text_that_does_not_fit_alone_stops_the_run() -> None:
     """There is nothing smaller left to try."""
     with pytest.raises(RunOutOfMemory, match="single text"):
-        embed_within_memory(Greedy(0, MemoryError()), ["a", "b"], Ladder(limit_bytes=GIB))
+        embed_within_memory(Greedy(0, MemoryError()), ["a", "b"], Degradation(limit_bytes=GIB))
 
 
 def test_other_errors_of_the_engine_are_not_taken_for_memory() -> None:
     """A bug stays a bug."""
     with pytest.raises(RuntimeError, match="shape"):
-        embed_within_memory(Greedy(0, RuntimeError("wrong shape")), ["a"], Ladder(limit_bytes=GIB))
+        embed_within_memory(Greedy(0, RuntimeError("wrong shape")), ["a"], Degradation(limit_bytes=GIB))

@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import ParsedFile, Section
-from ingest_pipeline_tests.parsers import MAX_PATH_CHARACTERS, Heading, before_page, with_ends, with_entry
+from ingest_pipeline.models import Heading, Section
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.outline import MAX_PATH_CHARACTERS, with_ends, with_entry
+from ingest_pipeline_tests.folding import before_page
 
 
 def sections_of(*entries: tuple[int, str, int]) -> list[Section]:
@@ -56,8 +58,8 @@ def test_any_outline(outline: list[Heading]) -> None:
     assert kept == found[: len(kept)]
 
 
-def test_parts_keep_sections() -> None:
-    """A part begins with what was known; what it adds is the file's."""
-    whole, part = ParsedFile(), ParsedFile(sections=sections_of((1, "One", 1), (1, "Two", 4)))
-    whole.add(part)
-    assert [section.title for section in whole.sections] == ["One", "Two"]
+def test_fold_goes_on_with_known_sections() -> None:
+    """What an earlier run recorded stays, and what this one adds is below it."""
+    fold = ParseFold(sections=sections_of((1, "One", 1), (1, "Two", 4)))
+    fold.take(Heading(2, "Below", 5))
+    assert [section.path for section in fold.result().sections] == ["One", "Two", "Two › Below"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest_pipeline_tests.parsers import eastern_encoding, latin_encoding
+from ingest_pipeline.parsing.formats.alphabets import eastern_encoding, latin_encoding
 
 WESTERN = ("cp1252", "mac_roman", "cp850")
 CENTRAL = ("cp1250", "iso8859_2", "cp852")

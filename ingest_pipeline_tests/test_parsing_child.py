@@ -15,30 +15,26 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import NoText, TooManyPages, TooMuchText, UnreadableDocument, UnsupportedFormat
-from ingest_pipeline.models import Gap, Page
-from ingest_pipeline_tests.made import pages, pdf
-from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
-from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs
-from ingest_pipeline_tests.parsers import (
+from ingest_pipeline.models import Gap, Heading, Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.request import ParseRequest, without_text
+from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
+from ingest_pipeline.parsing.sandbox.parent import child
+from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_PAGE_CHARACTERS,
-    MAX_TITLE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
     Disconnected,
-    Event,
-    Heading,
     Message,
-    ParseRequest,
     ProtocolError,
-    child,
-    detect,
-    parser_for,
-    parser_of,
     receive,
     receive_with_descriptor,
     send,
-    without_text,
 )
+from ingest_pipeline_tests.made import pages, pdf
+from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
+from ingest_pipeline_tests.made.words import RUSSIAN, paragraphs
+from ingest_pipeline_tests.parsers import parser_for
 
 
 def told(name: str, content: bytes, **fields: Any) -> list[Message]:
@@ -164,9 +160,9 @@ def test_words_are_clean(monkeypatch: pytest.MonkeyPatch) -> None:
     assert messages[3]["pages"] == 3
 
 
-def from_events(monkeypatch: pytest.MonkeyPatch, *events: Event) -> list[Message]:
+def from_events(monkeypatch: pytest.MonkeyPatch, *events: Page | Gap | Heading) -> list[Message]:
     """What the parent is told by a parser that yields these."""
-    monkeypatch.setattr(child, "parser_for", lambda media_type: parser_of(*events))
+    monkeypatch.setattr(child, "parser_for", lambda media_type: lambda *_: iter(events))
     return told("a.txt", b"words")
 
 
@@ -242,10 +238,18 @@ def test_server_failures(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception, reason: str, said: str
 ) -> None:
     """Whatever a parser throws is that file's failure, typed; the child goes on with the next file."""
+
+    def failing(media_type: str) -> Any:
+        def parser(*_: object) -> Iterator[Page]:
+            yield Page(1, "words")
+            raise error
+
+        return parser
+
     (tmp_path / "a.txt").write_text("words")
     with serving(monkeypatch) as sock, monkeypatch.context() as patch:
         receive(sock)
-        patch.setattr(child, "parser_for", lambda media_type: parser_of(Page(1, "words"), error=error))
+        patch.setattr(child, "parser_for", failing)
         page, failed = answers(sock, tmp_path / "a.txt", detect.TEXT)
         assert page["kind"] == "page"
         assert (failed["kind"], failed["reason"], failed["message"]) == ("failed", reason, said)

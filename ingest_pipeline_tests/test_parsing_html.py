@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.page_builder import SLAB_CHARACTERS
 from ingest_pipeline_tests.made import pages as made
 from ingest_pipeline_tests.made.words import ARABIC, CHINESE, GERMAN, JAPANESE, POLISH, RUSSIAN, UKRAINIAN
-from ingest_pipeline_tests.parsers import SLAB_CHARACTERS, Parsed, clean_text, html_pages, parse
+from ingest_pipeline_tests.parsers import Parsed, html_pages, parse
 
 BODY = "These are the words that a reader came for. " * 12
 

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.models import Gap
+from ingest_pipeline.models import Gap, Heading
+from ingest_pipeline.parsing import detect
 from ingest_pipeline_tests.made import mail as made
 from ingest_pipeline_tests.made.mail import attached, delivered, letter, mixed, part, picture
 from ingest_pipeline_tests.made.words import CZECH, GREEK, JAPANESE, RUSSIAN
-from ingest_pipeline_tests.parsers import Heading, detect, eml_pages, mail, mbox_pages, parse, parse_named
+from ingest_pipeline_tests.parsers import eml_pages, mail, mbox_pages, parse, parse_named
 
 
 def test_message() -> None:

@@ -14,6 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import Page
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.encoding import SAMPLE_BYTES, detect_encoding
+from ingest_pipeline.parsing.formats.page_builder import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, PageBuilder
 from ingest_pipeline_tests.made import pages as made
 from ingest_pipeline_tests.made.words import (
     CHINESE,
@@ -31,16 +35,9 @@ from ingest_pipeline_tests.made.words import (
     paragraphs,
 )
 from ingest_pipeline_tests.parsers import (
-    MIN_SECTION_CHARACTERS,
-    SAMPLE_BYTES,
-    SLAB_CHARACTERS,
     Content,
-    Pager,
     Parsed,
     Parser,
-    clean_text,
-    detect,
-    detect_encoding,
     events_of,
     markdown_pages,
     parse,
@@ -58,7 +55,7 @@ def parsed(parser: Parser, content: Content) -> Parsed:
     return found
 
 
-def taken(pager: Pager) -> list[Page]:
+def taken(pager: PageBuilder) -> list[Page]:
     """The finished pages, without the headings between them."""
     return [found for found in pager.take() if isinstance(found, Page)]
 
@@ -480,7 +477,7 @@ def test_clean_text_stays_clean(text: str) -> None:
 @quick
 def test_pager_keeps_text(parts: list[tuple[bool, str]]) -> None:
     """A pager keeps every character of text, in order; what it drops is space alone."""
-    pager, fed, pages = Pager(), "", []
+    pager, fed, pages = PageBuilder(), "", []
     for begins, text in parts:
         if begins:
             pager.begin("heading")
@@ -495,7 +492,7 @@ def test_pager_keeps_text(parts: list[tuple[bool, str]]) -> None:
 
 def test_pager_slabs() -> None:
     """A pager cuts at the slab: slabs continue, a new section does not."""
-    pager = Pager()
+    pager = PageBuilder()
     pager.begin("One")
     pager.add("x" * (2 * SLAB_CHARACTERS + MIN_SECTION_CHARACTERS))
     pager.begin("Two")
@@ -512,7 +509,7 @@ def test_pager_slabs() -> None:
 
 def test_pager_with_a_number() -> None:
     """The sections of an EPUB chapter share its number."""
-    pager = Pager(number=7, heading="Chapter")
+    pager = PageBuilder(number=7, heading="Chapter")
     pager.add("a" * 500)
     pager.begin("Section")
     pager.add("b" * 500)

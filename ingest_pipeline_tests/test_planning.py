@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import FileCost, Plan
-from ingest_pipeline.planning import plan_batches
+from ingest_pipeline.planning.plan import plan_batches
 
 quick = settings(max_examples=30, deadline=None)
 names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)

@@ -13,12 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest_pipeline import predicting
+from ingest_pipeline.cli.memory_plot import memory_plot
 from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
-from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES, parse_budget_bytes
-from ingest_pipeline.memory_plot import memory_plot
-from ingest_pipeline.models import CostModel, FileCost, Observation, ParsedFile
-from ingest_pipeline.predicting import (
+from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
+from ingest_pipeline.models import CostModel, FileCost, Observation
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.planning import predict as predicting
+from ingest_pipeline.planning.predict import (
     MIN_OBSERVATIONS,
     SECONDS_PER_FILE,
     SHIPPED,
@@ -39,7 +43,6 @@ from ingest_pipeline_tests.made.pages import page
 from ingest_pipeline_tests.made.pdf import pages
 from ingest_pipeline_tests.made.records import lines, rows
 from ingest_pipeline_tests.made.words import ENGLISH, RUSSIAN, paragraphs
-from ingest_pipeline_tests.parsers import ParseRequest, Sandbox, detect
 
 MIB = 1024**2
 TEXT = "text/plain"
@@ -228,16 +231,16 @@ def test_picture() -> None:
 def measured(paths: Iterable[Path]) -> list[Observation]:
     """What files cost a parser's child under the budget of a run of 500 MiB; those that fail are left out."""
     history = []
-    with Sandbox(memory_limit_bytes=parse_budget_bytes(500 * MIB)) as box:
+    with Sandbox(memory_limit_bytes=500 * MIB - PARSE_PARENT_BYTES) as box:
         for path in paths:
             with path.open("rb") as stream:
-                media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParsedFile()
+                media_type, parsed = detect.media_type(path.name, stream.read(4096)), ParseFold()
                 if media_type not in detect.SUPPORTED:
                     continue
                 with contextlib.suppress(PermanentError):
-                    deque(box.pages(stream, ParseRequest(path.name, media_type), parsed), maxlen=0)
-                    size, peak = path.stat().st_size, parsed.peak_memory_bytes
-                    history.append(Observation(path.name, media_type, size, peak, parsed.seconds))
+                    deque(parsed.pages_of(box.events(stream, ParseRequest(path.name, media_type))), maxlen=0)
+                    size, peak = path.stat().st_size, parsed.cost.peak_memory_bytes
+                    history.append(Observation(path.name, media_type, size, peak, parsed.cost.seconds))
     return history
 
 

@@ -1,4 +1,4 @@
-"""A real daemon, real runs: the queue holds the memory's limit, deaths are noticed, a power cut heals.
+"""A real daemon, real runs: the queue holds the memory's limit, kills are noticed, a power cut heals.
 
 One story in order, against `ingest ui` with everything that it starts; each test is a chapter.
 """

@@ -31,29 +31,24 @@ from ingest_pipeline.errors import (
     TooManyPages,
     UnreadableDocument,
 )
-from ingest_pipeline.models import Gap, Page, ParsedFile
-from ingest_pipeline_tests.conftest import REPOSITORY
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import parent as sandbox
+from ingest_pipeline.parsing.sandbox.protocol import (
+    MAX_MESSAGE_BYTES,
+    Disconnected,
+    ProtocolError,
+    receive,
+    receive_with_descriptor,
+    send,
+)
+from ingest_pipeline_tests.folding import Recorded, before_page, parse, parse_in_steps, request
 from ingest_pipeline_tests.made import epub, office, pdf
 from ingest_pipeline_tests.made import pages as html
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, content_of
 from ingest_pipeline_tests.made.words import ARABIC, GREEK, RUSSIAN, UKRAINIAN, paragraphs
-from ingest_pipeline_tests.parsers import (
-    MAX_MESSAGE_BYTES,
-    Disconnected,
-    ParseRequest,
-    ProtocolError,
-    Sandbox,
-    before_page,
-    detect,
-    pages_in_steps,
-    protocol,
-    receive,
-    receive_with_descriptor,
-    sandbox,
-    send,
-)
 
 MIB = 1024**2
+REPOSITORY = Path(sandbox.__file__).parents[2]
 
 
 class StagedSandbox(Sandbox):
@@ -73,12 +68,16 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            f"from {protocol.__name__} import receive_with_descriptor, send\n"
+            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptor, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
             "    send(sock, {'kind': 'page', 'number': number, 'text': 'x', 'heading': None, 'label': None,\n"
-            "                'continues': False, 'total': None, 'whole': True, 'peak': 1, 'seconds': 0.0} | more)\n"
+            "                'continues': False, 'whole': True, 'section': None} | more)\n"
+            "def cost(**more):\n"
+            "    send(sock, {'kind': 'cost', 'peak_memory_bytes': 1, 'seconds': 0.0, 'waited_seconds': 0.0} | more)\n"
+            "def done(pages):\n"
+            "    send(sock, {'kind': 'done', 'pages': pages, 'more': False})\n"
             "send(sock, {'kind': 'ready', 'confined': {}})\n"
             "receive_with_descriptor(sock)\n"
         )
@@ -93,24 +92,6 @@ class StagedSandbox(Sandbox):
             )
         self._socket = ours
         self._greet(ours)
-
-
-def request(path: Path, **limits: int) -> ParseRequest:
-    """What is asked about a real file."""
-    with path.open("rb") as stream:
-        return ParseRequest(path.name, detect.media_type(path.name, stream.read(4096)), **limits)
-
-
-def parse(box: Sandbox, path: Path, parsed: ParsedFile | None = None, **limits: int) -> list[Page]:
-    """Parse one file in a sandbox, by one child."""
-    with path.open("rb") as stream:
-        return list(box.pages(stream, request(path, **limits), ParsedFile() if parsed is None else parsed))
-
-
-def parse_in_steps(box: Sandbox, path: Path, parsed: ParsedFile | None = None) -> list[Page]:
-    """Parse one file by as many children as it takes."""
-    with path.open("rb") as stream:
-        return list(pages_in_steps(box, stream, request(path), ParsedFile() if parsed is None else parsed))
 
 
 def child_pid(box: Sandbox) -> int:
@@ -203,14 +184,14 @@ def test_real_files(box: Sandbox, corpus: Path) -> None:
         ("md/howtocook/无骨鸡爪.md", 3, "酸辣开胃"),
         ("txt/russian.cp866.txt", 1, "Однажды, в студеную зимнюю пору"),
     ]:
-        parsed = ParsedFile()
+        parsed = Recorded()
         found = parse(box, corpus / name, parsed)
         assert len(found) == pages, name
         assert phrase in "".join(page.text for page in found), name
         assert parsed.pages == found[-1].number
-        assert parsed.has_text and not parsed.more
-        assert 10 * MIB < parsed.peak_memory_bytes < 512 * MIB
-        assert 0 < parsed.seconds < 60
+        assert not parsed.more
+        assert 10 * MIB < parsed.cost.peak_memory_bytes < 512 * MIB
+        assert 0 < parsed.cost.seconds < 60
         assert parsed.gaps == []
         pids.add(child_pid(box))
     assert len(pids) == 1
@@ -221,15 +202,15 @@ def test_every_format(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", 2**40)
     pids = set()
     for made in CATALOGUE:
-        parsed, path = ParsedFile(), tmp_path / made.name
+        parsed, path = Recorded(), tmp_path / made.name
         path.write_bytes(content_of(made.name))
         found = parse(box, path, parsed)
         text = "".join("".join(page.text for page in found).split())
         assert all("".join(phrase.split()) in text for phrase in made.phrases), made.name
         assert (parsed.pages, parsed.title) == (made.pages, made.title)
-        assert parsed.has_text and not parsed.more
-        assert 10 * MIB < parsed.peak_memory_bytes < 512 * MIB
-        assert 0 < parsed.seconds < 60
+        assert not parsed.more
+        assert 10 * MIB < parsed.cost.peak_memory_bytes < 512 * MIB
+        assert 0 < parsed.cost.seconds < 60
         assert parsed.gaps == []
         pids.add(child_pid(box))
     assert len(pids) == 1
@@ -237,7 +218,7 @@ def test_every_format(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_title_and_warnings(box: Sandbox, made: Write) -> None:
     """What the parser said beside its pages arrives."""
-    parsed = ParsedFile()
+    parsed = Recorded()
     parse(box, made("lying.html"), parsed)
     assert parsed.title == "Test"
     assert parsed.warnings == ["encoding guessed: cp1256"]
@@ -261,10 +242,10 @@ def test_long_page_in_parts(box: Sandbox, tmp_path: Path) -> None:
 
 def test_too_many_headings(box: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Headings without end are cut with a warning; the text behind them is kept."""
-    monkeypatch.setattr(sandbox, "MAX_SECTIONS", 3)
+    monkeypatch.setattr("ingest_pipeline.parsing.sandbox.fold.MAX_SECTIONS", 3)
     path = tmp_path / "many.md"
     path.write_text("".join(f"# Heading {n}\n\n{'word ' * 100}\n\n" for n in range(1, 7)))
-    parsed = ParsedFile()
+    parsed = Recorded()
     assert len(parse(box, path, parsed)) == 6
     assert [section.title for section in parsed.sections] == ["Heading 1", "Heading 2", "Heading 3"]
     assert parsed.warnings == ["only the first 3 of its headings are kept as sections"]
@@ -272,7 +253,7 @@ def test_too_many_headings(box: Sandbox, tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_gap_is_recorded(box: Sandbox, made: Write) -> None:
     """A page that cannot be read is in `gaps`, and counts."""
-    parsed = ParsedFile()
+    parsed = Recorded()
     pages = parse(box, made("branch.pdf"), parsed)
     assert len(pages) == 1
     assert len(parsed.gaps) == 1
@@ -300,12 +281,12 @@ def test_refusals(
 ) -> None:
     """What the parser says of a file is raised with its name, once; the same child goes on with the next file."""
     monkeypatch.setattr(sandbox, "MAX_KEPT_BYTES", 2**40)
-    parsed = ParsedFile()
+    parsed = Recorded()
     with pytest.raises(expected) as caught:
         parse_in_steps(box, made(name), parsed)
     assert str(caught.value).count(name) == 1
     assert type(caught.value) is expected
-    assert parsed.peak_memory_bytes > 0
+    assert parsed.cost.peak_memory_bytes > 0
     pid = child_pid(box)
     assert len(parse(box, text_file)) == 1
     assert child_pid(box) == pid
@@ -336,13 +317,13 @@ def test_goes_on(box: Sandbox, made: Write) -> None:
 @pytest.mark.parametrize("name", ["book.pdf", "tale.txt", "book.epub"])
 def test_step_ends(box: Sandbox, made: Write, name: str) -> None:
     """A step has the pages and sections between its first and last, and a word on whether more follow."""
-    path, entire = made(name), ParsedFile()
+    path, entire = made(name), Recorded()
     whole = parse(box, path, entire)
-    parsed = ParsedFile(sections=before_page(entire.sections, 2))
+    parsed = Recorded(sections=before_page(entire.sections, 2))
     assert parse(box, path, parsed, first_page=2, last_page=3) == [page for page in whole if page.number in (2, 3)]
     assert parsed.more
     assert parsed.sections == before_page(entire.sections, 4)
-    last, parsed = whole[-1].number, ParsedFile(sections=before_page(entire.sections, whole[-1].number))
+    last, parsed = whole[-1].number, Recorded(sections=before_page(entire.sections, whole[-1].number))
     assert parse(box, path, parsed, first_page=last, last_page=last + 5)[-1] == whole[-1]
     assert parsed.sections == entire.sections
     assert not parsed.more
@@ -438,21 +419,22 @@ NONSENSE = {
     "a huge length": "sock.sendall(b'\\xff' * 64)",
     "a list": "sock.sendall(struct.pack('!I', 4) + b'[12]')",
     "no kind": "sock.sendall(struct.pack('!I', 2) + b'{}')",
-    "an unknown kind": "send(sock, {'kind': 'gift', 'peak': 1, 'seconds': 0})",
-    "no cost": "send(sock, {'kind': 'page', 'number': 1, 'text': 'x'})",
-    "a page without text": "send(sock, {'kind': 'page', 'number': 1, 'peak': 1, 'seconds': 0})",
+    "an unknown kind": "send(sock, {'kind': 'gift'})",
+    "a page without text": "send(sock, {'kind': 'page', 'number': 1})",
+    "a field too many": "page(1, colour='red')",
+    "a text that is a list": "page(1, text=['x'])",
+    "a flag that is a number": "page(1, whole=1)",
+    "a number below 0": "page(-1)",
+    "a number that no database holds": "page(2**70)",
     "a number that is none": "page('one')",
     "no number at all": "page(None)",
-    "an endless peak": "page(1, peak=float('inf'))",
+    "an endless peak": "cost(peak_memory_bytes=float('inf'))",
     "an endless number": "page(float('inf'))",
-    "seconds of a list": "page(1, seconds=[])",
-    "a gap without end": "send(sock, {'kind': 'gap', 'from': 1, 'peak': 1, 'seconds': 0})",
-    "warnings that are a number": (
-        "send(sock, {'kind': 'done', 'more': False, 'pages': 1, 'title': None, 'warnings': 5, 'peak': 1, 'seconds': 0})"
-    ),
-    "a title that is a list": (
-        "send(sock, {'kind': 'done', 'more': False, 'pages': 1, 'title': [1], 'warnings': [], 'peak': 1, 'seconds': 0})"
-    ),
+    "seconds of a list": "cost(seconds=[])",
+    "endless seconds": "cost(seconds=float('inf'))",
+    "a gap without end": "send(sock, {'kind': 'gap', 'page_from': 1, 'reason': 'x'})",
+    "a warning that is a number": "send(sock, {'kind': 'warning', 'text': 5})",
+    "a title that is a list": "send(sock, {'kind': 'properties', 'title': [1], 'total_pages': None})",
     "brackets without end": "sock.sendall(struct.pack('!I', 900_000) + b'[' * 900_000)",
     "not UTF-8": "sock.sendall(struct.pack('!I', 4) + b'\\xff\\xfe\\xfd\\xfc')",
     "random bytes": "sock.sendall(os.urandom(100_000))",
@@ -474,10 +456,10 @@ def test_nonsense(text_file: Path, script: str) -> None:
 def test_reason_of_a_child(text_file: Path) -> None:
     """A child cannot ask for retries, nor name a type outside the tree."""
     for reason in ("FileChanged", "BadSetting", "SystemExit", "NoSuchError"):
-        script = f"send(sock, {{'kind': 'failed', 'reason': '{reason}', 'message': 'm', 'peak': 1, 'seconds': 0}})"
+        script = f"send(sock, {{'kind': 'failed', 'reason': '{reason}', 'message': 'm'}})"
         with staged(f"{script}\ntime.sleep(60)") as box, pytest.raises(UnreadableDocument, match=r"note\.txt: m"):
             parse(box, text_file)
-    assert issubclass(FileChanged, errors.TransientError)
+    assert issubclass(FileChanged, errors.TransientFileError)
 
 
 def test_child_hangs(text_file: Path) -> None:
@@ -486,7 +468,7 @@ def test_child_hangs(text_file: Path) -> None:
         pid: list[int] = []
         began = time.monotonic()
         with pytest.raises(ParserTimedOut, match="INGEST_PAGE_SECONDS"):
-            for _ in box.pages(text_file.open("rb"), request(text_file), ParsedFile()):
+            for _ in Recorded().pages_of(box.events(text_file.open("rb"), request(text_file))):
                 pid.append(child_pid(box))
         assert time.monotonic() - began < 10
         box.page_seconds = 30
@@ -535,13 +517,12 @@ def test_slow_consumer(text_file: Path) -> None:
     script = """
         for number in range(1, 6):
             page(number)
-        done = {'kind': 'done', 'more': False, 'pages': 5, 'title': None, 'warnings': []}
-        send(sock, done | {'peak': 1, 'seconds': 0.1})
+        done(5)
         time.sleep(60)
     """
     with staged(script, page_seconds=0.6, file_seconds=0.6) as box, text_file.open("rb") as stream:
         numbers = []
-        for page in box.pages(stream, request(text_file), ParsedFile()):
+        for page in Recorded().pages_of(box.events(stream, request(text_file))):
             numbers.append(page.number)
             time.sleep(0.3)
     assert numbers == [1, 2, 3, 4, 5]
@@ -554,8 +535,7 @@ def test_flood_of_output(text_file: Path) -> None:
             os.write(1, b'noise ' * 20_000)
             os.write(2, b'noise ' * 20_000)
         page(1)
-        done = {'kind': 'done', 'more': False, 'pages': 1, 'title': None, 'warnings': []}
-        send(sock, done | {'peak': 1, 'seconds': 0.1})
+        done(1)
         time.sleep(60)
     """
     with staged(script) as box:
@@ -573,49 +553,18 @@ def test_flood_of_pages(text_file: Path) -> None:
     with staged(script) as box, text_file.open("rb") as stream:
         seen = 0
         with pytest.raises((TooManyPages, ParserCrashed)):
-            for _ in box.pages(stream, request(text_file, max_pages=50), ParsedFile()):
+            for _ in Recorded().pages_of(box.events(stream, request(text_file, max_pages=50))):
                 seen += 1
                 if seen > 2000:
                     break
         assert seen <= 60
 
 
-def test_many_gaps(text_file: Path) -> None:
-    """Of very many gaps those that follow each other are one: they are written anew with each checkpoint."""
-    script = """
-        page(1)
-        for number in range(2, 152):
-            send(sock, {'kind': 'gap', 'from': number, 'to': number, 'reason': 'torn', 'peak': 1, 'seconds': 0})
-        done = {'kind': 'done', 'more': False, 'pages': 151, 'title': None, 'warnings': []}
-        send(sock, done | {'peak': 1, 'seconds': 0.1})
-        time.sleep(60)
-    """
-    parsed = ParsedFile()
-    with staged(script) as box:
-        parse(box, text_file, parsed)
-    assert parsed.gaps == [*(Gap(number, number, "torn") for number in range(2, 101)), Gap(101, 151, "torn")]
-    assert parsed.pages == 151
-
-
-def test_flood_of_gaps(text_file: Path) -> None:
-    """The parent counts gaps, too: a child that was taken over cannot fill the database."""
-    script = """
-        number = 0
-        while True:
-            number += 2
-            send(sock, {'kind': 'gap', 'from': number, 'to': number, 'reason': 'x', 'peak': 1, 'seconds': 0})
-    """
-    parsed = ParsedFile()
-    with staged(script) as box, pytest.raises(ParserCrashed, match="more gaps than pages"):
-        parse(box, text_file, parsed, max_pages=50)
-    assert len(parsed.gaps) == 51
-
-
 def test_child_waits(made: Write) -> None:
     """The pipe pushes back: what is parsed ahead is bounded by the socket's buffer."""
     path = made("long.txt")
     with Sandbox(memory_limit_bytes=512 * MIB) as box, path.open("rb") as stream:
-        pages = box.pages(stream, request(path), ParsedFile())
+        pages = Recorded().pages_of(box.events(stream, request(path)))
         next(pages)
         process = psutil.Process(child_pid(box))
         assert wait_until(lambda: process.status() == psutil.STATUS_SLEEPING, 20)
@@ -630,7 +579,7 @@ def test_abandoned_file(box: Sandbox, made: Write, text_file: Path) -> None:
     """Pages of an abandoned file do not turn up in another."""
     path = made("long.txt")
     with path.open("rb") as stream:
-        pages = box.pages(stream, request(path), ParsedFile())
+        pages = Recorded().pages_of(box.events(stream, request(path)))
         next(pages)
         pages.close()  # type: ignore[attr-defined]
     found = parse(box, text_file)
@@ -638,7 +587,7 @@ def test_abandoned_file(box: Sandbox, made: Write, text_file: Path) -> None:
 
 
 def test_death_between_files(box: Sandbox, text_file: Path) -> None:
-    """A child that died between two files is replaced, and the next file is not charged with it."""
+    """A child that died between two files is replaced, and the next file is not attributed with it."""
     parse(box, text_file)
     pid = child_pid(box)
     os.kill(pid, signal.SIGKILL)
@@ -671,15 +620,15 @@ def test_replaced_when_large(box: Sandbox, text_file: Path, monkeypatch: pytest.
 
 def test_small_behind_large(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
     """The peak of a small file behind a large one is about what it is in a fresh child."""
-    alone, behind = ParsedFile(), ParsedFile()
+    alone, behind = Recorded(), Recorded()
     parse(box, text_file, alone)
     path = tmp_path / "greedy.pdf"
     path.write_bytes(greedy_pdf())
-    large = ParsedFile()
+    large = Recorded()
     parse(box, path, large)
     parse(box, text_file, behind)
-    assert large.peak_memory_bytes > alone.peak_memory_bytes + 40 * MIB
-    assert behind.peak_memory_bytes < alone.peak_memory_bytes + 24 * MIB
+    assert large.cost.peak_memory_bytes > alone.cost.peak_memory_bytes + 40 * MIB
+    assert behind.cost.peak_memory_bytes < alone.cost.peak_memory_bytes + 24 * MIB
 
 
 def test_nothing_is_left(text_file: Path) -> None:
@@ -749,11 +698,12 @@ def test_parent_is_killed(text_file: Path) -> None:
     code = f"""
 import time
 from pathlib import Path
-from ingest_pipeline.models import ParsedFile
-from ingest_pipeline_tests.parsers import ParseRequest, Sandbox
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import events_in_steps
 box = Sandbox(memory_limit_bytes={512 * MIB})
 with open({str(text_file)!r}, "rb") as stream:
-    list(box.pages(stream, ParseRequest("n", "text/plain"), ParsedFile()))
+    list(box.events(stream, ParseRequest("n", "text/plain")))
 print(box._child.pid, flush=True)
 time.sleep(60)
 """
@@ -774,7 +724,7 @@ def test_two_sandboxes(text_file: Path, made: Write) -> None:
         Sandbox(memory_limit_bytes=512 * MIB) as other,
         path.open("rb") as stream,
     ):
-        pages = one.pages(stream, request(path), ParsedFile())
+        pages = Recorded().pages_of(one.events(stream, request(path)))
         first = next(pages)
         assert len(parse(other, text_file)) == 1
         other.close()

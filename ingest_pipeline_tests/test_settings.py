@@ -10,15 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.errors import BadSetting, ConfigurationError
-from ingest_pipeline.settings import (
-    READERS,
-    SAMPLES,
-    Settings,
-    format_size,
-    parse_size,
-    read_settings,
-    variable,
-)
+from ingest_pipeline.settings import SAMPLES, Settings, info_of, read_settings, variable
+from ingest_pipeline.sizes import format_size, parse_size
 
 BAD = [
     ("sources", ","),
@@ -110,7 +103,7 @@ def test_an_explicit_mapping_is_read_instead_of_the_environment(monkeypatch: pyt
 def test_every_setting_has_a_reader_and_a_variable_of_its_own() -> None:
     """A setting that nobody can set would be a constant."""
     names = [field.name for field in fields(Settings)]
-    assert sorted(READERS) == sorted(names)
+    assert all(info_of(field).help.endswith((".", "`.")) for field in fields(Settings))
     assert variable("run_memory") == "INGEST_RUN_MEMORY"
     assert len({variable(name) for name in names}) == len(names)
 
@@ -159,6 +152,33 @@ def test_every_setting_can_be_set() -> None:
         schedule="*/5 * * * 1-5",
         ui_port=8080,
     )
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Settings(home=Path("/home")),
+        Settings(
+            home=Path("/data"), sources=("/a", "s3://bucket/b"), database_url="postgresql://u:p@h/d", run_memory=2**29,
+            machine_memory=2**32, max_runs=3, max_file_size=10**7, max_pages=5, batch_files=3, batch_minutes=0.5,
+            page_seconds=1.0, file_seconds=2.5, model="some/model", engine="openvino", pdf_passwords=("one", "two"),
+            record_text="{a}", record_id="key", s3_endpoint="http://minio:9000", allow_gaps=False, max_errors=3,
+            max_failed_share=0.25, schedule="*/5 * * * 1-5", ui_port=8080,
+        ),
+    ],
+)  # fmt: skip
+def test_environ_is_read_back(settings: Settings) -> None:
+    """A child process with `environ()` has the same settings."""
+    assert read_settings(settings.environ()) == settings
+
+
+def test_environ_has_absolute_paths(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A child process in another folder reads the same sources and the same model."""
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    environ = Settings(sources=("docs", "~/more", "s3://bucket/x"), model="models").environ()
+    assert environ["INGEST_SOURCES"] == f"{tmp_path}/docs,{Path.home()}/more,s3://bucket/x"
+    assert environ["INGEST_MODEL"] == str(tmp_path / "models")
 
 
 def test_an_empty_value_means_the_default() -> None:

@@ -14,10 +14,10 @@ import pytest
 from ingest_pipeline import sources
 from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
-from ingest_pipeline.memory.ladder import Ladder
+from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import StoredChunk
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.models import Page, StoredChunk
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import embeddings
 from ingest_pipeline.stages.index import refresh_index
@@ -265,15 +265,15 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
         """As if the process ended here."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.sandbox, "pages", _dying_after(pipeline.sandbox, 100, Killed))
+        patch.setattr(pipeline.sandbox, "events", _dying_after(pipeline.sandbox, 100, Killed))
         with pytest.raises(Killed):
             pipeline.chunk(pipeline.run(key))
     asked: list[int] = []
-    real = pipeline.sandbox.pages
+    real = pipeline.sandbox.events
     monkeypatch.setattr(
         pipeline.sandbox,
-        "pages",
-        lambda stream, request, parsed: asked.append(request.first_page) or real(stream, request, parsed),
+        "events",
+        lambda stream, request: asked.append(request.first_page) or real(stream, request),
     )
     run = pipeline.run(key)
     pipeline.chunk(run)
@@ -298,16 +298,17 @@ def test_a_file_that_changes_while_it_is_read_leaves_nothing_behind(
     facts = path.stat()
     pipeline.scan()
     [key] = pipeline.seal().batches
-    real = pipeline.sandbox.pages
+    real = pipeline.sandbox.events
 
-    def disturbed(stream, request, parsed):  # type: ignore[no-untyped-def]
-        for page in real(stream, request, parsed):
-            if page.number == 150:
+    def disturbed(stream, request):  # type: ignore[no-untyped-def]
+        for event in real(stream, request):
+            late = isinstance(event, Page) and event.number >= 150
+            if late and event.number == 150:
                 os.utime(path)
-            yield replace(page, text="FOREIGN BYTES") if page.number >= 150 else page
+            yield replace(event, text="FOREIGN BYTES") if late else event
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.sandbox, "pages", disturbed)
+        patch.setattr(pipeline.sandbox, "events", disturbed)
         pipeline.chunk(pipeline.run(key))
     assert status_of(connection, "bashref.pdf") == ("failed", "FileChanged")
     assert count(connection, "chunks") == 0
@@ -342,13 +343,13 @@ def test_batches_keep_to_the_file_limit(pipeline: Pipeline, source: Path) -> Non
 
 
 def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # type: ignore[no-untyped-def]
-    real = sandbox.pages
+    real = sandbox.events
 
-    def dying(stream, request, parsed):  # type: ignore[no-untyped-def]
-        for page in real(stream, request, parsed):
-            if page.number > pages:
+    def dying(stream, request):  # type: ignore[no-untyped-def]
+        for event in real(stream, request):
+            if isinstance(event, Page) and event.number > pages:
                 raise death
-            yield page
+            yield event
 
     return dying
 
@@ -356,22 +357,22 @@ def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # t
 def test_a_run_at_its_limit_stops_with_its_vectors_kept_and_the_next_goes_on(
     pipeline: Pipeline, source: Path, connection: Connection
 ) -> None:
-    """The last rung: no file is charged, no vector is lost, nothing is embedded twice."""
+    """The last step: no file is attributed, no vector is lost, nothing is embedded twice."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(f"{name} {TEXT * 30}")
     pipeline.scan()
     [key] = pipeline.seal().batches
     run = pipeline.run(key)
     pipeline.chunk(run)
-    pipeline.watch.ladder = Ladder(limit_bytes=1000)
-    pipeline.watch.ladder.observe(985)
+    pipeline.watch.degradation = Degradation(limit_bytes=1000)
+    pipeline.watch.degradation.observe(985)
     with pytest.raises(RunOutOfMemory):
         pipeline.embed(run)
     kept = count(connection, "embeddings")
     assert 0 < kept < count(connection, "chunks")
     rows = connection.execute("SELECT open, outcome, error, embed_peak_bytes > 0 FROM attempts ORDER BY attempt_id")
     assert [row for row in rows if row[2]] == [(False, "failed", "RunOutOfMemory", True)]
-    batches.settle_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
+    batches.reconcile_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
     pipeline.watch = TreeWatch()
     asked = len(pipeline.embedder.asked)
     again = pipeline.run(key)
@@ -390,7 +391,7 @@ def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
     [key] = pipeline.seal().batches
     run = pipeline.run(key)
     pipeline.chunk(run)
-    connection.execute("UPDATE files SET deaths = 1")
+    connection.execute("UPDATE files SET kills = 1")
     seen, real = [], embeddings.micro_batches
 
     def noted(chunks: list[StoredChunk], *, max_batch_tokens: int) -> Iterator[list[StoredChunk]]:

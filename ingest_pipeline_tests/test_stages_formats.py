@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import SourceUnavailable, StoreUnavailable
-from ingest_pipeline.parsing.sandbox import Sandbox
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import chunks
 from ingest_pipeline.store.connection import Connection
@@ -62,24 +62,24 @@ def test_a_resumed_file_has_the_sections_and_gaps_of_one_that_was_not_interrupte
             raise StoreUnavailable("killed")
 
     monkeypatch.setattr(chunks.generations, "write_chunks", dying)
-    deaths = 0
+    kills = 0
     while True:
         run = pipeline.run(key)
         try:
             pipeline.chunk(run)
         except StoreUnavailable:
-            deaths += 1
+            kills += 1
             if len(left) == 1:
                 monkeypatch.setattr(chunks.generations, "write_chunks", real)
             continue
         break
-    assert deaths == 3
+    assert kills == 3
     pipeline.embed(run)
     interrupted = stored(connection)
     assert [gap["reason"] for gap in dict(interrupted[2])["records.jsonl"]] == [
         "record 5: not JSON: invalid literal, expected 'true'"
     ]
-    connection.execute("UPDATE files SET generation_id = NULL, status = 'synced', batch = NULL, recipe = NULL")
+    connection.execute("UPDATE files SET generation_id = NULL, status = 'synced', batch = NULL, fingerprint = NULL")
     connection.execute("DELETE FROM generations")
     pipeline.ingest()
     assert stored(connection) == interrupted

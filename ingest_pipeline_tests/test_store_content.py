@@ -14,7 +14,7 @@ from ingest_pipeline.store import generations, reports, vectors
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.search import search
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
-from ingest_pipeline_tests.documents import RECIPE, add_file, chunk, count, files_of, seal, write
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count, files_of, seal, write
 
 
 def embed(connection: Connection, generation: generations.Generation, embedder: FakeEmbedder) -> int:
@@ -30,7 +30,7 @@ def publish(connection: Connection, embedder: FakeEmbedder, path: str, version: 
     file = files_of(connection, seal(connection))[path]
     generation = write(connection, file, texts, CARD)
     embed(connection, generation, embedder)
-    assert generations.flip_file(connection, file, generation, recipe=RECIPE)
+    assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     return file
 
 
@@ -49,7 +49,7 @@ def test_the_old_version_answers_until_the_last_vector_of_the_new_is_in(
     assert shown(connection) == ["old one", "old two"]
     embed(connection, generation, embedder)
     assert shown(connection) == ["old one", "old two"]
-    generations.flip_file(connection, file, generation, recipe=RECIPE)
+    generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     assert shown(connection) == ["new one"]
     assert count(connection, "chunks") == 1
 
@@ -61,7 +61,7 @@ def test_a_file_that_changed_meanwhile_is_not_flipped(connection: Connection, em
     generation = write(connection, file, ["text"], CARD)
     embed(connection, generation, embedder)
     add_file(connection, "a.txt", "v2")
-    assert not generations.flip_file(connection, file, generation, recipe=RECIPE)
+    assert not generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     assert shown(connection) == []
 
 
@@ -79,7 +79,7 @@ def test_a_file_is_not_flipped_while_a_vector_is_missing(connection: Connection)
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, ["text"], CARD)
-    assert not generations.flip_file(connection, file, generation, recipe=RECIPE)
+    assert not generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
 
 
 def test_old_chunks_stay_while_another_file_shows_them(connection: Connection, embedder: FakeEmbedder) -> None:
@@ -95,12 +95,12 @@ def test_chunks_behind_the_checkpoint_are_written_again(connection: Connection) 
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     model = vectors.model_id(connection, CARD)
-    with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         rows = [(chunk(number, f"text {number}"), text_hash(f"text {number}")) for number in range(5)]
         generations.write_chunks(
             connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "torn")]
         )
-    with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as again:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
         assert again.gaps == (Gap(1, 1, "torn"),)
         assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
@@ -117,11 +117,11 @@ def test_who_wants_the_same_bytes_waits_and_finds_them_done(url: str, connection
     def second() -> None:
         with (
             store(url) as other,
-            generations.claimed_generation(other, file, recipe=RECIPE, model_id=model) as found,
+            generations.claimed_generation(other, file, fingerprint=FINGERPRINT, model_id=model) as found,
         ):
             seen.append(found.complete)
 
-    with generations.claimed_generation(connection, file, recipe=RECIPE, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(timeout=0.5)
@@ -166,7 +166,7 @@ def test_search_finds_the_nearest_first_with_and_without_index(
 def test_search_gives_full_pages_of_results_when_most_of_the_index_is_dead(
     connection: Connection, embedder: FakeEmbedder
 ) -> None:
-    """Three whole replaces without VACUUM: `top=20` still is 20 (FINDINGS B saw 10)."""
+    """Three whole replaces without VACUUM: `top=20` still is 20 (docs/findings.md, B saw 10)."""
     vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
     for version in range(4):
         publish(

@@ -1,4 +1,4 @@
-"""Errors that are no file's fault: counted in a row by cause, forgiven at a new beginning, a verdict at the end."""
+"""Errors that are no file's fault: counted in a row by cause, reset at a new beginning, a verdict at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.incidents import MIN_DOCUMENTS, cause_of, forgive, record_incident, spent_budget
+from ingest_pipeline.store.incidents import MIN_DOCUMENTS, cause_of, record_incident, reset_incidents, spent_budget
 from ingest_pipeline_tests.documents import add_file, seal
 
 DATABASE = "ingest_pipeline.errors.StoreUnavailable: Postgres: connection refused; is it running?"
@@ -59,18 +59,18 @@ def test_a_finished_batch_begins_the_count_anew(connection: Connection) -> None:
 def test_a_new_beginning_forgives(connection: Connection) -> None:
     """Somebody asked for the catalog again; what happened stays on record."""
     note(connection, *[DATABASE] * 5)
-    forgive(connection)
+    reset_incidents(connection)
     assert verdict(connection) is None
     assert connection.execute("SELECT count(*) FROM incidents").fetchone() == (5,)
 
 
 def test_a_run_that_fails_by_itself_is_an_incident_and_a_killed_one_is_not(connection: Connection) -> None:
-    """A killed run is charged to its file; a canceled one to nobody."""
+    """A killed run is attributed to its file; a canceled one to nobody."""
     add_file(connection, "a.txt", "1")
     key = seal(connection)
     for run, killed, canceled in (("r1", False, False), ("r2", False, True)):
         batches.begin_batch(connection, key, run)
-        batches.settle_batch(connection, key, run, killed=killed, canceled=canceled, message=DATABASE)
+        batches.reconcile_batch(connection, key, run, killed=killed, canceled=canceled, message=DATABASE)
     assert connection.execute("SELECT run_id, cause FROM incidents").fetchall() == [("r1", "StoreUnavailable")]
 
 

@@ -1,4 +1,4 @@
-"""The ledger: files wait, are tried, are charged, and no attempt is forgotten."""
+"""The ledger: files wait, are tried, are attributed, and no attempt is forgotten."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest_pipeline.models import ListedFile
 from ingest_pipeline.store import batches, generations, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
-from ingest_pipeline_tests.documents import RECIPE, add_file, count, files_of, seal, status_of, write
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, count, files_of, seal, status_of, write
 
 
 def test_a_new_file_waits_until_it_is_sealed(connection: Connection) -> None:
@@ -72,7 +72,7 @@ def test_a_refused_file_has_a_typed_reason_and_a_message_without_nul(connection:
     """The reason is the error's type; Postgres takes no NUL."""
     add_file(connection, "a.txt")
     [waiting] = ledger.waiting_files(connection)
-    ledger.refuse_file(connection, waiting.file_id, NoText("a.txt: no\x00thing"), recipe=RECIPE)
+    ledger.refuse_file(connection, waiting.file_id, NoText("a.txt: no\x00thing"), fingerprint=FINGERPRINT)
     row = connection.execute("SELECT status, error, message, retryable FROM files").fetchone()
     assert row == ("failed", "NoText", "a.txt: nothing", False)
 
@@ -84,10 +84,12 @@ def test_a_killed_run_is_charged_to_the_file_that_was_open(connection: Connectio
     files = files_of(connection, batch := seal(connection))
     batches.begin_batch(connection, batch, "run1")
     ledger.open_attempt(connection, files["b.txt"], batch=batch, run_id="run1", stage="chunks")
-    assert batches.settle_batch(connection, batch, "run1", killed=True, canceled=False, message="SIGKILL") == "waiting"
+    assert (
+        batches.reconcile_batch(connection, batch, "run1", killed=True, canceled=False, message="SIGKILL") == "waiting"
+    )
     assert set(files_of(connection, batch)) == {"a.txt", "c.txt"}
-    [charged] = ledger.waiting_files(connection)
-    assert (charged.path, charged.alone) == ("b.txt", True)
+    [attributed] = ledger.waiting_files(connection)
+    assert (attributed.path, attributed.alone) == ("b.txt", True)
 
 
 def test_three_deaths_of_one_file_are_its_end(connection: Connection) -> None:
@@ -97,9 +99,9 @@ def test_three_deaths_of_one_file_are_its_end(connection: Connection) -> None:
         file = files_of(connection, batch := seal(connection))["bomb.txt"]
         batches.begin_batch(connection, batch, f"run{number}")
         ledger.open_attempt(connection, file, batch=batch, run_id=f"run{number}", stage="chunks")
-        batches.settle_batch(connection, batch, f"run{number}", killed=True, canceled=False, message="")
+        batches.reconcile_batch(connection, batch, f"run{number}", killed=True, canceled=False, message="")
     assert status_of(connection, "bomb.txt") == ("failed", "KilledRepeatedly")
-    assert connection.execute("SELECT attempts, deaths FROM files").fetchone() == (3, 3)
+    assert connection.execute("SELECT attempts, kills FROM files").fetchone() == (3, 3)
     assert ledger.waiting_files(connection) == []
 
 
@@ -109,8 +111,8 @@ def test_a_run_that_failed_by_itself_charges_nobody(connection: Connection) -> N
     file = files_of(connection, batch := seal(connection))["a.txt"]
     batches.begin_batch(connection, batch, "run1")
     ledger.open_attempt(connection, file, batch=batch, run_id="run1", stage="chunks")
-    assert batches.settle_batch(connection, batch, "run1", killed=False, canceled=False, message="") == "waiting"
-    assert connection.execute("SELECT deaths, status FROM files").fetchone() == (0, "synced")
+    assert batches.reconcile_batch(connection, batch, "run1", killed=False, canceled=False, message="") == "waiting"
+    assert connection.execute("SELECT kills, status FROM files").fetchone() == (0, "synced")
     assert connection.execute("SELECT outcome FROM attempts").fetchone() == ("interrupted",)
 
 
@@ -120,7 +122,7 @@ def test_a_batch_that_keeps_failing_with_nobody_to_charge_stays_failed(connectio
     batch, ends = seal(connection), []
     for number in range(batches.MAX_FAILURES):
         batches.begin_batch(connection, batch, f"run{number}")
-        ends.append(batches.settle_batch(connection, batch, f"run{number}", killed=True, canceled=False, message=""))
+        ends.append(batches.reconcile_batch(connection, batch, f"run{number}", killed=True, canceled=False, message=""))
     assert ends == ["waiting", "waiting", "failed"]
     assert batches.retry_failed_batches(connection) == 1
     assert batches.list_batches(connection, status="waiting")[0].key == batch
@@ -133,8 +135,8 @@ def test_settling_twice_changes_nothing(connection: Connection) -> None:
     batches.begin_batch(connection, batch, "run1")
     ledger.open_attempt(connection, file, batch=batch, run_id="run1", stage="chunks")
     for _ in range(2):
-        batches.settle_batch(connection, batch, "run1", killed=True, canceled=False, message="")
-    assert connection.execute("SELECT deaths FROM files").fetchone() == (1,)
+        batches.reconcile_batch(connection, batch, "run1", killed=True, canceled=False, message="")
+    assert connection.execute("SELECT kills FROM files").fetchone() == (1,)
 
 
 def test_what_was_indexed_under_another_recipe_waits_again_and_stays_searchable(
@@ -142,7 +144,7 @@ def test_what_was_indexed_under_another_recipe_waits_again_and_stays_searchable(
 ) -> None:
     """A new model or chunker puts files back in line; readers keep the old generation until then."""
     generation = _indexed(connection, embedder, "a.txt", ["one text"])
-    assert ledger.requeue_outdated(connection, RECIPE) == 0
+    assert ledger.requeue_outdated(connection, FINGERPRINT) == 0
     assert ledger.requeue_outdated(connection, "another") == 1
     assert status_of(connection, "a.txt") == ("synced", None)
     assert connection.execute("SELECT generation_id FROM files").fetchone() == (generation,)
@@ -152,7 +154,7 @@ def test_equal_bytes_at_a_new_path_are_searchable_without_work(connection: Conne
     """A renamed file is adopted: nothing is parsed or embedded for it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
     add_file(connection, "b.txt")
-    assert ledger.adopt_known_versions(connection, RECIPE) == 1
+    assert ledger.adopt_known_versions(connection, FINGERPRINT) == 1
     assert status_of(connection, "b.txt") == ("indexed", None)
     assert count(connection, "searchable_chunks") == 2
 
@@ -174,11 +176,11 @@ def test_a_file_that_a_scan_did_not_see_is_out_of_every_readers_sight(
 def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost(
     connection: Connection, steps: list[tuple[str, int]]
 ) -> None:
-    """Property: after any story of runs, each file waits, has a batch, or is settled; deaths = charged attempts."""
+    """Property: after any story of runs, each file waits, has a batch, or is settled; kills = attributed attempts."""
     connection.execute("TRUNCATE files, batches, batch_files, attempts CASCADE")
     for number in range(4):
         add_file(connection, f"{number}.txt", version=str(number))
-    charged = 0
+    attributed = 0
     for step, (end, which) in enumerate(steps):
         if ledger.waiting_files(connection):
             seal(connection)
@@ -193,12 +195,12 @@ def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost
             if file is not files[: which + 1][-1] or end == "finish":
                 ledger.close_attempt(connection, file, run_id=run_id, cost=ledger.AttemptCost())
                 connection.execute("UPDATE files SET status = 'indexed' WHERE file_id = %s", (file.file_id,))
-        charged += end == "die" and bool(files)
-        batches.settle_batch(connection, batch, run_id, killed=end == "die", canceled=False, message="")
-    rows = connection.execute("SELECT status, batch, deaths FROM files").fetchall()
+        attributed += end == "die" and bool(files)
+        batches.reconcile_batch(connection, batch, run_id, killed=end == "die", canceled=False, message="")
+    rows = connection.execute("SELECT status, batch, kills FROM files").fetchall()
     assert all(status != "processing" for status, _, _ in rows)
-    assert all(deaths <= ledger.MAX_DEATHS for _, _, deaths in rows)
-    assert sum(deaths for _, _, deaths in rows) == charged
+    assert all(kills <= ledger.MAX_KILLS for _, _, kills in rows)
+    assert sum(kills for _, _, kills in rows) == attributed
     assert connection.execute("SELECT count(*) FROM attempts WHERE open").fetchone() == (0,)
 
 
@@ -222,5 +224,5 @@ def _indexed(connection: Connection, embedder: FakeEmbedder, path: str, texts: l
     model = vectors.model_id(connection, CARD)
     pending = vectors.pending_chunks(connection, generation.generation_id, model, limit=100)
     vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
-    assert generations.flip_file(connection, file, generation, recipe=RECIPE)
+    assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     return generation.generation_id

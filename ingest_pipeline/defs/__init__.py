@@ -1,6 +1,5 @@
-"""The only room that knows Dagster. This module imports nothing: the daemon imports launcher and coordinator.
+"""What Dagster shows: assets, their checks and metadata, automation, the resource. This module imports nothing.
 
-`resources.py` hands the settings to assets; `assets.py` are the sentences; `metadata.py` is what they tell the
-UI; `automation.py` starts them; `settle.py` finds out how runs ended; `storage.py`, `launcher.py`,
-`run_supervisor.py`, `coordinator.py` are the instance's; `headless.py` does without a daemon.
+`assets.py` are the sentences; `resources.py` hands them the settings and what is opened from them; `metadata.py` is
+what they tell the UI; `automation.py` starts them.
 """

@@ -7,20 +7,18 @@ import dagster as dg
 
 from ingest_pipeline.defs import metadata
 from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.instance.names import BATCHES
 from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
-from ingest_pipeline.store import batches as store_batches
-from ingest_pipeline.store import ledger
-from ingest_pipeline.store.incidents import forgive
+from ingest_pipeline.store.incidents import reset_incidents
 
 # Beta since 1.5 and needed: see one_batch_per_run. The warning would greet every user of every command.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
 
-BATCHES = "batches"
 batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
-# Any other policy puts several batches into one run, and a run's budget is for one (DAGSTER.md 2).
+# Any other policy puts several batches into one run, and a run's budget is for one (docs/dagster.md, P).
 one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 embedding_checks = [
@@ -34,11 +32,11 @@ index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index
 @dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
 def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
-    settings, recipe = ingest.settings(), ingest.recipe()
+    settings, fingerprint = ingest.settings(), ingest.fingerprint()
     with ingest.store() as connection:
-        forgive(connection)  # whoever lists the sources asks for another try
-        counts = scan_sources(connection, settings.sources, settings=settings, recipe=recipe)
-        sealed = seal_waiting(connection, settings=settings, recipe=recipe)
+        reset_incidents(connection)  # whoever lists the sources asks for another try
+        counts = scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
+        sealed = seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))
     context.log.info("%d files listed, %d batches sealed", counts.listed, len(sealed.batches))
     return dg.MaterializeResult(metadata=metadata.of_catalog(counts, sealed))
@@ -50,12 +48,9 @@ def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mat
 )  # fmt: skip
 def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The batch's files, read once in 256 KiB pieces: still the bytes that were catalogued, within the limits."""
-    with ingest.store() as connection:
-        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
-        if store_batches.begin_batch(connection, run.batch, run.run_id) in ("done", "failed"):
-            ledger.reopen_failed(connection, run.batch)  # somebody asked for this partition by hand
-        outcomes = list(check_files(connection, ledger.batch_files(connection, run.batch), run))
-        return dg.MaterializeResult(metadata=metadata.of_raw_files(connection, run, outcomes))
+    with ingest.batch(context) as run:
+        outcomes = list(check_files(run))
+        return dg.MaterializeResult(metadata=metadata.of_raw_files(run, outcomes))
 
 
 @dg.asset(
@@ -64,14 +59,10 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
-    with ingest.store() as connection:
-        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
-        store_batches.begin_batch(connection, run.batch, run.run_id)
-        files, encode = ledger.batch_files(connection, run.batch), ingest.encoder()
-        with ingest.sandbox(run) as sandbox, ingest.watch(run) as watch:
-            outcomes = list(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, ladder=watch.ladder))
-        store_batches.record_peak(connection, run.batch, watch.peak_bytes)
-        return dg.MaterializeResult(metadata=metadata.of_chunks(connection, run, outcomes, watch))
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+        encode = ingest.encoder()
+        outcomes = list(chunk_files(run, encode=encode, sandbox=sandbox, degradation=watch.degradation))
+        return dg.MaterializeResult(metadata=metadata.of_chunks(run, outcomes, watch))
 
 
 @dg.asset(
@@ -80,24 +71,12 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
-    with ingest.store() as connection:
-        run = ingest.batch_run(connection, context.partition_key, context.run.run_id)
-        store_batches.begin_batch(connection, run.batch, run.run_id)
-        files, tokens = ledger.batch_files(connection, run.batch), ingest.max_batch_tokens(run)
-        load = partial(ingest.embedder, run)
-        with ingest.watch(run) as watch:
-            try:
-                outcomes = list(
-                    embed_files(connection, files, run, load_embedder=load, max_batch_tokens=tokens, watch=watch)
-                )
-            finally:
-                store_batches.record_peak(connection, run.batch, watch.peak_bytes)
-        unfinished = store_batches.unfinished_files(connection, run.batch)
-        if not unfinished:
-            store_batches.finish_batch(connection, run.batch)
+    with ingest.batch(context) as run, run.watched() as watch:
+        outcomes = list(embed_files(run, load_embedder=partial(ingest.embedder, run), watch=watch))
+        unfinished = run.finish()
         return dg.MaterializeResult(
-            metadata=metadata.of_embeddings(connection, run, outcomes, watch),
-            check_results=metadata.embedding_checks(connection, run, unfinished),
+            metadata=metadata.of_embeddings(run, outcomes, watch),
+            check_results=metadata.embedding_checks(run, unfinished),
         )
 
 

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from ingest_pipeline.defs.assets import (
-    BATCHES,
     catalog,
     chunks,
     embeddings,
@@ -14,7 +13,13 @@ from ingest_pipeline.defs.assets import (
     vector_index,
 )
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.defs.settle import BATCH_JOB, latest_run, settle_never_begun, settle_running
+from ingest_pipeline.instance.names import BATCH_JOB, BATCHES, CATALOG_JOB, INDEX_JOB
+from ingest_pipeline.instance.reconcile import (
+    latest_run,
+    reconcile_never_begun,
+    reconcile_running,
+    was_canceled_after,
+)
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.catalog import seal_waiting
@@ -25,16 +30,16 @@ from ingest_pipeline.store.incidents import spent_budget
 MAX_QUEUED = 50
 """No more are requested while this many wait: the coordinator reads the whole queue at each pass, 0.27 ms a run."""
 REQUESTS_PER_TICK = 25
-"""7 runs a second is what the daemon creates (DAGSTER.md 2): a tick stays far under its 60 s."""
+"""7 runs a second is what the daemon creates (docs/dagster.md, L): a tick stays far under its 60 s."""
 TICK_SECONDS = 30
 
-catalog_job = dg.define_asset_job("ingest_catalog", selection=[catalog], description="List every source, seal batches.")
+catalog_job = dg.define_asset_job(CATALOG_JOB, selection=[catalog], description="List every source, seal batches.")
 batch_job = dg.define_asset_job(
     BATCH_JOB,
     selection=[raw_files, chunks, embeddings],
     description="One batch through all three stages, in one process.",
 )
-index_job = dg.define_asset_job("ingest_index", selection=[vector_index], description="The vector index in order.")
+index_job = dg.define_asset_job(INDEX_JOB, selection=[vector_index], description="The vector index in order.")
 
 catalog_schedule = dg.ScheduleDefinition(
     name="catalog_schedule",
@@ -58,7 +63,7 @@ def waiting_batches(
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Request runs for sealed batches."""
     with ingest.store() as connection:
-        settled = _settle(context.instance, connection, ingest)
+        settled = _reconcile(context.instance, connection, ingest)
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
             return
@@ -82,38 +87,46 @@ def waiting_batches(
 def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> None:
     """Settle what a failed run was at: seconds after the failure, where `waiting_batches` may take half a minute."""
     with ingest.store() as connection:
-        _settle(context.instance, connection, ingest)
+        _reconcile(context.instance, connection, ingest)
 
 
-def _settle(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
+def _reconcile(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
     """Settle the batches whose runs have ended; the file that a killed run was at gets a batch of its own."""
-    settled = settle_running(instance, connection)
+    settled = reconcile_running(instance, connection)
     if settled:
-        seal_waiting(connection, settings=ingest.settings(), recipe=ingest.recipe())
+        seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
     return settled
+
+
+def _catalog_time(instance: dg.DagsterInstance) -> float:
+    """Return when the catalog was last materialized, in seconds since 1970; 0 if never."""
+    event = instance.get_latest_materialization_event(catalog.key)
+    return event.timestamp if event else 0.0
 
 
 def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:
     """Return why no more runs are to be requested: an error budget is spent since the catalog was last asked for."""
-    event = instance.get_latest_materialization_event(catalog.key)
     return spent_budget(
         connection,
         max_errors=settings.max_errors,
         max_failed_share=settings.max_failed_share,
-        since=datetime.fromtimestamp(event.timestamp if event else 0, tz=UTC),
+        since=datetime.fromtimestamp(_catalog_time(instance), tz=UTC),
     )
 
 
 def _requests(
     instance: dg.DagsterInstance, connection: Connection, waiting: list[Batch], room: int
 ) -> Iterator[dg.RunRequest]:
+    asked_at = _catalog_time(instance)
     for batch in waiting:
         if room <= 0:
             return
         run = latest_run(instance, batch.key)
         if run is not None and not run.is_finished:
             continue
-        if run is not None and settle_never_begun(instance, connection, batch):
+        if run is not None and was_canceled_after(instance, run, asked_at):
+            continue  # who terminated it does not want it back in half a minute
+        if run is not None and reconcile_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
         yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)
@@ -133,4 +146,4 @@ def _index_request(instance: dg.DagsterInstance, connection: Connection) -> dg.R
     event = instance.get_latest_materialization_event(vector_index.key)
     if event is not None and event.timestamp >= ended.timestamp():
         return None
-    return dg.RunRequest(run_key=f"vector_index:{ended.isoformat()}", job_name=index_job.name)
+    return dg.RunRequest(run_key=f"vector_index:{ended.isoformat()}", job_name=INDEX_JOB)

@@ -10,12 +10,11 @@ import dagster as dg
 
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts
-from ingest_pipeline.settings import format_size
+from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.catalog import Sealed
-from ingest_pipeline.stages.chunks import BatchRun, FileOutcome
 from ingest_pipeline.stages.index import IndexWork
+from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.store import batches, reports, vectors
-from ingest_pipeline.store.connection import Connection
 
 MIB = 1024**2
 TABLE_ROWS = 100  # a batch's default size; an event of it is 12 kB, and events are never deleted
@@ -39,9 +38,9 @@ def of_catalog(counts: ScanCounts, sealed: Sealed) -> Metadata:
     }
 
 
-def of_raw_files(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
+def of_raw_files(run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
     """Return what the batch's files are."""
-    batch = batches.list_batches(connection, batch=run.batch)[0]
+    batch = batches.list_batches(run.connection, batch=run.batch)[0]
     size = sum(outcome.file.size_bytes for outcome in outcomes)
     return {
         "files": len(outcomes),
@@ -50,11 +49,11 @@ def of_raw_files(connection: Connection, run: BatchRun, outcomes: Sequence[FileO
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
         "predicted_seconds": round(batch.predicted_seconds, 1),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
-        "batch_files": _table(connection, run),
+        "batch_files": _table(run),
     }
 
 
-def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
+def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return what parsing did and cost."""
     largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
     return {
@@ -67,14 +66,14 @@ def of_chunks(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutc
         "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         "parser_peak_mib": round(largest / MIB, 1),
         **_of_watch(watch),
-        "batch_files": _table(connection, run),
+        "batch_files": _table(run),
     }
 
 
-def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
+def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return what embedding did and cost, what the batch holds now, and the prediction beside the measurement."""
-    batch = batches.list_batches(connection, batch=run.batch)[0]
-    totals = reports.batch_totals(connection, run.batch)
+    batch = batches.list_batches(run.connection, batch=run.batch)[0]
+    totals = reports.batch_totals(run.connection, run.batch)
     seconds = sum(outcome.seconds for outcome in outcomes)
     embedded = sum(outcome.chunks for outcome in outcomes)
     return {
@@ -84,20 +83,20 @@ def of_embeddings(connection: Connection, run: BatchRun, outcomes: Sequence[File
         "pages": totals["pages"],
         "chunks": totals["chunks"],
         "chunks_embedded": embedded,
-        "failed_by_reason": reports.failures_by_reason(connection, batch=run.batch),
+        "failed_by_reason": reports.failures_by_reason(run.connection, batch=run.batch),
         "embed_seconds": round(seconds, 2),
         "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
         **_of_watch(watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "model": run.card.name,
-        "batch_files": _table(connection, run),
+        "batch_files": _table(run),
     }
 
 
 def _of_watch(watch: TreeWatch) -> Metadata:
-    """Return the measured peak of the run's processes in this step, and how far down the ladder it went."""
-    steps = [str(descent) for descent in watch.ladder.descents]
+    """Return the measured peak of the run's processes in this step, and how far down the degradation it went."""
+    steps = [str(taken) for taken in watch.degradation.steps_taken]
     return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
 
 
@@ -113,14 +112,14 @@ def of_index(work: IndexWork) -> Metadata:
     }
 
 
-def embedding_checks(connection: Connection, run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult]:
+def embedding_checks(run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult]:
     """Return the checks of one batch."""
-    without = reports.chunks_without_vector(connection, run.batch)
-    crooked = vectors.not_unit_norm(connection, run.model_id, batch=run.batch)
+    without = reports.chunks_without_vector(run.connection, run.batch)
+    unnormalized = vectors.not_unit_norm(run.connection, run.model_id, batch=run.batch)
     return [
         _check("every_file_accounted_for", unfinished, "files neither indexed nor failed"),
         _check("every_chunk_has_its_vector", without, "chunks without a vector"),
-        _check("vectors_are_unit_norm", crooked, "vectors whose length is not 1"),
+        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1"),
     ]
 
 
@@ -150,13 +149,13 @@ def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
     return {"failed_by_reason": dict(reasons)} if reasons else {}
 
 
-def _table(connection: Connection, run: BatchRun) -> dg.MetadataValue:
+def _table(run: BatchRun) -> dg.MetadataValue:
     """Return a Markdown table of the batch's files; names are made harmless, contents never appear."""
     lines = [
         "| file | status | bytes | pages | chunks | predicted | parsing | embedding | seconds | reason |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
     ]
-    rows = list(reports.files(connection, batch=run.batch))
+    rows = list(reports.files(run.connection, batch=run.batch))
     lines += [_row(row) for row in rows[:TABLE_ROWS]]
     if len(rows) > TABLE_ROWS:
         lines.append(f"| … {len(rows) - TABLE_ROWS} more: `ingest files` | | | | | | | | | |")

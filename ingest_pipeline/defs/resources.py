@@ -1,61 +1,44 @@
-"""The settings and what is opened from them, as one Dagster resource."""
+"""The `ingest` resource: the settings of runs as fields, and what assets open from them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields
+from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, create_model
 
 from ingest_pipeline.chunking import Encode, load_encoder
-from ingest_pipeline.embedding.batching import run_batch_tokens
-from ingest_pipeline.embedding.engines import Embedder, load_embedder
+from ingest_pipeline.embedding.base import Embedder
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
-from ingest_pipeline.memory.budget import Engine, engine_for, parse_budget_bytes
-from ingest_pipeline.memory.ladder import Ladder
-from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.parsing.sandbox import Sandbox
-from ingest_pipeline.settings import Settings, read_settings, variable
-from ingest_pipeline.stages.access import reads_servers
-from ingest_pipeline.stages.chunks import BatchRun
-from ingest_pipeline.stages.recipe import recipe_of
-from ingest_pipeline.store import batches, vectors
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.settings import Settings, info_of, read_settings, variable
+from ingest_pipeline.stages.fingerprint import fingerprint_of
+from ingest_pipeline.stages.run import BatchRun, open_batch
 from ingest_pipeline.store.connection import Connection, database_url, store
 
+FIELDS = {
+    setting.name: (
+        str,
+        Field(default="", description=f"{variable(setting.name)}: {info_of(setting).help} Empty: from the variable."),
+    )
+    for setting in fields(Settings)
+    if not info_of(setting).of_instance
+}
+# The fields come from the table of settings: mypy cannot know them.
+SettingFields: Any = create_model("SettingFields", __base__=dg.ConfigurableResource, **FIELDS)  # type: ignore[call-overload]
 
-def _setting(description: str) -> str:
-    return Field(default="", description=f"{description} Empty: from the environment.")
 
+class IngestResource(SettingFields):
+    """What a run can be told: each field is the text of an `INGEST_*` setting; an empty one is read from its variable.
 
-class IngestResource(dg.ConfigurableResource):
-    """Every `INGEST_*` setting as a field; a field that is empty is read from its variable."""
-
-    sources: str = _setting("INGEST_SOURCES: folders, buckets or lists, with commas between them.")
-    home: str = _setting("INGEST_HOME: where the embedded Postgres and records of runs live.")
-    database_url: str = _setting("INGEST_DATABASE_URL: your own Postgres; keep passwords in the environment.")
-    run_memory: str = _setting("INGEST_RUN_MEMORY: what one run may use at its peak, such as 1GiB.")
-    machine_memory: str = _setting("INGEST_MACHINE_MEMORY: what everything together may use.")
-    max_runs: str = _setting("INGEST_MAX_RUNS: runs at once at most.")
-    max_file_size: str = _setting("INGEST_MAX_FILE_SIZE: larger files are refused.")
-    max_pages: str = _setting("INGEST_MAX_PAGES: longer documents are refused.")
-    batch_files: str = _setting("INGEST_BATCH_FILES: files in one batch at most.")
-    batch_minutes: str = _setting("INGEST_BATCH_MINUTES: predicted length of a batch.")
-    page_seconds: str = _setting("INGEST_PAGE_SECONDS: the longest that one page may take.")
-    file_seconds: str = _setting("INGEST_FILE_SECONDS: the longest that parsing one file may take.")
-    model: str = _setting("INGEST_MODEL: a model's name or folder.")
-    engine: str = _setting("INGEST_ENGINE: auto, torch or openvino.")
-    pdf_passwords: str = _setting("INGEST_PDF_PASSWORDS: tried on encrypted PDFs; keep them in the environment.")
-    record_text: str = _setting("INGEST_RECORD_TEXT: how a record becomes text, such as {title}. {abstract}.")
-    record_id: str = _setting("INGEST_RECORD_ID: the field that names a record.")
-    s3_endpoint: str = _setting("INGEST_S3_ENDPOINT: of an S3 server that is not Amazon's.")
-    allow_gaps: str = _setting("INGEST_ALLOW_GAPS: whether a file with unreadable pages may be indexed.")
-    max_errors: str = _setting("INGEST_MAX_ERRORS: errors of one cause in a row before everything stops.")
-    max_failed_share: str = _setting("INGEST_MAX_FAILED_SHARE: share of failed documents at which everything stops.")
-    schedule: str = _setting("INGEST_SCHEDULE: cron line of the catalog schedule.")
-    ui_port: str = _setting("INGEST_UI_PORT: port of `ingest ui`.")
+    Settings of the instance (`INGEST_HOME`, `INGEST_DATABASE_URL`, memory, model, schedule, port) are no fields:
+    launcher, queue and storage have no resource, so these come from the environment for everybody.
+    """
 
     def settings(self) -> Settings:
         """Return the settings: a field where it is set, else the environment.
@@ -63,8 +46,8 @@ class IngestResource(dg.ConfigurableResource):
         Raises:
             BadSetting: a value that cannot be used.
         """
-        fields = {variable(name): str(getattr(self, name)) for name in type(self).model_fields}
-        return read_settings({**os.environ, **{name: text for name, text in fields.items() if text}})
+        texts = {variable(name): str(getattr(self, name)) for name in FIELDS}
+        return read_settings({**os.environ, **{name: text for name, text in texts.items() if text}})
 
     @contextmanager
     def store(self) -> Iterator[Connection]:
@@ -72,26 +55,16 @@ class IngestResource(dg.ConfigurableResource):
         with store(database_url(self.settings())) as connection:
             yield connection
 
-    def batch_run(self, connection: Connection, batch: str, run_id: str) -> BatchRun:
-        """Return what every step of a batch's run knows; its memory is what the batch was sealed with."""
-        settings, failures = self.settings(), 0
-        for sealed in batches.list_batches(connection, batch=batch):
-            settings, failures = replace(settings, run_memory=sealed.memory_limit_bytes), sealed.failures
-        card = model_card(settings.model)
-        return BatchRun(
-            batch=batch,
-            run_id=run_id,
-            settings=settings,
-            card=card,
-            model_id=vectors.model_id(connection, card),
-            recipe=recipe_of(card, settings),
-            failures=failures,
-        )
+    @contextmanager
+    def batch(self, context: dg.AssetExecutionContext) -> Iterator[BatchRun]:
+        """Take up the batch of the partition that is materialized, and open what the run needs to work on it."""
+        with self.store() as connection:
+            yield open_batch(connection, self.settings(), batch=context.partition_key, run_id=context.run.run_id)
 
-    def recipe(self) -> str:
-        """Return the recipe under which files are indexed now."""
+    def fingerprint(self) -> str:
+        """Return the fingerprint under which files are indexed now."""
         settings = self.settings()
-        return recipe_of(model_card(settings.model), settings)
+        return fingerprint_of(model_card(settings.model), settings)
 
     def encoder(self) -> Encode:
         """Return the model's tokenizer as the chunker wants it."""
@@ -100,23 +73,11 @@ class IngestResource(dg.ConfigurableResource):
     def sandbox(self, run: BatchRun) -> Sandbox:
         """Return a sandbox that keeps within what the run's budget leaves for parsing."""
         return Sandbox(
-            memory_limit_bytes=parse_budget_bytes(run.settings.run_memory, servers=reads_servers(run.settings)),
+            memory_limit_bytes=run.budget.parser_bytes,
             page_seconds=run.settings.page_seconds,
             file_seconds=run.settings.file_seconds,
         )
 
-    def watch(self, run: BatchRun) -> TreeWatch:
-        """Return a watch over the run's processes that goes down the ladder before the budget is spent."""
-        return TreeWatch(Ladder(limit_bytes=run.settings.run_memory))
-
     def embedder(self, run: BatchRun) -> Embedder:
         """Load the model."""
-        return load_embedder(run.settings.model, run.card, engine=_engine(run), home=run.settings.home)
-
-    def max_batch_tokens(self, run: BatchRun) -> int:
-        """Return how many padded tokens a micro-batch may hold within the run's budget."""
-        return run_batch_tokens(run.settings.run_memory, dimension=run.card.dimension, engine=_engine(run))
-
-
-def _engine(run: BatchRun) -> Engine:
-    return engine_for(run.settings.run_memory, run.settings.engine)
+        return load_embedder(run.settings.model, run.card, engine=run.budget.engine, home=run.settings.home)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ingest_pipeline.memory.budget import Engine, embed_headroom_bytes
+from ingest_pipeline.memory.budget import Engine, RunBudget
 from ingest_pipeline.models import StoredChunk
 
 BYTES_PER_TOKEN_AND_DIMENSION = 120  # 4096 / 1024 padded tokens of 384 dimensions: 190 / 47 MB (2026-11)
@@ -15,16 +15,10 @@ MIN_BATCH_TOKENS = 256  # one chunk of the packaged model
 ACTIVATION_SHARE = 0.5  # half of the headroom: the other half is for fragments that the allocator keeps
 
 
-def batch_tokens(*, headroom_bytes: int, dimension: int, engine: Engine = "torch") -> int:
+def batch_tokens(budget: RunBudget, *, dimension: int) -> int:
     """Return how many padded tokens one micro-batch may hold so that its activations keep to their share."""
-    affordable = int(headroom_bytes * ACTIVATION_SHARE) // (BYTES_PER_TOKEN_AND_DIMENSION * dimension)
-    return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS[engine], affordable))
-
-
-def run_batch_tokens(run_budget_bytes: int, *, dimension: int, engine: Engine) -> int:
-    """Return how many padded tokens one micro-batch may hold in a run of that budget."""
-    headroom = embed_headroom_bytes(run_budget_bytes, engine)
-    return batch_tokens(headroom_bytes=headroom, dimension=dimension, engine=engine)
+    affordable = int(budget.activation_bytes * ACTIVATION_SHARE) // (BYTES_PER_TOKEN_AND_DIMENSION * dimension)
+    return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS[budget.engine], affordable))
 
 
 def activation_bytes(tokens: int, *, dimension: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.settings import Settings
 
 Engine = Literal["torch", "openvino"]
 MIB = 1024**2
@@ -34,36 +35,52 @@ ENGINE_COSTS: dict[Engine, EngineCost] = {
 }
 
 
-def engine_for(run_budget_bytes: int, wanted: str = "auto") -> Engine:
-    """Return the engine that embeds: the wanted one; by itself torch where it fits, OpenVINO where it does not."""
-    if wanted == "torch" or (wanted == "auto" and run_budget_bytes >= ENGINE_COSTS["torch"].minimum_bytes):
-        return "torch"
-    return "openvino"
+@dataclass(frozen=True, slots=True)
+class RunBudget:
+    """The memory of one run, and what each part of it may use."""
 
+    total_bytes: int
+    """All processes of the run together."""
+    engine: Engine
+    """Who embeds: what was asked for; `auto` is torch where it fits, OpenVINO where it does not."""
+    client_bytes: int = 0
+    """For the libraries that speak with servers; 0 where every source is a folder."""
 
-def require_room(run_budget_bytes: int, wanted: str = "auto") -> None:
-    """Refuse a budget in which no run could embed.
+    @classmethod
+    def of(cls, settings: Settings) -> RunBudget:
+        """Return the budget of a run under these settings."""
+        total, wanted = settings.run_memory, settings.engine
+        torch = wanted == "torch" or (wanted == "auto" and total >= ENGINE_COSTS["torch"].minimum_bytes)
+        client_bytes = SERVER_CLIENT_BYTES if settings.reads_servers else 0
+        return cls(total, "torch" if torch else "openvino", client_bytes)
 
-    Raises:
-        BadSetting: even the leaner engine does not fit.
-    """
-    engine = engine_for(run_budget_bytes, wanted)
-    minimum = ENGINE_COSTS[engine].minimum_bytes
-    if run_budget_bytes < minimum:
-        least = f"at least {minimum} ({minimum // MIB}MiB): the engine ({engine}) and the model need it"
-        raise BadSetting("INGEST_RUN_MEMORY", str(run_budget_bytes), least)
+    @property
+    def parent_bytes(self) -> int:
+        """What the run process itself takes while its child parses."""
+        return PARSE_PARENT_BYTES + self.client_bytes
 
+    @property
+    def parser_bytes(self) -> int:
+        """What is left for the child that parses, beside the run process."""
+        return self.total_bytes - self.parent_bytes
 
-def parent_bytes(*, servers: bool) -> int:
-    """Return what the run process itself takes while its child parses."""
-    return PARSE_PARENT_BYTES + (SERVER_CLIENT_BYTES if servers else 0)
+    @property
+    def model_bytes(self) -> int:
+        """What the run holds while it embeds, before any activations."""
+        return ENGINE_COSTS[self.engine].floor_bytes + self.client_bytes
 
+    @property
+    def activation_bytes(self) -> int:
+        """What is left for activations, beside the loaded model and Dagster."""
+        return max(0, self.total_bytes - ENGINE_COSTS[self.engine].floor_bytes)
 
-def parse_budget_bytes(run_budget_bytes: int, *, servers: bool = False) -> int:
-    """Return what a run's budget leaves for the child that parses, beside the run process itself."""
-    return run_budget_bytes - parent_bytes(servers=servers)
+    def require_room(self) -> None:
+        """Refuse a budget in which no run could embed.
 
-
-def embed_headroom_bytes(run_budget_bytes: int, engine: Engine = "torch") -> int:
-    """Return what a run's budget leaves for activations, beside the loaded model and Dagster."""
-    return max(0, run_budget_bytes - ENGINE_COSTS[engine].floor_bytes)
+        Raises:
+            BadSetting: the engine does not fit.
+        """
+        minimum = ENGINE_COSTS[self.engine].minimum_bytes
+        if self.total_bytes < minimum:
+            least = f"at least {minimum} ({minimum // MIB}MiB): the engine ({self.engine}) and the model need it"
+            raise BadSetting("INGEST_RUN_MEMORY", str(self.total_bytes), least)

@@ -1,22 +1,22 @@
 """A run looks at its own process tree, eight times a second: what it uses now, and the true peak since when.
 
 Each look reads and resets the kernel's own high-water mark, so a peak between two looks is not missed: a 20 Hz sampler
-of the resident size saw 13 MB where the mark said 204 (FINDINGS G). A look costs 0.1-0.6 ms: under half a percent.
+of the resident size saw 13 MB where the mark said 204 (docs/findings.md, G). A look costs 0.1-0.6 ms: under half a
+percent.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ingest_pipeline.memory.ladder import Ladder
-from ingest_pipeline.memory.process import peak_memory_bytes, private_bytes, reset_peak
+from ingest_pipeline.memory.degradation import Degradation
+from ingest_pipeline.memory.process import command_of, descendants_of, peak_memory_bytes, private_bytes, reset_peak
 
 LOOKS_PER_SECOND = 8
-SUPERVISOR = "ingest_pipeline.defs.run_supervisor"
+SUPERVISOR = "ingest_pipeline.instance.supervisor"
 
 
 class TreeWatch:
@@ -26,11 +26,11 @@ class TreeWatch:
     share (the interpreter, libraries) is counted once.
 
     Args:
-        ladder: told of each look; None only measures.
+        degradation: told of each look; None only measures.
     """
 
-    def __init__(self, ladder: Ladder | None = None) -> None:
-        self.ladder = ladder or Ladder(limit_bytes=0)
+    def __init__(self, degradation: Degradation | None = None) -> None:
+        self.degradation = degradation or Degradation(limit_bytes=0)
         self._highest = self._in_span = 0
         self._lock = threading.Lock()
         self._left = threading.Event()
@@ -73,7 +73,7 @@ class TreeWatch:
             reset_peak()
             used += sum(private_bytes(pid) for pid in self._others())
             self._highest, self._in_span = max(self._highest, used), max(self._in_span, used)
-        self.ladder.observe(used)
+        self.degradation.observe(used)
         return used
 
     def _look_on(self) -> None:
@@ -81,23 +81,9 @@ class TreeWatch:
             self.look()
 
     def _others(self) -> list[int]:
-        return [*_descendants(os.getpid()), *([self._supervisor] if self._supervisor else [])]
-
-
-def _descendants(pid: int) -> list[int]:
-    """Return the processes below one (Linux; elsewhere none, and the run's own pages are all that is seen)."""
-    found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        try:
-            found += [int(child) for child in task.read_text().split()]
-        except OSError:  # a thread that has just ended
-            continue
-    return found + [grandchild for child in found for grandchild in _descendants(child)]
+        return [*descendants_of(os.getpid()), *([self._supervisor] if self._supervisor else [])]
 
 
 def _supervisor_pid() -> int | None:
-    try:
-        command = Path(f"/proc/{os.getppid()}/cmdline").read_bytes()
-    except OSError:
-        return None
-    return os.getppid() if SUPERVISOR.encode() in command else None
+    parent = os.getppid()
+    return parent if SUPERVISOR in command_of(parent) else None

@@ -1,12 +1,12 @@
-"""What a parser is asked, and what it says beside its pages."""
+"""What a parser is asked: one file, and the limits that it must keep to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
-from ingest_pipeline.models import Gap, OutlineEntry, Page
+from ingest_pipeline.models import ParseEvent, ParseWarning
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +31,7 @@ class ParseRequest:
     record_id: str = "id"
     """The field that names a record."""
     plain: bool = False
-    """The pages' own text and nothing beside it: a child died of this file."""
-
-
-@dataclass(slots=True)
-class ParseFacts:
-    """Filled by a parser while it yields pages."""
-
-    title: str | None = None
-    total_pages: int | None = None
-    """Set before the first page by a parser that knows it."""
-    one_text_per_page: bool = True
-    """False for a parser that yields several `Page`s with the same number, one for each section."""
-    warnings: list[str] = field(default_factory=list)
+    """The pages' own text and nothing beside it: an earlier child failed on this file."""
 
 
 def without_text(media_type: str, pages: int) -> str:
@@ -53,6 +41,11 @@ def without_text(media_type: str, pages: int) -> str:
     return "there is no text in it"
 
 
-Found = Page | Gap | OutlineEntry
-"""What a parser yields; an outline entry comes before its page."""
-Parser = Callable[[BinaryIO, ParseRequest, ParseFacts], Iterator[Found]]
+def drained(warnings: list[str]) -> Iterator[ParseWarning]:
+    """Yield what waits in a list of warnings, and empty it: for parsers whose helpers collect them."""
+    while warnings:
+        yield ParseWarning(warnings.pop(0))
+
+
+Parser = Callable[[BinaryIO, ParseRequest], Iterator[ParseEvent]]
+"""Reads a file from its start and yields its events; a heading comes before its page."""

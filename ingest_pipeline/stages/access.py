@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sources import is_remote
 from ingest_pipeline.sources.access import Access
 
 
 def access_of(settings: Settings) -> Access:
     """Return how to reach the sources under these settings."""
     return Access(s3_endpoint=settings.s3_endpoint, spool_folder=settings.home / "spool")
-
-
-def reads_servers(settings: Settings) -> bool:
-    """Return whether a run under these settings carries the libraries that speak with servers."""
-    return any(is_remote(source) for source in settings.sources)

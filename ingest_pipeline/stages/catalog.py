@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from ingest_pipeline import planning, predicting, sources
-from ingest_pipeline.embedding.batching import activation_bytes, run_batch_tokens
+from ingest_pipeline import sources
+from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
     FileNeedsMoreMemory,
@@ -20,13 +20,16 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     UnsupportedFormat,
 )
-from ingest_pipeline.memory import budget
-from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan, ScanCounts
+from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.models import CostModel, FileCost, ListedFile, ModelCard, Plan, ScanCounts
 from ingest_pipeline.parsing import detect
-from ingest_pipeline.settings import Settings, format_size
-from ingest_pipeline.stages.access import access_of, reads_servers
+from ingest_pipeline.planning import plan as planning
+from ingest_pipeline.planning import predict as predicting
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
-from ingest_pipeline.stages.recipe import locked_recipe
+from ingest_pipeline.stages.fingerprint import locked_fingerprint
 from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store.connection import Connection
 
@@ -46,7 +49,7 @@ class Sealed:
     """The edition of the model that the predictions were made with."""
 
 
-def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, recipe: str) -> ScanCounts:
+def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, fingerprint: str) -> ScanCounts:
     """Bring the ledger up to date with the sources; return what was found.
 
     A source is read to its end before anything in it counts as deleted.
@@ -56,17 +59,19 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
         SourceUnavailable: a folder that cannot be read; nothing of its source is deleted then.
     """
     counts = ScanCounts()
-    ledger.requeue_outdated(connection, recipe, locked_recipe(recipe, settings))
+    ledger.requeue_outdated(connection, fingerprint, locked_fingerprint(fingerprint, settings))
+    if repaired := ledger.requeue_without_vector(connection):
+        logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
     for source in sources.canonical_sources(names):
-        counts += _scan(connection, source, settings, recipe)
+        counts += _scan(connection, source, settings, fingerprint)
     return counts
 
 
-def _scan(connection: Connection, source: str, settings: Settings, recipe: str) -> ScanCounts:
+def _scan(connection: Connection, source: str, settings: Settings, fingerprint: str) -> ScanCounts:
     scan, counts = ledger.next_scan(connection), ScanCounts()
     for slab in slabs(sources.list_files(source, access_of(settings))):
         counts += _compare(connection, source, slab, scan, settings)
-    renamed = ledger.adopt_known_versions(connection, recipe)
+    renamed = ledger.adopt_known_versions(connection, fingerprint)
     deleted = ledger.delete_unseen(connection, source, scan)
     if deleted:
         generations.drop_unused_generations(connection)
@@ -160,39 +165,36 @@ def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str,
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
-    servers = reads_servers(settings)
+    budget = RunBudget.of(settings)
     return planning.plan_batches(
         costs,
-        file_budget_bytes=budget.parse_budget_bytes(settings.run_memory, servers=servers),
+        file_budget_bytes=budget.parser_bytes,
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
-        overhead_bytes=budget.parent_bytes(servers=servers),
-        floor_bytes=embedding_peak_bytes(settings) + (budget.SERVER_CLIENT_BYTES if servers else 0),
+        overhead_bytes=budget.parent_bytes,
+        floor_bytes=embedding_peak_bytes(budget, model_card(settings.model)),
     )
 
 
-def embedding_peak_bytes(settings: Settings) -> int:
+def embedding_peak_bytes(budget: RunBudget, card: ModelCard) -> int:
     """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
-    dimension = model_card(settings.model).dimension
-    engine = budget.engine_for(settings.run_memory, settings.engine)
-    tokens = run_batch_tokens(settings.run_memory, dimension=dimension, engine=engine)
-    return budget.ENGINE_COSTS[engine].floor_bytes + activation_bytes(tokens, dimension=dimension)
+    tokens = batch_tokens(budget, dimension=card.dimension)
+    return budget.model_bytes + activation_bytes(tokens, dimension=card.dimension)
 
 
-def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> Sealed:
+def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
         batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             ledger.requeue_with_gaps(connection)
-        affordable = budget.parse_budget_bytes(settings.run_memory, servers=reads_servers(settings))
-        ledger.requeue_affordable(connection, affordable)
+        ledger.requeue_affordable(connection, RunBudget.of(settings).parser_bytes)
         model = refit(connection)
         plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
             error = needs_more_memory(cost, settings)
             peak = cost.predicted_peak_bytes
-            ledger.refuse_file(connection, cost.file_id, error, recipe=recipe, predicted_peak_bytes=peak)
+            ledger.refuse_file(connection, cost.file_id, error, fingerprint=fingerprint, predicted_peak_bytes=peak)
         limit = settings.run_memory
         keys = [
             batches.seal_batch(connection, batch, memory_limit_bytes=limit, cost_model=model.version)
@@ -209,7 +211,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, recipe: str) -> 
 
 def needs_more_memory(cost: FileCost, settings: Settings) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + budget.parent_bytes(servers=reads_servers(settings))
+    needs = cost.predicted_peak_bytes + RunBudget.of(settings).parent_bytes
     has = format_size(settings.run_memory)
     return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 

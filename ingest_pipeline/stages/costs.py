@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-from ingest_pipeline import predicting
 from ingest_pipeline.models import CostModel
-from ingest_pipeline.predicting import Outcome
+from ingest_pipeline.planning import predict as predicting
+from ingest_pipeline.planning.predict import Outcome
 from ingest_pipeline.store import costs
 from ingest_pipeline.store.connection import Connection
 

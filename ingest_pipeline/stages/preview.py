@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingest_pipeline import predicting, sources
+from ingest_pipeline import sources
 from ingest_pipeline.errors import PermanentError, TransientFileError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
+from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ingest_pipeline.embedding.engines import load_embedder
+from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card
-from ingest_pipeline.memory.budget import engine_for
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import search as store_search
@@ -18,6 +18,6 @@ def search(connection: Connection, *, settings: Settings, query: str, top: int) 
         BadSetting, ModelMismatch: the model cannot be used.
         StoreUnavailable: Postgres went away.
     """
-    card, engine = model_card(settings.model), engine_for(settings.run_memory, settings.engine)
+    card, engine = model_card(settings.model), RunBudget.of(settings).engine
     vector = load_embedder(settings.model, card, engine=engine, home=settings.home).embed([query])[0]
     return store_search.search(connection, card, vector, query=query, top=top)

@@ -11,14 +11,14 @@ from psycopg.rows import class_row
 
 from ingest_pipeline.errors import KilledRepeatedly
 from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import record_incident
-from ingest_pipeline.store.ledger import MAX_DEATHS
+from ingest_pipeline.store.ledger import MAX_KILLS
 
 MAX_FAILURES = 3
 """Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
 
-SEALING_LOCK = 7_261_002  # any number of our own
 NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
 """
@@ -58,16 +58,16 @@ OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s A
 CLOSE_ATTEMPTS = """
 UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
 """
-CHARGE = """
-UPDATE files SET deaths = deaths + 1, batch = NULL, updated_at = now(), status = 'synced'
+ATTRIBUTE = """
+UPDATE files SET kills = kills + 1, batch = NULL, updated_at = now(), status = 'synced'
 WHERE file_id = ANY(%s) AND batch = %s AND status IN ('processing', 'processed')
-RETURNING file_id, deaths, source || '/' || path
+RETURNING file_id, kills, source || '/' || path
 """
 FAIL_KILLED = """
 UPDATE files SET status = 'failed', error = %s, message = %s, retryable = false WHERE file_id = %s
 """
 RELEASE_FILES = "UPDATE files SET status = 'synced' WHERE batch = %s AND status = 'processing'"
-SETTLE = """
+RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
 """
@@ -91,13 +91,10 @@ WHERE b.status = 'failed' AND EXISTS (
 
 @contextmanager
 def sealing(connection: Connection) -> Iterator[None]:
-    """Let one process seal at a time: catalog, sensor and command line may all find the same files waiting."""
-    connection.execute("SELECT pg_advisory_lock(%s)", (SEALING_LOCK,))
-    try:
+    """Seal in one transaction, one process at a time."""
+    with connection.transaction():
+        locks.hold_sealing(connection)
         yield
-    finally:
-        if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s)", (SEALING_LOCK,))
 
 
 def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_bytes: int, cost_model: int = 0) -> str:
@@ -160,25 +157,28 @@ def unfinished_files(connection: Connection, batch: str) -> int:
     return int(row[0]) if row else 0
 
 
-def settle_batch(connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str) -> str:
+def reconcile_batch(
+    connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str
+) -> str:
     """Settle a batch whose run ended without finishing it; return its new status.
 
-    If the run was killed, the file that was open is charged: it leaves for a batch of its own, and after
-    `MAX_DEATHS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
-    a file to charge stays failed: then something else is wrong.
+    If the run was killed, the file that was open is attributed: it leaves for a batch of its own, and after
+    `MAX_KILLS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
+    a file to charge stays failed: then something else is wrong. A run that somebody canceled is no failure: its
+    batch waits, as it did before.
     """
     with connection.transaction():
         row = connection.execute(LOCK_BATCH, (batch,)).fetchone()
         if row is None or row[0] != "running" or row[1] != run_id:
             return str(row[0]) if row else "unknown"
-        charged = _charge_open_attempts(connection, batch, run_id) if killed else []
+        attributed = _attribute_kill(connection, batch, run_id) if killed else []
         connection.execute(CLOSE_ATTEMPTS, ("killed" if killed else "interrupted", batch, run_id))
         connection.execute(RELEASE_FILES, (batch,))
-        failures = 0 if charged else int(row[2]) + 1
-        status = _status_after(connection, batch, failures=failures, canceled=canceled)
+        failures = 0 if attributed else int(row[2]) + (not canceled)
+        status = _status_after(connection, batch, failures=failures)
         facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
-        connection.execute(SETTLE, facts)
-        if failures and not canceled:
+        connection.execute(RECONCILE, facts)
+        if not attributed and not canceled:
             record_incident(connection, batch=batch, run_id=run_id, message=message)
         return status
 
@@ -188,22 +188,22 @@ def retry_failed_batches(connection: Connection) -> int:
     return connection.execute(RETRY_FAILED_BATCHES).rowcount
 
 
-def _status_after(connection: Connection, batch: str, *, failures: int, canceled: bool) -> str:
+def _status_after(connection: Connection, batch: str, *, failures: int) -> str:
     if unfinished_files(connection, batch) == 0:
         return "done"
-    return "failed" if canceled or failures >= MAX_FAILURES else "waiting"
+    return "failed" if failures >= MAX_FAILURES else "waiting"
 
 
-def _charge_open_attempts(connection: Connection, batch: str, run_id: str) -> list[int]:
+def _attribute_kill(connection: Connection, batch: str, run_id: str) -> list[int]:
     open_files = [file_id for (file_id,) in connection.execute(OPEN_ATTEMPTS, (batch, run_id))]
-    charged = connection.execute(CHARGE, (open_files, batch)).fetchall()
-    for file_id, deaths, name in charged:
-        if deaths >= MAX_DEATHS:
+    attributed = connection.execute(ATTRIBUTE, (open_files, batch)).fetchall()
+    for file_id, kills, name in attributed:
+        if kills >= MAX_KILLS:
             error = KilledRepeatedly(
-                f"{name}: {deaths} runs were killed while it was open; it needs more memory or is a bomb"
+                f"{name}: {kills} runs were killed while it was open; it needs more memory or is a bomb"
             )
             connection.execute(FAIL_KILLED, (error.reason, str(error), file_id))
-    return [file_id for file_id, _, _ in charged]
+    return [file_id for file_id, _, _ in attributed]
 
 
 def _next_key(connection: Connection) -> str:

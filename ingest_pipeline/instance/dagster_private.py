@@ -1,0 +1,55 @@
+"""Every private name of Dagster that this package uses: the only module that imports `dagster._*`.
+
+A launcher, a coordinator and a storage cannot be written without them; dagster-docker and dagster-k8s import the same.
+pyproject.toml pins Dagster's minor version for it. When that is raised, this is the list to check.
+"""
+
+from dagster._core.code_pointer import CodePointer
+from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
+from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
+from dagster._core.remote_origin import (
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
+from dagster._core.storage.compute_log_manager import CapturedLogContext, ComputeIOType
+from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, DagsterRun
+from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
+from dagster._utils import ensure_file, touch_file
+
+__all__ = [
+    "DEFAULT_DAGSTER_ENTRY_POINT",
+    "IN_PROGRESS_RUN_STATUSES",
+    "IO_TYPE_EXTENSION",
+    "PARTITION_NAME_TAG",
+    "CapturedLogContext",
+    "CheckRunHealthResult",
+    "CodePointer",
+    "ComputeIOType",
+    "ConfigurableClass",
+    "ConfigurableClassData",
+    "DagsterRun",
+    "ExecuteRunArgs",
+    "JobPythonOrigin",
+    "LaunchRunContext",
+    "LoadableTargetOrigin",
+    "LocalComputeLogManager",
+    "ManagedGrpcPythonEnvCodeLocationOrigin",
+    "QueuedRunCoordinator",
+    "RemoteJobOrigin",
+    "RemoteRepositoryOrigin",
+    "RepositoryPythonOrigin",
+    "RunLauncher",
+    "RunQueueConfig",
+    "WorkerStatus",
+    "ensure_file",
+    "redirect_to_file",
+    "serialize_value",
+    "touch_file",
+]

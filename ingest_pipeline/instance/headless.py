@@ -1,0 +1,297 @@
+"""`ingest run`: catalog, batches, index, as ordinary Dagster runs, without daemon, webserver or code server."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
+
+from ingest_pipeline.instance.dagster_private import (
+    DEFAULT_DAGSTER_ENTRY_POINT,
+    IN_PROGRESS_RUN_STATUSES,
+    PARTITION_NAME_TAG,
+    CodePointer,
+    JobPythonOrigin,
+    LoadableTargetOrigin,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    RepositoryPythonOrigin,
+    RunLauncher,
+    WorkerStatus,
+)
+from ingest_pipeline.instance.names import (
+    BATCH_JOB,
+    BATCHES,
+    CATALOG_JOB,
+    INDEX_JOB,
+    LAUNCHED_BY_TAG,
+    THREADS_TAG,
+    VECTOR_INDEX,
+)
+from ingest_pipeline.instance.reconcile import failure_message, has_ended, latest_run, reconcile, reconcile_running
+from ingest_pipeline.instance.reconnect import is_loss_of_database
+from ingest_pipeline.instance.supervisor import GRACE_SECONDS
+from ingest_pipeline.memory.machine import run_slots, usable_cores
+from ingest_pipeline.models import Batch
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.store import batches, reports
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.incidents import spent_budget
+
+logger = logging.getLogger(__name__)
+MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
+POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
+REPORT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the batches have come."""
+
+    files_done: int
+    files: int
+    bytes_done: int
+    bytes: int
+    running: int
+    waiting: int
+    embedded: int
+    seconds: float
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to go at the pace so far, by bytes; None before anything is done."""
+        if not self.bytes_done:
+            return None
+        return self.seconds * (self.bytes - self.bytes_done) / self.bytes_done
+
+
+@dataclass(slots=True)
+class HeadlessResult:
+    """What one `ingest run` did."""
+
+    since: Any
+    runs: int = 0
+    batches: list[str] = field(default_factory=list)
+    stopped: str | None = None
+    """Why it stopped before the end; None when every file is accounted for."""
+
+
+Report = Callable[[Progress], None]
+
+
+class Headless:
+    """Launches runs and waits for them, within the machine's memory."""
+
+    def __init__(
+        self,
+        instance: DagsterInstance,
+        connection: Connection,
+        settings: Settings,
+        *,
+        definitions: Definitions,
+        fingerprint: str,
+        result: HeadlessResult,
+    ) -> None:
+        self._instance, self._connection, self._settings = instance, connection, settings
+        self._definitions, self._fingerprint = definitions, fingerprint
+        self._slots = run_slots(settings)
+        self._result = result
+        self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
+        self._alone: DagsterRun | None = None
+        self._began, self._spent = time.monotonic(), False
+
+    def run(self, report: Report) -> HeadlessResult:
+        """Bring everything that the sources hold to its end: searchable, or failed with a reason.
+
+        May be begun again with the same result after the database went away.
+        """
+        self._result.stopped = None
+        reconcile_running(self._instance, self._connection)
+        batches.retry_failed_batches(self._connection)
+        if not self._run_alone(CATALOG_JOB, "the catalog"):
+            return self._result
+        self._add_partitions()
+        worked = self._drain(report)
+        if worked or self._index_is_stale():
+            self._run_alone(INDEX_JOB, "the vector index")
+        return self._result
+
+    def stop(self) -> None:
+        """Ask every run of ours to stop, and wait until its process is gone; not for a database that is gone itself."""
+        try:
+            self._stop()
+        except Exception as error:
+            if not is_loss_of_database(error):
+                raise
+            logger.warning("stopped without the database: %s", type(error).__name__)
+
+    def _stop(self) -> None:
+        launcher = self._instance.run_launcher
+        ours = [run for _, run in self._mine.values()] + ([self._alone] if self._alone else [])
+        for run in ours:
+            launcher.terminate(run.run_id)
+        deadline = time.monotonic() + GRACE_SECONDS + 10.0
+        while any(_has_process(launcher, run) for run in ours) and time.monotonic() < deadline:
+            time.sleep(POLL_SECONDS)
+        reconcile_running(self._instance, self._connection)
+
+    def _run_alone(self, job: str, name: str) -> bool:
+        """Launch one run and wait for its end; on failure note why and return False."""
+        self._alone = run = self._launch(job, {})
+        while not has_ended(self._instance, self._reload(run)):
+            time.sleep(POLL_SECONDS)
+        self._alone, run = None, self._reload(run)
+        if run.status == DagsterRunStatus.SUCCESS:
+            return True
+        self._result.stopped = f"{name} failed: {failure_message(self._instance, run)}"
+        return False
+
+    def _drain(self, report: Report) -> bool:
+        """Run every waiting batch, as many at once as fit; return whether there was any."""
+        last_report = 0.0
+        while True:
+            if self._reap() or not last_report:
+                self._result.stopped = self._verdict() or self._result.stopped
+            waiting = [] if self._spent else self._waiting()
+            self._launch_waiting(waiting)
+            if not self._mine and not waiting:
+                return bool(self._result.batches)
+            if time.monotonic() - last_report > REPORT_SECONDS:
+                last_report = time.monotonic()
+                report(self._progress())
+            time.sleep(POLL_SECONDS)
+
+    def _reap(self) -> bool:
+        """Settle every batch whose run has ended, ours and those of a launcher that is gone; return whether any had."""
+        ended = [key for key, (_, run) in self._mine.items() if has_ended(self._instance, self._reload(run))]
+        for key in ended:
+            self._after(*self._mine.pop(key))
+        return bool(reconcile_running(self._instance, self._connection) or ended)
+
+    def _verdict(self) -> str | None:
+        verdict = spent_budget(
+            self._connection,
+            max_errors=self._settings.max_errors,
+            max_failed_share=self._settings.max_failed_share,
+            since=self._result.since,
+        )
+        self._spent = self._spent or verdict is not None
+        return verdict
+
+    def _waiting(self) -> list[Batch]:
+        return [
+            batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in self._mine
+        ]
+
+    def _launch_waiting(self, waiting: list[Batch]) -> None:
+        """Launch as many of these as there is room for, each with its share of the cores."""
+        room = self._room() if waiting else 0
+        threads = max(1, usable_cores() // max(1, min(self._slots, len(self._mine) + len(waiting))))
+        for batch in waiting:
+            if room <= 0:
+                return
+            if self._is_somebody_elses(batch):
+                continue
+            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)}
+            self._mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
+            self._result.batches += [batch.key] if batch.key not in self._result.batches else []
+            room -= 1
+
+    def _is_somebody_elses(self, batch: Batch) -> bool:
+        """Return whether a daemon's run is at this batch; one that merely stands in the queue is taken over."""
+        run = latest_run(self._instance, batch.key)
+        if run is None or run.is_finished or has_ended(self._instance, run):
+            return False
+        if run.status not in (DagsterRunStatus.QUEUED, DagsterRunStatus.NOT_STARTED):
+            return True
+        self._instance.report_run_canceled(run, "taken over by `ingest run`")
+        return False
+
+    def _after(self, batch: Batch, run: DagsterRun) -> None:
+        """Settle a batch whose run has ended, and plan again what was attributed."""
+        now = batches.list_batches(self._connection, batch=batch.key)[0]
+        if now.status == "done":
+            return
+        if now.run_id != run.run_id:  # it died before it could say that it began
+            batches.begin_batch(self._connection, batch.key, run.run_id)
+        status = reconcile(self._instance, self._connection, now, run)
+        if status == "failed":
+            why = batches.message(self._connection, batch.key)
+            self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {why}"
+        seal_waiting(self._connection, settings=self._settings, fingerprint=self._fingerprint)
+        self._add_partitions()
+
+    def _add_partitions(self) -> None:
+        keys = [batch.key for batch in batches.list_batches(self._connection, status="waiting")]
+        if keys:
+            self._instance.add_dynamic_partitions(BATCHES, keys)
+
+    def _room(self) -> int:
+        return self._slots - len(self._in_progress())
+
+    def _in_progress(self) -> list[DagsterRun]:
+        return list(self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
+
+    def _launch(self, job: str, tags: dict[str, str]) -> DagsterRun:
+        definition: JobDefinition = self._definitions.resolve_job_def(job)
+        run = self._instance.create_run_for_job(
+            definition,
+            tags={LAUNCHED_BY_TAG: "ingest run", **tags},
+            asset_selection=None,
+            remote_job_origin=_remote_origin(job),
+            job_code_origin=_code_origin(job),
+        )
+        self._result.runs += 1
+        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]  # ours needs none
+
+    def _reload(self, run: DagsterRun) -> DagsterRun:
+        return self._instance.get_run_by_id(run.run_id) or run
+
+    def _index_is_stale(self) -> bool:
+        event = self._instance.get_latest_materialization_event(AssetKey(VECTOR_INDEX))
+        changed = reports.last_change(self._connection)
+        return changed is not None and (event is None or event.timestamp < changed.timestamp())
+
+    def _progress(self) -> Progress:
+        waiting = [batch.key for batch in self._waiting()]
+        counts = reports.progress(self._connection, self._result.batches + waiting)
+        work = reports.work_since(self._connection, self._result.since)
+        return Progress(
+            files_done=counts["done"],
+            files=counts["files"],
+            bytes_done=counts["done_bytes"],
+            bytes=counts["bytes"],
+            running=len(self._mine),
+            waiting=len(waiting),
+            embedded=work["embedded"],
+            seconds=time.monotonic() - self._began,
+        )
+
+
+def _has_process(launcher: RunLauncher[DagsterInstance], run: DagsterRun) -> bool:
+    return launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
+
+
+def _code_origin(job: str) -> JobPythonOrigin:
+    pointer = CodePointer.from_module(MODULE, "defs", working_directory=None)
+    repository = RepositoryPythonOrigin(
+        executable_path=sys.executable,
+        code_pointer=pointer,
+        container_image=None,
+        entry_point=DEFAULT_DAGSTER_ENTRY_POINT,
+        container_context=None,
+    )
+    return JobPythonOrigin(job, repository)
+
+
+def _remote_origin(job: str) -> RemoteJobOrigin:
+    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, MODULE)  # named as dagster dev names it
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)

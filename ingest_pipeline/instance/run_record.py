@@ -1,0 +1,117 @@
+"""What the supervisor of a run writes down: the run's process while it lives, and how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingest_pipeline.memory.process import ProcessId, parent_of
+from ingest_pipeline.settings import read_settings
+
+KEEP_SECONDS = 14 * 86400
+SUPERVISOR_SECONDS = 5.0  # to write down a cause: 50 ms on an idle machine
+
+
+def runs_folder() -> Path:
+    """Return the folder where supervisors keep their records."""
+    return read_settings().home / "runs"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """The record of one run, read anew at each question."""
+
+    path: Path
+
+    @classmethod
+    def of(cls, run_id: str) -> RunRecord:
+        """Return the record of a run, whether it is there or not."""
+        return cls(runs_folder() / f"{run_id}.json")
+
+    @property
+    def log(self) -> Path:
+        """What the run's process wrote outside of any step."""
+        return self.path.with_suffix(".log")
+
+    def read(self) -> dict[str, Any]:
+        """Return what is written down; {} if nothing yet."""
+        with contextlib.suppress(OSError, ValueError):
+            return dict(json.loads(self.path.read_text()))
+        return {}
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the run's process lives."""
+        written = self.read()
+        process = _process(written, "pid", "started")
+        return "code" not in written and process is not None and process.is_alive
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether the run's process ended with an exit code of its own: then nobody killed it."""
+        return int(self.read().get("code", -1)) >= 0
+
+    def exit_cause(self) -> str:
+        """Return in words how the run's process ended, giving its supervisor the time to write it down."""
+        written = self._final()
+        if not written:
+            return "no process was ever started for this run"
+        if "cause" in written:
+            return f"process {written.get('pid')} ended: {written['cause']}"
+        return (
+            f"process {written.get('pid')} vanished together with its supervisor: power cut, or killed with all its "
+            "family"
+        )
+
+    def stop(self) -> bool:
+        """Ask the run's process to stop; return whether it was there."""
+        if not self.is_alive:
+            return False
+        pid = int(self.read()["pid"])
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(parent_of(pid) or pid, signal.SIGTERM)  # its supervisor, who kills it if it does not stop
+            return True
+        return False
+
+    @property
+    def is_orphan(self) -> bool:
+        """Whether whoever launched the run is gone: the supervisor's parent then is init."""
+        supervisor = parent_of(int(self.read().get("pid", 0)))
+        return supervisor is None or parent_of(supervisor) is None
+
+    def _final(self) -> dict[str, Any]:
+        deadline = time.monotonic() + SUPERVISOR_SECONDS
+        while True:
+            written = self.read()
+            supervisor = _process(written, "supervisor", "supervisor_started")
+            waits = "code" not in written and supervisor is not None and supervisor.is_alive
+            if not waits or time.monotonic() > deadline:
+                return written
+            time.sleep(0.01)
+
+
+def live_records() -> list[RunRecord]:
+    """Return the records of all runs whose process lives."""
+    folder = runs_folder()
+    records = [RunRecord(path) for path in folder.glob("*.json")] if folder.is_dir() else []
+    return [record for record in records if record.is_alive]
+
+
+def remove_old_records(folder: Path) -> None:
+    """Delete records and logs of two weeks ago and before."""
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+                path.unlink()
+
+
+def _process(written: dict[str, Any], pid: str, started: str) -> ProcessId | None:
+    if not written.get(pid) or written.get(started) is None:
+        return None
+    return ProcessId(int(written[pid]), int(written[started]))

@@ -1,0 +1,157 @@
+"""`ingest ui`: Postgres, code location, daemon and webserver under one command, gone together at Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from ingest_pipeline.embedding.load import prepare_engine
+from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.instance.home import find_config, prepare_dagster_home
+from ingest_pipeline.instance.run_record import live_records
+from ingest_pipeline.instance.supervisor import GRACE_SECONDS
+from ingest_pipeline.memory.machine import run_slots
+from ingest_pipeline.memory.process import ProcessId, command_of, descendants_of, identity_of
+from ingest_pipeline.memory.watch import SUPERVISOR
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.connection import database_url
+from ingest_pipeline.store.migrate import migrate
+from ingest_pipeline.store.server import EmbeddedServer
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 20.0  # dagster dev needs 4 s
+POLL_SECONDS = 0.2
+
+
+class Stopped(Exception):
+    """Ctrl-C, or SIGTERM."""
+
+
+def serve(settings: Settings) -> int:
+    """Run the services until Ctrl-C; then nothing of them is left. Returns the exit code.
+
+    Raises:
+        ConfigurationError: the port is taken, or not even one run fits into memory.
+    """
+    slots = run_slots(settings)
+    _require_free_port(settings.ui_port)
+    prepare_dagster_home(settings)
+    prepare_engine(settings)
+    migrate(database_url(settings))
+    dagster: subprocess.Popen[bytes] | None = None
+    try:
+        with _stop_signals():
+            dagster = _start_dagster(settings)
+            if _await_port(dagster, settings.ui_port):
+                print(f"http://{HOST}:{settings.ui_port}  ({slots} runs at once)  Ctrl-C ends it", flush=True)
+            code = dagster.wait()
+            print(f"ingest: dagster dev ended by itself with exit code {code}", file=sys.stderr)
+            return code or 1
+    except Stopped:
+        print("stopping", flush=True)
+        return 0
+    finally:
+        with _ignored_signals():
+            if dagster:
+                _end(dagster)
+            _end_orphaned_runs()
+            if not settings.database_url and not live_records():
+                EmbeddedServer(settings.home).stop()
+
+
+def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
+    workspace = find_config().parent / "workspace.yaml"
+    address = ["-h", HOST, "-p", str(settings.ui_port)]
+    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
+    # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once. `dagster dev` greets
+    # with a warning that a newer command exists, which needs a package that we do not require.
+    environment = {"PYTHONWARNINGS": "ignore", **os.environ, **settings.environ()}
+    # Not from the project's folder: Dagster would warn there that the dagster.yaml beside it is not the one in use.
+    return subprocess.Popen(
+        command, start_new_session=True, stdin=subprocess.DEVNULL, env=environment, cwd=settings.home
+    )
+
+
+def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+def _require_free_port(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise ConfigurationError(f"port {port} on {HOST} is taken: set INGEST_UI_PORT") from None
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[None]:
+    def stop(number: int, frame: object) -> None:
+        raise Stopped
+
+    # Set before anything is started: a process that a script starts with `&` ignores SIGINT, and so would its
+    # children; a signal with a handler is back to its default in them.
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _ignored_signals() -> Iterator[None]:
+    before = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    services = _services(process.pid)
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(STOP_SECONDS)
+    for service in services:  # daemon and webserver have process groups of their own
+        with contextlib.suppress(OSError):
+            if service.is_alive:
+                os.kill(service.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _services(pid: int) -> list[ProcessId]:
+    """Return `dagster dev` and what it started, without the runs, which have supervisors."""
+    processes = [identity_of(one) for one in (pid, *descendants_of(pid)) if not _belongs_to_run(command_of(one))]
+    return [process for process in processes if process]
+
+
+def _belongs_to_run(command: list[str]) -> bool:
+    return SUPERVISOR in command or "execute_run" in command
+
+
+def _end_orphaned_runs() -> None:
+    """Stop the runs whose launcher is gone; those of an `ingest run` in another terminal go on."""
+    orphans = [record for record in live_records() if record.is_orphan]
+    for record in orphans:
+        record.stop()
+    deadline = time.monotonic() + GRACE_SECONDS + 5.0
+    while any(record.is_alive for record in orphans) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)

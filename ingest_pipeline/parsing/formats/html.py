@@ -1,0 +1,203 @@
+"""HTML becomes pages by lxml's push parser: text as it streams by, never a tree."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from ingest_pipeline.models import Heading, Page, ParseEvent, ParseWarning, Properties
+from ingest_pipeline.parsing.formats.encoding import decoded, detect_encoding
+from ingest_pipeline.parsing.formats.page_builder import PageBuilder
+from ingest_pipeline.parsing.formats.streams import rewinding
+from ingest_pipeline.parsing.request import ParseRequest
+
+FEED_CHARACTERS = 64 * 1024
+SCRIPTS = frozenset(("script", "style", "template", "svg", "math", "iframe", "object", "noscript"))
+BOILERPLATE = frozenset(("nav", "button", "select", "textarea"))
+HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+BLOCKS = HEADINGS | frozenset((
+    "address", "article", "aside", "blockquote", "body", "br", "caption", "center", "dd", "details", "div", "dl",
+    "dt", "fieldset", "figcaption", "figure", "footer", "form", "header", "hr", "li", "main", "ol", "p", "pre",
+    "section", "summary", "table", "tbody", "thead", "title", "tr", "ul",
+))  # fmt: skip
+CELLS = frozenset(("td", "th"))
+PROSE = HEADINGS | frozenset(("p", "pre", "table", "blockquote"))  # menus are lists of links
+SPACES = re.compile(r"[ \t\n\r\f\v]+")
+DECLARED = re.compile(rb"""(?:charset|encoding)\s*=\s*["']?\s*([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
+
+
+class TextTarget:
+    """What lxml's parser pushes into: keeps text and headings, drops tags, scripts and navigation."""
+
+    def __init__(self, pager: PageBuilder, dropped: frozenset[str]) -> None:
+        self.pager = pager
+        self.title: str | None = None
+        self._dropped = dropped
+        self._dropping: list[str] = []
+        self._collecting: list[str] | None = None
+        self._preformatted = 0
+        self._at_line_start = True
+        self._at_bullet = False
+
+    def start(self, tag: str, attributes: Any) -> None:
+        """A tag opens."""
+        if tag in self._dropped:
+            self._dropping.append(tag)
+        if self._dropping:
+            return
+        if tag in HEADINGS or tag == "title":
+            if self._collecting:  # a heading in a heading that never closed
+                self._end_heading(tag)
+            self._break(2)
+            self._collecting = []
+        elif tag in CELLS:
+            self._add("" if self._at_line_start else " | ")
+        elif tag in BLOCKS:
+            self._break(2 if tag in ("p", "table", "pre", "section", "article") else 1)
+        if tag == "li":
+            self._add("- ")
+        self._preformatted += tag == "pre"
+
+    def end(self, tag: str) -> None:
+        """A tag closes, also one that the document forgot to close."""
+        if self._dropping:
+            if tag == self._dropping[-1]:
+                self._dropping.pop()
+            return
+        if self._collecting is not None and (tag in HEADINGS or tag == "title"):
+            self._end_heading(tag)
+        elif tag in BLOCKS:
+            self._break(1)
+        self._preformatted -= tag == "pre" and self._preformatted > 0
+
+    def data(self, text: str) -> None:
+        """Text between tags."""
+        if self._dropping:
+            return
+        if self._collecting is not None:
+            self._collecting.append(text)
+        elif self._preformatted:
+            self._add(text)
+        else:
+            folded = SPACES.sub(" ", text)
+            self._add(folded.lstrip(" ") if self._at_line_start else folded)
+
+    def close(self) -> None:
+        """The document ends."""
+        if self._collecting:
+            self._end_heading("h1")
+        self.pager.close()
+
+    def _end_heading(self, tag: str) -> None:
+        heading = SPACES.sub(" ", "".join(self._collecting or [])).strip()
+        self._collecting = None
+        if tag == "title":
+            self.title = self.title or heading or None
+        elif heading:
+            self.pager.begin(heading, int(tag[1]))
+            self._add(heading)
+            self._break(2)
+
+    def _add(self, text: str) -> None:
+        if text:
+            self.pager.add(text)
+            self._at_line_start = text.endswith("\n")
+            self._at_bullet = text == "- "
+
+    def _break(self, newlines: int) -> None:
+        if not self._at_line_start and not self._at_bullet:
+            self.pager.add("\n" * newlines)
+            self._at_line_start = True
+
+
+def html_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
+    """Yield an HTML document, a page for each section of some length."""
+    yield from streamed_html(rewinding(stream))
+
+
+def streamed_html(
+    open_stream: Callable[[], BinaryIO],
+    *,
+    number: int | None = None,
+    heading: str | None = None,
+) -> Iterator[ParseEvent]:
+    """Yield the events of HTML that can be opened again and again.
+
+    Args:
+        open_stream: opens the bytes from their start.
+        number: give every page this number (an EPUB chapter); None counts them.
+        heading: heading of the text before the first heading.
+    """
+    encoding, warning = _encoding(open_stream)
+    yield from [ParseWarning(warning)] if warning else []
+    look = _Look()
+    for _ in _pushed(open_stream, encoding, look):
+        pass
+    target = TextTarget(PageBuilder(number=number, heading=heading), look.dropped)
+    yield from _pushed(open_stream, encoding, target)
+    yield Properties(target.title)
+
+
+class _Look:
+    """A first pass that counts: is what stands in `nav` navigation, or a document whose `nav` never closes?"""
+
+    title = None
+
+    def __init__(self) -> None:
+        self.pager = PageBuilder()
+        self._open: list[str] = []
+        self._in_nav = self._prose_in_nav = self._outside = 0
+
+    @property
+    def dropped(self) -> frozenset[str]:
+        """The tags to leave out: with `nav`, unless more prose stands in it than text outside."""
+        return SCRIPTS if self._prose_in_nav > self._outside else SCRIPTS | BOILERPLATE
+
+    def start(self, tag: str, attributes: Any) -> None:
+        if tag in SCRIPTS or tag in PROSE:
+            self._open.append(tag)
+        self._in_nav += tag in BOILERPLATE
+
+    def end(self, tag: str) -> None:
+        if self._open and self._open[-1] == tag:
+            self._open.pop()
+        self._in_nav -= tag in BOILERPLATE and self._in_nav > 0
+
+    def data(self, text: str) -> None:
+        if self._open and self._open[-1] in SCRIPTS:
+            return
+        length = len(text.strip())
+        self._outside += 0 if self._in_nav else length
+        self._prose_in_nav += length if self._in_nav and self._open else 0
+
+    def close(self) -> None:
+        """Nothing is left to do."""
+
+
+def _pushed(open_stream: Callable[[], BinaryIO], encoding: str, target: TextTarget | _Look) -> Iterator[Page | Heading]:
+    from lxml import etree
+
+    parser = etree.HTMLParser(target=target, encoding="utf-8", no_network=True, remove_comments=True)
+    with open_stream() as stream, decoded(stream, encoding) as text:
+        while piece := text.read(FEED_CHARACTERS):
+            parser.feed(piece.replace("\x00", "").encode("utf-8", "replace"))
+            yield from target.pager.take()
+    _close(parser, target)
+    yield from target.pager.take()
+
+
+def _close(parser: Any, target: TextTarget | _Look) -> None:
+    from lxml import etree
+
+    try:
+        parser.close()
+    except etree.XMLSyntaxError:  # an empty document, or one that ends in the middle of a tag
+        target.close()
+
+
+def _encoding(open_stream: Callable[[], BinaryIO]) -> tuple[str, str | None]:
+    with open_stream() as stream:
+        match = DECLARED.search(stream.read(4096))
+    declared = match[1].decode("ascii") if match else None
+    return detect_encoding(open_stream, declared=declared)

@@ -1,0 +1,201 @@
+"""The parser's child process: takes one file after another, sends events, reports its own peak.
+
+Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>`; started by
+`parent.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import BinaryIO
+
+from ingest_pipeline.errors import (
+    IngestError,
+    NoText,
+    ParserOutOfMemory,
+    TooManyPages,
+    TooMuchText,
+    UnreadableDocument,
+)
+from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, return_free_memory
+from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
+from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.formats.clean import clean_text
+from ingest_pipeline.parsing.formats.registry import parser_for
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.confinement import confine
+from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
+from ingest_pipeline.parsing.sandbox.protocol import (
+    MAX_PAGE_CHARACTERS,
+    OUT_OF_MEMORY_EXIT,
+    Disconnected,
+    encode,
+    receive_with_descriptor,
+    send,
+)
+
+COST_SECONDS = 0.02
+MAX_REASON_CHARACTERS, MAX_LABEL_CHARACTERS = 500, 50
+
+
+def parsed_events(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
+    """Yield what the parent is told about one file, within the limits of the request; `Done` is the last.
+
+    Raises:
+        PermanentError: what is wrong with the file.
+    """
+    yield from _disagreement(stream, request)
+    last, characters, known = 0, 0, Properties()
+    for event in parser_for(request.media_type)(stream, request):
+        first = first_page_of(event)
+        if first is not None and first < request.first_page:
+            last = max(last, first)
+            continue  # a parser that cannot begin in the middle reads through what is known
+        if first is not None and request.last_page is not None and first > request.last_page:
+            yield Done(last, more=True)
+            return
+        if isinstance(event, Page | Gap):
+            _check_page(event, request)
+            last = max(last, event.page_to if isinstance(event, Gap) else event.number)
+        if isinstance(event, Page):
+            characters += len(event.text)
+            if characters > request.max_characters:
+                raise TooMuchText(f"{request.name}: over {request.max_characters:,} characters of text: a bomb")
+        if isinstance(event, Properties):
+            event = Properties(known.title or event.title, event.total_pages or known.total_pages)
+            if event == known:
+                continue
+            known = event
+        yield from _trimmed(event)
+    yield Done(last)
+
+
+def first_page_of(event: ParseEvent) -> int | None:
+    """Return the first page that an event is about; None where it is about the document."""
+    match event:
+        case Page():
+            return event.number
+        case Gap():
+            return event.page_from
+        case Heading():
+            return event.page
+    return None
+
+
+def _check_page(event: Page | Gap, request: ParseRequest) -> None:
+    if (first_page_of(event) or 0) > request.max_pages:
+        raise TooManyPages(f"{request.name}: over {request.max_pages:,} pages; raise INGEST_MAX_PAGES")
+
+
+def _trimmed(event: ParseEvent) -> Iterator[ParseEvent]:
+    """Yield an event as it is sent: text cleaned, in pieces that fit into a message."""
+    match event:
+        case Page():
+            yield from _pieces(event)
+        case Heading():
+            if title := " ".join(clean_text(event.title).split()):
+                yield replace(event, title=title[:MAX_TITLE_CHARACTERS])
+        case Gap():
+            yield replace(event, reason=event.reason[:MAX_REASON_CHARACTERS])
+        case ParseWarning():
+            yield ParseWarning(event.text[:MAX_REASON_CHARACTERS])
+        case Properties():
+            yield replace(event, title=clean_text(event.title)[:MAX_REASON_CHARACTERS] if event.title else None)
+        case _:
+            yield event
+
+
+def _pieces(page: Page) -> Iterator[Page]:
+    text = clean_text(page.text)
+    heading = clean_text(page.heading)[:MAX_REASON_CHARACTERS] if page.heading else None
+    label = clean_text(page.label)[:MAX_LABEL_CHARACTERS] if page.label else None
+    for start in range(0, max(1, len(text)), MAX_PAGE_CHARACTERS):
+        end = start + MAX_PAGE_CHARACTERS
+        yield replace(
+            page, text=text[start:end], heading=heading, label=label, continues=page.continues or start > 0,
+            whole=page.whole and end >= len(text),
+        )  # fmt: skip
+
+
+def _disagreement(stream: BinaryIO, request: ParseRequest) -> list[ParseWarning]:
+    """Return a warning where the file's name says something else than its bytes.
+
+    Raises:
+        NoText: there are no bytes.
+    """
+    head = stream.read(detect.HEAD_BYTES)
+    stream.seek(0)
+    if not head:
+        raise NoText(f"{request.name}: the file is empty")
+    found = detect.detected(request.name, head)
+    return [ParseWarning(found.disagreement)] if found.disagreement else []
+
+
+def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
+    reset_peak()
+    cost = _Cost()
+    try:
+        with os.fdopen(descriptor, "rb") as stream:
+            for event in parsed_events(stream, request):
+                for sent in (*cost.news(exactly=isinstance(event, Done)), event):
+                    send(sock, encode(sent))
+    except IngestError as error:
+        _send_failure(sock, error.reason, str(error), cost)
+    except (MemoryError, ImportError):  # ImportError: a library that cannot be mapped under the limit
+        _send_failure(sock, ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit", cost)
+    except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
+        reason = f"{request.name}: {type(error).__name__}: {error}"
+        _send_failure(sock, UnreadableDocument.__name__, reason[:1000], cost)
+
+
+def _send_failure(sock: socket.socket, reason: str, text: str, cost: _Cost) -> None:
+    for news in cost.news(exactly=True):
+        send(sock, encode(news))
+    send(sock, {"kind": "failed", "reason": reason, "message": text})
+
+
+class _Cost:
+    """What a file cost so far; read anew when it could have moved, not for each row of a table."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._read_at = 0.0
+
+    def news(self, *, exactly: bool) -> Iterator[ParseCost]:
+        """Yield the cost where it was last read some time ago, or exactly."""
+        now = time.monotonic()
+        if exactly or now - self._read_at > COST_SECONDS:
+            self._read_at = now
+            yield ParseCost(peak_memory_bytes(), now - self._began)
+
+
+def main(arguments: list[str]) -> None:
+    """Serve files from the socket until the parent hangs up."""
+    descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
+    reached = confine(limit_bytes, parent_pid)
+    try:
+        _serve(descriptor, reached)
+    except MemoryError:
+        os._exit(OUT_OF_MEMORY_EXIT)
+
+
+def _serve(descriptor: int, reached: dict[str, str]) -> None:
+    with socket.socket(fileno=descriptor) as sock:
+        send(sock, {"kind": "ready", "confined": reached})
+        while True:
+            try:
+                message, file_descriptor = receive_with_descriptor(sock)
+                if file_descriptor is not None:
+                    _parse(sock, file_descriptor, ParseRequest(**message["request"]))
+                    return_free_memory()  # or the next file's peak would begin where this one's ended
+            except (Disconnected, BrokenPipeError, ConnectionResetError):
+                return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

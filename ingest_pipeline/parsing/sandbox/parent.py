@@ -1,0 +1,273 @@
+"""The parent's side of parsing: a child with a kernel limit and a deadline, started anew when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from types import TracebackType
+from typing import Any, BinaryIO, Self
+
+from ingest_pipeline.errors import (
+    IngestError,
+    ParserCrashed,
+    ParserOutOfMemory,
+    ParserTimedOut,
+    ParserUnavailable,
+    PermanentError,
+    UnreadableDocument,
+    error_named,
+)
+from ingest_pipeline.memory.process import resident_bytes
+from ingest_pipeline.models import Done, Gap, Page, ParseCost, ParseEvent
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.protocol import (
+    OUT_OF_MEMORY_EXIT,
+    DeadlinePassed,
+    Disconnected,
+    Message,
+    ProtocolError,
+    decode,
+    receive,
+    send,
+)
+
+logger = logging.getLogger(__name__)
+
+START_SECONDS = 60.0  # 0.1 s on an idle machine
+OUT_OF_MEMORY_CODES = {
+    -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
+    -signal.SIGABRT: "gave up (SIGABRT), as pdfium does when it is refused memory",
+    OUT_OF_MEMORY_EXIT: "could not even report that it was out of memory",
+}
+FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
+MAX_KEPT_BYTES = 24 * 1024**2
+"""Parsers' libraries take 8-13 MiB. A child that kept more of a large file would have the next, small one measured as
+large: files of 3 KiB were measured at 85 MiB (2026-11)."""
+MAX_FAILURE_CHARACTERS = 4_000
+CHILD_IS_GONE = (Disconnected, DeadlinePassed, ProtocolError, BrokenPipeError, ConnectionResetError)
+KEPT_ENVIRONMENT = (
+    "PATH",
+    "LANG",
+    "LC_ALL",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "VIRTUAL_ENV",
+    "LD_LIBRARY_PATH",
+    "TZ",
+)
+
+
+class Sandbox:
+    """Parses files one after another in a child process; a context manager.
+
+    Args:
+        memory_limit_bytes: RLIMIT_DATA of the child.
+        page_seconds: the longest that the next page may take.
+        file_seconds: the longest that one file may take.
+    """
+
+    def __init__(self, *, memory_limit_bytes: int, page_seconds: float = 60.0, file_seconds: float = 1800.0):
+        self.memory_limit_bytes = memory_limit_bytes
+        self.page_seconds = page_seconds
+        self.file_seconds = file_seconds
+        self.confined: dict[str, str] = {}
+        """What keeps the child from `network` and `files`; `open` where the kernel does not allow it."""
+        self._child: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._files = 0
+        self._fresh_bytes = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
+        """Yield the events of one file.
+
+        The pipe pushes back: the child waits while the caller works on a page. Only the time spent
+        waiting for the child counts against its deadlines.
+
+        Raises:
+            PermanentError: what the parser says of the file, or how the child failed; a `ParseCost` comes before it.
+        """
+        sock, cost = self._ready(), _Cost()
+        os.lseek(stream.fileno(), 0, os.SEEK_SET)  # an earlier child moved the position that all of them share
+        try:
+            send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
+            yield from self._received(sock, request, cost)
+        except CHILD_IS_GONE as error:
+            failure = self._failure_of_child(error, request, cost)
+            yield cost.so_far()
+            raise failure from None
+        except BaseException as error:
+            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
+                self.close()  # pages of this file may still be in the pipe; after a MemoryError its heap is suspect
+            raise
+
+    def close(self) -> None:
+        """End the child and all that it started."""
+        if self._socket:
+            self._socket.close()
+            self._socket = None
+        if self._child:
+            _kill_group(self._child)
+            self._child = None
+
+    def _received(self, sock: socket.socket, request: ParseRequest, cost: _Cost) -> Iterator[ParseEvent]:
+        gaps = 0
+        while True:
+            with cost.waiting():
+                message = receive(sock, deadline=self._deadline(cost))
+            if message["kind"] == "failed":
+                yield cost.so_far()
+                raise _failure_of_file(message, request)
+            event = decode(message)
+            gaps += isinstance(event, Gap)
+            if gaps > request.max_pages or (isinstance(event, Page) and event.number > request.max_pages):
+                raise ProtocolError("more pages or gaps than were asked for")
+            if isinstance(event, ParseCost):
+                event = cost.reported(event)
+            yield event
+            if isinstance(event, Done):
+                return
+
+    def _deadline(self, cost: _Cost) -> float:
+        return time.monotonic() + min(self.page_seconds, self.file_seconds - cost.waited_seconds)
+
+    def _ready(self) -> socket.socket:
+        self._files += 1
+        if self._socket and (self._files > FILES_PER_CHILD or not self._is_fit()):
+            self.close()
+        if self._socket is None:
+            self._start()
+        assert self._socket is not None
+        return self._socket
+
+    def _is_fit(self) -> bool:
+        """Return whether the child lives, and holds no more of earlier files than it may."""
+        if self._child is None or self._child.poll() is not None:
+            return False
+        return resident_bytes(self._child.pid) <= self._fresh_bytes + MAX_KEPT_BYTES
+
+    def _start(self) -> None:
+        self._files = 1
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._child = subprocess.Popen(
+                [
+                    sys.executable, "-P", "-m", "ingest_pipeline.parsing.sandbox.child",
+                    str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,  # a parser that floods its output floods nothing
+                stderr=subprocess.DEVNULL,
+                env=_scrubbed_environment(),
+            )  # fmt: skip
+        self._socket = ours
+        self._greet(ours)
+        self._fresh_bytes = resident_bytes(self._child.pid)
+        logger.debug(
+            "parser child %d started, limit %d bytes, network %s, files %s",
+            self._child.pid, self.memory_limit_bytes, self.confined.get("network"), self.confined.get("files"),
+        )  # fmt: skip
+
+    def _greet(self, sock: socket.socket) -> None:
+        try:
+            ready = receive(sock, deadline=time.monotonic() + START_SECONDS)
+            self.confined = {str(name): str(how) for name, how in dict(ready["confined"]).items()}
+        except (Disconnected, DeadlinePassed, ProtocolError, KeyError, TypeError, ValueError) as error:
+            self.close()
+            raise ParserUnavailable(
+                f"the parser's child did not start under {self.memory_limit_bytes:,} bytes: {type(error).__name__}; "
+                "raise INGEST_RUN_MEMORY or check the installation"
+            ) from None
+
+    def _failure_of_child(self, error: Exception, request: ParseRequest, cost: _Cost) -> PermanentError:
+        """End the child; return in which way it failed."""
+        if isinstance(error, DeadlinePassed):
+            self.close()
+            return ParserTimedOut(
+                f"{request.name}: no page came for {self.page_seconds:.0f} s, or the file took over "
+                f"{self.file_seconds:.0f} s; raise INGEST_PAGE_SECONDS or INGEST_FILE_SECONDS"
+            )
+        if isinstance(error, ProtocolError):
+            self.close()
+            return ParserCrashed(f"{request.name}: the parser's child sent an invalid message: {error}")
+        assert self._child is not None
+        code = _wait(self._child)
+        self.close()
+        if code in OUT_OF_MEMORY_CODES:
+            cost.peak_memory_bytes = self.memory_limit_bytes  # it came that far, and could not say so
+            how, limit = OUT_OF_MEMORY_CODES[code], f"its limit was {self.memory_limit_bytes:,} bytes"
+            return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
+        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        return ParserCrashed(f"{request.name}: the parser's child ended: {name}")
+
+
+class _Cost:
+    """What one file has cost in one child so far."""
+
+    def __init__(self) -> None:
+        self.peak_memory_bytes, self.seconds, self.waited_seconds = 0, 0.0, 0.0
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Count the time until this context is left as spent waiting."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waited_seconds += time.monotonic() - began
+
+    def reported(self, cost: ParseCost) -> ParseCost:
+        """Take note of what the child says, and return it with what the parent knows."""
+        self.peak_memory_bytes, self.seconds = cost.peak_memory_bytes, cost.seconds
+        return self.so_far()
+
+    def so_far(self) -> ParseCost:
+        """Return it as an event."""
+        return ParseCost(self.peak_memory_bytes, self.seconds, self.waited_seconds)
+
+
+def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
+    try:
+        kind: type[IngestError] = error_named(str(message.get("reason")))
+    except KeyError:
+        kind = UnreadableDocument
+    if not issubclass(kind, PermanentError):
+        kind = UnreadableDocument
+    text = str(message.get("message"))[:MAX_FAILURE_CHARACTERS]
+    return kind(text if request.name in text else f"{request.name}: {text}")
+
+
+def _scrubbed_environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
+    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}
+
+
+def _kill_group(child: subprocess.Popen[Any]) -> None:
+    for kill in (lambda: os.killpg(child.pid, signal.SIGKILL), child.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            kill()  # the group exists from the child's setsid on; before that, the child alone
+    child.wait()
+
+
+def _wait(child: subprocess.Popen[Any]) -> int:
+    try:
+        return child.wait(timeout=5)
+    except subprocess.TimeoutExpired:  # it closed its socket and lives on
+        _kill_group(child)
+        return child.wait()

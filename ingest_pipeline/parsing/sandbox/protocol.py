@@ -1,0 +1,139 @@
+"""What parent and child say to each other: events as length-prefixed JSON over one Unix socket.
+
+JSON, not pickle: the child reads hostile files, and whatever takes it over must not be able to make the
+parent run code. A file goes to the child as an open descriptor, so the child needs no path and no rights.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import select
+import socket
+import struct
+import time
+from dataclasses import asdict
+from typing import Any, get_type_hints
+
+from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
+
+MAX_MESSAGE_BYTES = 1024 * 1024  # a page is at most 64 Ki characters, at most 4 bytes each, plus escapes
+MAX_PAGE_CHARACTERS = 64 * 1024
+OUT_OF_MEMORY_EXIT = 77
+"""The child's exit code when memory ran out while it reported that memory ran out."""
+MAX_NUMBER = 2**53
+LENGTH = struct.Struct("!I")
+
+Message = dict[str, Any]
+KINDS: dict[str, type] = {
+    "page": Page,
+    "gap": Gap,
+    "heading": Heading,
+    "warning": ParseWarning,
+    "properties": Properties,
+    "cost": ParseCost,
+    "done": Done,
+}
+NAMES = {event: kind for kind, event in KINDS.items()}
+TYPES = {event: get_type_hints(event) for event in NAMES}
+
+
+class ProtocolError(Exception):
+    """The other side said something that is not in the protocol."""
+
+
+class Disconnected(Exception):
+    """The other side is gone."""
+
+
+class DeadlinePassed(Exception):
+    """Nothing came in time."""
+
+
+def encode(event: ParseEvent) -> Message:
+    """Return an event as a message."""
+    return {"kind": NAMES[type(event)], **asdict(event)}
+
+
+def decode(message: Message) -> ParseEvent:
+    """Return the event of a message that a child sent: each field is there and of its type, or the child is not ours.
+
+    Raises:
+        ProtocolError: it is no event.
+    """
+    kind = KINDS.get(message.pop("kind"))
+    if kind is None or message.keys() != TYPES[kind].keys():
+        raise ProtocolError("not an event")
+    for name, expected in TYPES[kind].items():
+        if not _is_of(message[name], expected):
+            raise ProtocolError(f"{NAMES[kind]}: {name} is of the wrong type")
+    event: ParseEvent = kind(**message)
+    return event
+
+
+def _is_of(value: object, expected: Any) -> bool:
+    if isinstance(value, bool):
+        return expected is bool
+    if expected is float:
+        return isinstance(value, int | float) and math.isfinite(value)
+    if expected is int:
+        return isinstance(value, int) and 0 <= value <= MAX_NUMBER
+    return isinstance(value, expected) and (not isinstance(value, int) or 0 <= value <= MAX_NUMBER)
+
+
+def send(sock: socket.socket, message: Message, descriptors: tuple[int, ...] = ()) -> None:
+    """Send one message, with open file descriptors beside it."""
+    body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+    socket.send_fds(sock, [LENGTH.pack(len(body))], list(descriptors))
+    sock.sendall(body)
+
+
+def receive(sock: socket.socket, *, deadline: float | None = None) -> Message:
+    """Return the next message.
+
+    Args:
+        sock: a blocking Unix stream socket.
+        deadline: `time.monotonic()` value after which waiting ends; None waits for ever.
+
+    Raises:
+        DeadlinePassed, Disconnected, ProtocolError: see their docstrings.
+    """
+    (length,) = LENGTH.unpack(_read_exactly(sock, LENGTH.size, deadline))
+    return _decode(sock, length, deadline)
+
+
+def receive_with_descriptor(sock: socket.socket) -> tuple[Message, int | None]:
+    """Return the next message and the descriptor that came with it (the child's side; waits for ever)."""
+    prefix, descriptors, _, _ = socket.recv_fds(sock, LENGTH.size, 1)
+    if not prefix:
+        raise Disconnected
+    prefix += _read_exactly(sock, LENGTH.size - len(prefix), None)
+    (length,) = LENGTH.unpack(prefix)
+    return _decode(sock, length, None), (descriptors[0] if descriptors else None)
+
+
+def _decode(sock: socket.socket, length: int, deadline: float | None) -> Message:
+    if length > MAX_MESSAGE_BYTES:
+        raise ProtocolError(f"a message of {length} bytes")
+    try:
+        message = json.loads(_read_exactly(sock, length, deadline))
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError("not JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("kind"), str):
+        raise ProtocolError("no kind")
+    return message
+
+
+def _read_exactly(sock: socket.socket, length: int, deadline: float | None) -> bytes:
+    pieces = bytearray()
+    while len(pieces) < length:
+        if deadline is not None and not select.select([sock], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            raise DeadlinePassed
+        try:
+            piece = sock.recv(min(length - len(pieces), 65536))
+        except ConnectionError:
+            raise Disconnected from None
+        if not piece:
+            raise Disconnected
+        pieces += piece
+    return bytes(pieces)

@@ -1,0 +1,132 @@
+"""What a run holds while it works on its batch, and the bracket around the work on each file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.errors import FileError, RunOutOfMemory
+from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.memory.degradation import Degradation
+from ingest_pipeline.memory.watch import TreeWatch
+from ingest_pipeline.models import ModelCard, RawFile
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.fingerprint import fingerprint_of, generation_fingerprint
+from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.generations import Generation
+from ingest_pipeline.store.ledger import AttemptCost
+
+
+@dataclass(frozen=True, slots=True)
+class BatchRun:
+    """One run on one batch: opened once for each asset, known to everything below it."""
+
+    connection: Connection
+    batch: str
+    run_id: str
+    settings: Settings
+    """`run_memory` is what the batch was sealed with."""
+    card: ModelCard
+    model_id: int
+    fingerprint: str
+    status_before: str = "waiting"
+    """Of the batch, before this run took it up."""
+    failures: int = 0
+    """Runs of this batch that ended without finishing it: this one takes smaller micro-batches."""
+
+    @property
+    def budget(self) -> RunBudget:
+        """How the run's memory is divided."""
+        return RunBudget.of(self.settings)
+
+    def files(self) -> list[RawFile]:
+        """Return the files that the batch answers for, as the ledger knows them now."""
+        return ledger.batch_files(self.connection, self.batch)
+
+    @contextmanager
+    def watched(self) -> Iterator[TreeWatch]:
+        """Watch over the run's processes: degrade before the budget is spent, record the peak at the end."""
+        with TreeWatch(Degradation(limit_bytes=self.settings.run_memory)) as watch:
+            try:
+                yield watch
+            finally:
+                if not self.connection.broken:
+                    batches.record_peak(self.connection, self.batch, watch.peak_bytes)
+
+    @contextmanager
+    def claimed(self, file: RawFile) -> Iterator[Generation]:
+        """Hold the generation of a file's bytes for this process; another that wants the same bytes waits."""
+        fingerprint = generation_fingerprint(self.fingerprint, file.media_type)
+        claim = generations.claimed_generation(self.connection, file, fingerprint=fingerprint, model_id=self.model_id)
+        with claim as generation:
+            yield generation
+
+    def finish(self) -> int:
+        """Note that the batch is done if every file is accounted for; return how many are not."""
+        unfinished = batches.unfinished_files(self.connection, self.batch)
+        if not unfinished:
+            batches.finish_batch(self.connection, self.batch)
+        return unfinished
+
+
+def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id: str) -> BatchRun:
+    """Take up a batch: note in the ledger that this run works on it, and return what the run knows.
+
+    Raises:
+        LookupError: there is no such batch.
+        BadSetting: the model cannot be used.
+    """
+    status_before = batches.begin_batch(connection, batch, run_id)
+    [sealed] = batches.list_batches(connection, batch=batch)
+    settings, card = replace(settings, run_memory=sealed.memory_limit_bytes), model_card(settings.model)
+    return BatchRun(
+        connection=connection,
+        batch=batch,
+        run_id=run_id,
+        settings=settings,
+        card=card,
+        model_id=vectors.model_id(connection, card),
+        fingerprint=fingerprint_of(card, settings),
+        status_before=status_before,
+        failures=sealed.failures,
+    )
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The work on one file in one stage; what it cost is filled in while it goes on."""
+
+    cost: AttemptCost = field(default_factory=AttemptCost)
+
+
+@contextmanager
+def attempt(run: BatchRun, file: RawFile, stage: str) -> Iterator[Attempt]:
+    """Bracket the work on one file: written before it begins, closed with its cost when the file is done or failed.
+
+    An error that is no file's leaves the attempt open: if the run was killed, this is how the ledger knows at which
+    file. Only a run that stops by itself for memory closes it, for then nobody was killed.
+    """
+    ledger.open_attempt(run.connection, file, batch=run.batch, run_id=run.run_id, stage=stage)
+    work = Attempt()
+    try:
+        yield work
+    except (FileError, RunOutOfMemory) as error:
+        ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
+        raise
+    ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost)
+
+
+@dataclass(frozen=True, slots=True)
+class FileOutcome:
+    """What happened to one file in one stage."""
+
+    file: RawFile
+    done: bool
+    reason: str | None = None
+    pages: int = 0
+    chunks: int = 0
+    seconds: float = 0.0
+    peak_memory_bytes: int = 0

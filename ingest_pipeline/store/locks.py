@@ -1,0 +1,36 @@
+"""Advisory locks of transactions: they end with their transaction, also behind a transaction pooler.
+
+Vectors belong to texts, and no foreign key can say that a chunk relies on one. Two rules make it impossible that a
+vector is deleted under a chunk:
+
+- whoever stores chunks does so in a transaction that shares the vector lock (`rely_on_vectors`);
+- whoever deletes vectors does so in a transaction that holds it alone (`hold_vectors`), and looks for chunks in a
+  statement that begins after the lock was granted.
+
+So a chunk is stored either before the look, which then sees it, or after the deletion is committed, and then the run
+that stored it finds the vector missing and computes it. `FOR KEY SHARE` on the vector cannot do this: the run would
+have to know which vectors a deletion that is not committed yet is about to take.
+"""
+
+from __future__ import annotations
+
+from ingest_pipeline.store.connection import Connection
+
+SEALING, VECTORS = 7_261_002, 7_261_003  # any numbers of our own
+SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
+HOLD = "SELECT pg_advisory_xact_lock(%s)"
+
+
+def rely_on_vectors(connection: Connection) -> None:
+    """Keep vectors from being deleted until this transaction ends."""
+    connection.execute(SHARE, (VECTORS,))
+
+
+def hold_vectors(connection: Connection) -> None:
+    """Keep chunks from being stored until this transaction ends."""
+    connection.execute(HOLD, (VECTORS,))
+
+
+def hold_sealing(connection: Connection) -> None:
+    """Let one process seal batches at a time: catalog, sensor and command line may all find the same files waiting."""
+    connection.execute(HOLD, (SEALING,))

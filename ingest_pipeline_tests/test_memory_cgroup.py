@@ -1,0 +1,145 @@
+"""A kernel group for a run: made where it may be made, silently left out where not, never left behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from ingest_pipeline.instance.supervisor import Supervisor, cause_of_death
+from ingest_pipeline.memory import cgroup as module
+from ingest_pipeline.memory.cgroup import RunCgroup, make_cgroup
+
+MIB = 1024**2
+HOG = "x = bytearray(b'x') * ({} * 1024**2); print('survived')"
+
+
+def fake_tree(folder: Path, cgroup: str, *groups: str) -> tuple[Path, Path]:
+    """A `/proc/self` in these groups, and a `/sys/fs/cgroup` that has the folders."""
+    proc, root = folder / "proc", folder / "sys"
+    proc.mkdir()
+    (proc / "cgroup").write_text(cgroup)
+    for name in groups:
+        (root / name).mkdir(parents=True)
+    return proc, root
+
+
+def test_a_group_of_version_1_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
+    """In the memory hierarchy, under our own group."""
+    proc, root = fake_tree(tmp_path, "5:memory:/docker/a\n1:name=systemd:/docker/a\n", "memory/docker/a")
+    group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
+    assert group is not None
+    assert group.folder == root / "memory/docker/a/ingest-run1"
+    assert (group.folder / "memory.limit_in_bytes").read_text() == str(500 * MIB)
+    assert (group.folder / "memory.memsw.limit_in_bytes").read_text() == str(500 * MIB)
+    (group.folder / "memory.max_usage_in_bytes").write_text("123\n")
+    (group.folder / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert (group.peak_bytes(), group.oom_kills()) == (123, 2)
+
+
+def test_a_group_of_version_2_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
+    """Other names, the same things."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app")
+    group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
+    assert group is not None
+    assert (group.folder / "memory.max").read_text() == str(500 * MIB)
+    assert (group.folder / "memory.swap.max").read_text() == "0"
+    (group.folder / "memory.peak").write_text("123\n")
+    (group.folder / "memory.events").write_text("low 0\noom 4\noom_kill 3\noom_group_kill 0\n")
+    assert (group.peak_bytes(), group.oom_kills()) == (123, 3)
+
+
+@pytest.mark.parametrize("cgroup", ["", "0::/not/there\n", "4:cpu:/a\n"])
+def test_without_a_writable_group_there_is_none(tmp_path: Path, cgroup: str) -> None:
+    """The run goes on under its own limits."""
+    proc, root = fake_tree(tmp_path, cgroup, "a")
+    assert make_cgroup("run1", 500 * MIB, proc=proc, root=root) is None
+
+
+def test_a_group_that_takes_no_limit_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cgroup v2 makes the folder, and has no memory.max in it when the controller is not passed on."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app")
+
+    def refuse(self: Path, text: str) -> int:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert make_cgroup("run1", 500 * MIB, proc=proc, root=root) is None
+    assert not list((root / "app").iterdir())
+
+
+def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
+    """Empty groups of ours go; those with processes, and those of others, stay."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app/ingest-busy", "app/somebody")
+    (root / "app/ingest-busy/cgroup.procs").write_text("1\n")
+    removed: list[str] = []
+    (root / "app/ingest-old").mkdir()
+    (root / "app/ingest-old/cgroup.procs").write_text("")
+    real = Path.rmdir
+
+    def rmdir(self: Path) -> None:  # in a real group the kernel's files vanish with the folder
+        removed.append(self.name)
+        (self / "cgroup.procs").unlink(missing_ok=True)
+        real(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "rmdir", rmdir)
+        make_cgroup("new", 500 * MIB, proc=proc, root=root)
+    assert removed == ["ingest-old"]
+
+
+def real_group(limit_bytes: int) -> RunCgroup | None:
+    return make_cgroup(f"test-{uuid.uuid4().hex[:8]}", limit_bytes)
+
+
+def test_the_kernel_holds_the_limit_over_the_whole_tree() -> None:
+    """Where groups can be made: two children under the limit each, over it together; one is killed, and counted.
+
+    Where they cannot, `make_cgroup` has said so.
+    """
+    group = real_group(150 * MIB)
+    if group is None:
+        assert not any(os.access(path, os.W_OK) for path in (module.ROOT / "memory", module.ROOT))
+        return
+    try:
+        script = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {HOG.format(100)!r}]); " + HOG.format(
+            90
+        )
+        alone = subprocess.run([sys.executable, "-c", HOG.format(100)], preexec_fn=group.join, capture_output=True)
+        assert alone.stdout == b"survived\n"
+        assert group.oom_kills() == 0
+        nested = "x = bytearray(b'x') * (90 * 1024**2); " + script
+        subprocess.run([sys.executable, "-c", nested], preexec_fn=group.join, capture_output=True)
+        assert group.oom_kills() >= 1
+        assert (group.peak_bytes() or 0) > 100 * MIB
+    finally:
+        group.remove()
+    assert not group.folder.exists()
+
+
+def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -> None:
+    """The group's peak and its kills are in the run's record, and the group is gone."""
+    import json
+
+    record = tmp_path / "run.json"
+    supervisor = Supervisor(record, 400 * MIB, 1)
+    supervisor.run([sys.executable, "-c", HOG.format(50)])
+    facts = json.loads(record.read_text())
+    assert facts["code"] == 0
+    if supervisor.group is not None:
+        assert 50 * MIB < facts["group_peak_bytes"] < 400 * MIB
+        assert facts["oom_kills"] == 0
+        assert not supervisor.group.folder.exists()
+
+
+def test_the_cause_of_death_says_who_killed() -> None:
+    """The kernel, as far as anybody can know."""
+    assert "most likely by the kernel for memory" in cause_of_death(-9, 5)
+    assert "by the kernel, for memory" in cause_of_death(-9, 5, oom_kills=1)
+    assert "not by the limit of its own group" in cause_of_death(-9, 5, oom_kills=0)
+    assert cause_of_death(-15, 5, oom_kills=0) == "SIGTERM"
+    assert cause_of_death(1, 5) == "exit code 1"
