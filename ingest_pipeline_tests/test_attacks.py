@@ -305,12 +305,3 @@ def test_a_section_is_the_innermost_that_begins_a_page(
     pipeline.ingest()
     rows = connection.execute("SELECT DISTINCT section_path FROM searchable_chunks ORDER BY section_path")
     assert [path for (path,) in rows] == ["Title › Chapter one", "Title › Chapter two"]
-
-
-def test_an_equation_is_text() -> None:
-    """Word keeps it in another vocabulary."""
-    from ingest_pipeline_tests.test_parsing_office import docx_pages, text_of, word
-
-    namespace = "http://schemas.openxmlformats.org/officeDocument/2006/math"
-    math = f'<m:oMath xmlns:m="{namespace}"><m:r><m:t>mc2</m:t></m:r></m:oMath>'
-    assert text_of(docx_pages, word(f"<w:p><w:r><w:t>E is </w:t></w:r>{math}</w:p>")).strip() == "E is mc2"

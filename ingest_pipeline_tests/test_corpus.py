@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.conftest import WHOLE_PROOF, fresh_database
+from ingest_pipeline_tests.contents import rows_of, squeezed, text_of
 from ingest_pipeline_tests.expected_documents import BAD, NO_TEXT, PHRASES
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.servers import Seaweed, filesystem
@@ -36,23 +36,13 @@ def ingested(
         yield connection
 
 
-def squeezed(text: str) -> str:
-    """A text without its white space."""
-    return "".join(unicodedata.normalize("NFC", text).split())
-
-
 def status_of(connection: Connection, path: str) -> tuple[str, str | None, str | None]:
     row = connection.execute("SELECT status, error, message FROM file_status WHERE path = %s", (path,)).fetchone()
     assert row is not None, f"{path} is not accounted for"
     return row[0], row[1], row[2]
 
 
-def text_of(connection: Connection, path: str) -> str:
-    rows = connection.execute("SELECT text FROM searchable_chunks WHERE path = %s ORDER BY ordinal", (path,))
-    return squeezed("".join(text for (text,) in rows))
-
-
-def test_every_file_is_accounted_for(ingested: Connection, corpus: Path) -> None:
+def test_all_are_accounted_for(ingested: Connection, corpus: Path) -> None:
     """Each of the 213 is searchable or failed with a reason; nothing is left over."""
     rows = ingested.execute("SELECT path, status, error FROM file_status").fetchall()
     named = {line.split("\t")[0] for line in (corpus / "MANIFEST.tsv").read_text().splitlines()[1:]}
@@ -64,46 +54,32 @@ def test_every_file_is_accounted_for(ingested: Connection, corpus: Path) -> None
 
 
 @pytest.mark.parametrize("path", sorted(PHRASES))
-def test_an_ordinary_file_says_what_it_says(ingested: Connection, path: str) -> None:
-    """A phrase of it, as somebody read it, is in its chunks."""
+def test_searchable(ingested: Connection, path: str) -> None:
+    """A phrase of an ordinary file, as somebody read it, is in its chunks."""
     assert status_of(ingested, path)[:2] == ("indexed", None)
     assert squeezed(PHRASES[path]) in text_of(ingested, path)
 
 
 @pytest.mark.parametrize("path", NO_TEXT)
-def test_a_file_without_text_says_so(ingested: Connection, path: str) -> None:
-    """A scan names what is missing."""
+def test_without_text(ingested: Connection, path: str) -> None:
+    """A scan says that it needs OCR; another file without text does not."""
     status, error, message = status_of(ingested, path)
     assert (status, error) == ("failed", "NoText")
     assert ("OCR" in str(message)) == path.endswith(".pdf")
 
 
 @pytest.mark.parametrize("path", sorted(BAD))
-def test_a_bad_file_ends_as_it_should(ingested: Connection, path: str) -> None:
-    """Read as far as it can be, or failed with the right reason."""
+def test_end(ingested: Connection, path: str) -> None:
+    """A bad file is read as far as it can be, or fails with the right reason."""
     status, fact = BAD[path]
     assert status_of(ingested, path)[:2] == (status, None if status == "indexed" else fact)
     if status == "indexed":
         assert squeezed(str(fact)) in text_of(ingested, path)
 
 
-Rows = dict[str, tuple[str, str | None, str, list[bytes]]]
-
-
-def rows_of(connection: Connection) -> Rows:
-    """What is in the store of each file: status, error, version, and the hashes of its chunks in order."""
-    chunks: dict[str, list[bytes]] = {}
-    for path, text_hash in connection.execute(
-        "SELECT f.path, c.text_hash FROM files f JOIN chunks c USING (generation_id) ORDER BY f.path, c.ordinal"
-    ):
-        chunks.setdefault(path, []).append(text_hash)
-    facts = connection.execute("SELECT path, status, error, version FROM files")
-    return {path: (status, error, version, chunks.get(path, [])) for path, status, error, version in facts}
-
-
 @pytest.mark.proof
 @pytest.mark.timeout(1200)
-def test_a_bucket_gives_the_same_rows_as_a_folder(
+def test_bucket(
     ingested: Connection,
     server: EmbeddedServer,
     template: str,
@@ -112,7 +88,7 @@ def test_a_bucket_gives_the_same_rows_as_a_folder(
     bucket: str,
     tmp_path: Path,
 ) -> None:
-    """The same corpus from SeaweedFS, which is killed twice on the way and comes back: not one chunk differs."""
+    """The corpus from SeaweedFS, which is killed twice and comes back, gives the same chunks as from a folder."""
     store_ = filesystem(seaweed.endpoint)
     for path in sorted(corpus.rglob("*")):
         if path.is_file() and not left_out(path):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -13,12 +13,14 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.conftest import fresh_database
+from ingest_pipeline_tests.contents import rows_of, squeezed, text_of
 from ingest_pipeline_tests.documents import status_of
 from ingest_pipeline_tests.made import epub, office, pdf, records
 from ingest_pipeline_tests.made.catalogue import CATALOGUE, Made, content_of
 from ingest_pipeline_tests.made.words import UKRAINIAN
 from ingest_pipeline_tests.parsers import detect, parse_named
 from ingest_pipeline_tests.pipeline import Pipeline
+from ingest_pipeline_tests.servers import Seaweed, filesystem
 
 ENDS: dict[str, tuple[Callable[[], bytes], str | None]] = {
     "a text named so.pdf": (lambda: UKRAINIAN.encode(), None),
@@ -44,30 +46,24 @@ ENDS: dict[str, tuple[Callable[[], bytes], str | None]] = {
 """A document that is no ordinary one, and the reason of its failure; None: it is read."""
 
 
+@cache
+def made_files() -> dict[str, bytes]:
+    """All of them by name."""
+    ordinary = {made.name: content_of(made.name) for made in CATALOGUE}
+    return ordinary | {name: make() for name, (make, _) in ENDS.items()}
+
+
 @pytest.fixture(scope="module")
 def ingested(server: EmbeddedServer, template: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Connection]:
     """A store that holds all of them; the model is a fake, the rest is not."""
     folder, home = tmp_path_factory.mktemp("documents"), tmp_path_factory.mktemp("home")
-    for made in CATALOGUE:
-        (folder / made.name).write_bytes(content_of(made.name))
-    for name, (make, _) in ENDS.items():
-        (folder / name).write_bytes(make())
+    for name, content in made_files().items():
+        (folder / name).write_bytes(content)
     with fresh_database(server, template) as url, store(url) as connection:
         settings = replace(Settings(), sources=(str(folder),), home=home, database_url=url)
         with Sandbox(memory_limit_bytes=512 * 1024**2, page_seconds=20) as sandbox:
             Pipeline(connection, settings, sandbox).ingest()
         yield connection
-
-
-def squeezed(text: str) -> str:
-    """A text without its white space."""
-    return "".join(unicodedata.normalize("NFC", text).split())
-
-
-def text_of(connection: Connection, path: str) -> str:
-    """What is searchable of a file."""
-    rows = connection.execute("SELECT text FROM searchable_chunks WHERE path = %s ORDER BY ordinal", (path,))
-    return squeezed("".join(text for (text,) in rows))
 
 
 @pytest.mark.parametrize("made", CATALOGUE, ids=[made.name for made in CATALOGUE])
@@ -113,3 +109,23 @@ def test_all_are_accounted_for(ingested: Connection) -> None:
     assert {path for path, _, _ in rows} == {made.name for made in CATALOGUE} | set(ENDS)
     assert {status for _, status, _ in rows} == {"indexed", "failed"}
     assert all(error for _, status, error in rows if status == "failed")
+
+
+def test_bucket(
+    ingested: Connection,
+    connection: Connection,
+    settings: Settings,
+    seaweed: Seaweed,
+    bucket: str,
+) -> None:
+    """The same documents from a bucket give the same rows as from a folder, and a second run finds nothing to do."""
+    files = filesystem(seaweed.endpoint)
+    for name, content in made_files().items():
+        files.call_s3("put_object", Bucket=bucket, Key=f"made/{name}", Body=content)
+    there = replace(settings, sources=(f"s3://{bucket}/made",), s3_endpoint=seaweed.endpoint)
+    with Sandbox(memory_limit_bytes=512 * 1024**2, page_seconds=20) as sandbox:
+        pipeline = Pipeline(connection, there, sandbox)
+        pipeline.ingest()
+        assert pipeline.ingest() == (0, 0)
+    assert rows_of(connection) == rows_of(ingested)
+    assert not list((settings.home / "spool").glob("*"))

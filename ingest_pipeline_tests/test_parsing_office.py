@@ -381,6 +381,20 @@ def test_slide_that_unpacks_to_a_bomb() -> None:
         found_in(pptx_pages, slides(shape("words"), order="1", more=parts), max_expanded_bytes=2 * 1024**2)
 
 
+def test_empty_rows() -> None:
+    """A row without a word in its cells is no line."""
+    row = "<w:tr><w:tc>{}</w:tc><w:tc>{}</w:tc></w:tr>".format
+    body = f"<w:tbl>{row(paragraph('a'), paragraph('b'))}{row(paragraph(''), '')}{row('', paragraph('c'))}</w:tbl>"
+    assert text_of(docx_pages, word(body)).strip() == "a | b\n | c"
+
+
+def test_equation() -> None:
+    """Word keeps an equation's text in another vocabulary."""
+    namespace = "http://schemas.openxmlformats.org/officeDocument/2006/math"
+    math = f'<m:oMath xmlns:m="{namespace}"><m:r><m:t>mc2</m:t></m:r></m:oMath>'
+    assert text_of(docx_pages, word(f"<w:p><w:r><w:t>E is </w:t></w:r>{math}</w:p>")).strip() == "E is mc2"
+
+
 def test_deep_tables() -> None:
     """A hundred tables in each other are an error of ours, no crash."""
     body = "<w:tbl><w:tr><w:tc>" * 100 + paragraph("x") + "</w:tc></w:tr></w:tbl>" * 100

@@ -327,6 +327,19 @@ def test_walker_page_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
             document.page_text(2)
 
 
+def test_walker_page_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a document that only pypdf opens, a page that it cannot read is a gap under its number."""
+    from pypdf._page import PageObject
+
+    def failing(self: Any) -> str:
+        raise ValueError("in the page")
+
+    monkeypatch.setattr(PageObject, "extract_text", failing)
+    found = parsed(made.without_header())
+    assert found.pages == []
+    assert found.gaps == [Gap(1, 1, "ValueError: in the page")]
+
+
 def test_walker_endless_tree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A page tree with more nodes than any document has is damage."""
     monkeypatch.setattr(pypdf_walker, "MAX_NODES", 5)

@@ -356,7 +356,7 @@ def test_real_markdown(corpus: Path) -> None:
 
 
 def test_real_chinese_markdown(corpus: Path) -> None:
-    """A fingerprint with a Chinese name and text is read whole, in three sections."""
+    """A recipe with a Chinese name and text is read whole, in three sections."""
     found = parsed(markdown_pages, corpus / "md" / "howtocook" / "无骨鸡爪.md")
     assert found.title == "无骨鸡爪的做法"
     assert len(found.pages) == 3

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ingest_pipeline.parsing import detect
 from ingest_pipeline_tests.made import epub, mail, office, pages, pdf, records
 from ingest_pipeline_tests.made.words import (
     CZECH,
@@ -25,6 +24,7 @@ from ingest_pipeline_tests.made.words import (
     UKRAINIAN,
     paragraphs,
 )
+from ingest_pipeline_tests.parsers import detect
 
 
 @dataclass(frozen=True, slots=True)
