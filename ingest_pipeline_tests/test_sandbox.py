@@ -587,7 +587,7 @@ def test_abandoned_file(box: Sandbox, made: Write, text_file: Path) -> None:
 
 
 def test_death_between_files(box: Sandbox, text_file: Path) -> None:
-    """A child that died between two files is replaced, and the next file is not attributed with it."""
+    """A child that died between two files is replaced, and the next file is not blamed for it."""
     parse(box, text_file)
     pid = child_pid(box)
     os.kill(pid, signal.SIGKILL)
@@ -714,6 +714,36 @@ time.sleep(60)
     parent.kill()
     parent.communicate(timeout=10)
     assert wait_until(lambda: not is_running(pid))
+
+
+def test_many_gaps(text_file: Path) -> None:
+    """Of very many gaps those that follow each other are one: they are written anew with each checkpoint."""
+    script = """
+        page(1)
+        for number in range(2, 152):
+            send(sock, {'kind': 'gap', 'page_from': number, 'page_to': number, 'reason': 'torn'})
+        done(151)
+        time.sleep(60)
+    """
+    parsed = Recorded()
+    with staged(script) as box:
+        parse(box, text_file, parsed)
+    assert parsed.gaps == [*(Gap(number, number, "torn") for number in range(2, 101)), Gap(101, 151, "torn")]
+    assert parsed.pages == 151
+
+
+def test_flood_of_gaps(text_file: Path) -> None:
+    """The parent counts gaps, too: a child that was taken over cannot fill the database."""
+    script = """
+        number = 0
+        while True:
+            number += 2
+            send(sock, {'kind': 'gap', 'page_from': number, 'page_to': number, 'reason': 'x'})
+    """
+    parsed = Recorded()
+    with staged(script) as box, pytest.raises(ParserCrashed, match="more pages or gaps than were asked for"):
+        parse(box, text_file, parsed, max_pages=50)
+    assert len(parsed.gaps) == 50
 
 
 def test_two_sandboxes(text_file: Path, made: Write) -> None:
