@@ -31,6 +31,7 @@ from ingest_pipeline.errors import (
     TooManyPages,
     UnreadableDocument,
 )
+from ingest_pipeline.models import Gap
 from ingest_pipeline.parsing.sandbox import parent as sandbox
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.protocol import (
