@@ -6,7 +6,7 @@
 | `errors.py`      | the error tree, by whose fault it is                                          |
 | `settings.py`    | one table of settings: the `INGEST_*` environment, read once and checked      |
 | `sizes.py`       | bytes and the text that people write for them                                 |
-| `sources/`       | a source URL -> its files; a file -> a stream of bytes; uploads               |
+| `sources/`       | a folder, bucket or list of URLs -> its files -> streams of bytes; uploads    |
 | `planning/`      | what files will cost, and how they are packed into batches; pure arithmetic   |
 | `memory/`        | machine, cgroups, processes; a run's budget, the watch over it, degradation   |
 | `parsing/`       | bytes -> pages: formats, and the sandbox in which they run                    |

@@ -1,9 +1,11 @@
-"""The nouns of the pipeline: frozen dataclasses that rooms pass to each other. Only stdlib here."""
+"""The nouns of the pipeline: frozen dataclasses that rooms pass to each other."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from ingest_pipeline.errors import FileError
 
 FileStatus = Literal["synced", "processing", "processed", "indexed", "failed", "deleted"]
 FILE_STATUSES: tuple[FileStatus, ...] = ("synced", "processing", "processed", "indexed", "failed", "deleted")
@@ -11,21 +13,21 @@ BatchStatus = Literal["waiting", "running", "done", "failed"]
 BATCH_STATUSES: tuple[BatchStatus, ...] = ("waiting", "running", "done", "failed")
 
 
-MAX_NANOSECONDS = 2**63 - 1
-
-
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """One file as its source lists it: cheap facts only, no bytes read."""
+    """One file as its source lists it; no bytes were read."""
 
     path: str
     """Relative to the source, with `/` between the parts."""
     size_bytes: int
-    modified_ns: int
-    refusal: str | None = None
+    """As the source says; 0 where it does not say."""
+    revision: str = ""
+    """What the source says cheaply to show that the file is unchanged. Opaque: only compared, never parsed.
+
+    '' cannot be compared: the file is always read.
+    """
+    refusal: FileError | None = None
     """Why this file must not be opened (a link that leaves the source), or None."""
-    etag: str = ""
-    """What a server says instead of a modification time that can be trusted; '' for a local file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,13 @@ class RawFile:
     version: str
     """SHA-256 of the bytes, in hex."""
     size_bytes: int
-    modified_ns: int
+    revision: str
+    """As its source said when the file was catalogued; '' where it must be read again."""
     media_type: str
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
     kills: int = 0
     """Runs that were killed while it was open: its next attempt takes smaller steps."""
-    etag: str = ""
 
     @property
     def name(self) -> str:

@@ -13,7 +13,8 @@ FINGERPRINT = "fingerprint0"
 
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
     """A file that waits."""
-    ledger.record_version(connection, source, ListedFile(path, 100, 1), scan, version=version, media_type="text/plain")
+    file = ListedFile(path, 100, "1")
+    ledger.record_version(connection, source, file, scan, version=version, media_type="text/plain")
 
 
 def seal(connection: Connection, *, alone: bool = False) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ingest_pipeline.memory import process
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox import confinement as confining
@@ -221,7 +222,12 @@ def test_elsewhere(confined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes == {"session": "own", "limit": "1234"}
 
 
-def test_orphan(confined: Any) -> None:
-    """A child whose parent died before it could ask for a signal ends."""
+def test_orphan(confined: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A child whose parent ended before it could ask for a signal ends at once."""
+
+    def leave(code: int) -> None:
+        raise SystemExit(code)
+
+    monkeypatch.setattr(process.os, "_exit", leave)
     with pytest.raises(SystemExit):
         confined(Kernel(), parent=-1)

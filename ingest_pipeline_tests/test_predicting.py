@@ -184,9 +184,9 @@ def test_file_that_no_budget_holds() -> None:
 
 
 MEASURED = """
-INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, predicted_peak_bytes,
+INSERT INTO files (source, path, size_bytes, version, media_type, status, predicted_peak_bytes,
                    measured_peak_bytes)
-SELECT 's', n || '.txt', n * 1000, 0, n::text, 'text/plain', 'indexed', 30000000, 20000000 + n
+SELECT 's', n || '.txt', n * 1000, n::text, 'text/plain', 'indexed', 30000000, 20000000 + n
 FROM generate_series(1, 12) n;
 INSERT INTO attempts (file_id, batch, run_id, version, stage, open, outcome, chunks_embedded, parse_peak_bytes,
                       parse_seconds, embed_seconds)

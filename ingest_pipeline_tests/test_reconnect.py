@@ -90,6 +90,6 @@ def test_ctrl_c_while_the_database_is_gone_ends_it() -> None:
     instance: Any = SimpleNamespace(run_launcher=Launcher())
     nothing: Any = None
     result = HeadlessResult(since=None)
-    headless = Headless(instance, nothing, Settings(), definitions=nothing, fingerprint="", result=result)
+    headless = Headless(instance, nothing, Settings(), definitions=nothing, result=result)
     headless._mine = {"batch": (nothing, SimpleNamespace(run_id="run"))}  # type: ignore[dict-item]
     headless.stop()

@@ -110,7 +110,7 @@ def test_batch_size(run: Run, source: Path, connection: Connection, field: dict[
 @pytest.mark.parametrize("field", [{"page_seconds": "0.000001"}, {"file_seconds": "0.000001"}])
 def test_deadlines(run: Run, source: Path, connection: Connection, field: dict[str, str]) -> None:
     """`page_seconds`, `file_seconds`: a parser that takes longer is stopped."""
-    (source / "a.txt").write_text("words")
+    (source / "a.txt").write_text("words " * 5_000_000)  # read to its end for its encoding before the first page comes
     run(**field)
     assert status_of(connection, "a.txt") == ("failed", "ParserTimedOut")
 

@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from ingest_pipeline import sources
-from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable
+from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable, UnreadableDocument
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import Page, StoredChunk
+from ingest_pipeline.models import ListedFile, Page, StoredChunk
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sources import folder
 from ingest_pipeline.stages import embeddings
+from ingest_pipeline.stages.catalog import looks_unchanged
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ledger import KnownFile
 from ingest_pipeline_tests.documents import count, status_of
 from ingest_pipeline_tests.pipeline import Pipeline
 
@@ -440,16 +442,37 @@ def test_a_file_that_cannot_be_opened_does_not_stop_the_preview(
     """It is left out of the plan; the scan records what is wrong with it."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(TEXT)
-    real = sources.local.open_file
+    real = folder.open_file
 
-    def open_file(where: str, path: str) -> Any:
+    def open_file(where: Path, path: str) -> Any:
         if path == "a.txt":
             raise FileVanished("a.txt: gone")
         return real(where, path)
 
-    monkeypatch.setattr(sources.local, "open_file", open_file)
+    monkeypatch.setattr(folder, "open_file", open_file)
     plan = preview(connection, settings=pipeline.settings)
     assert [Path(cost.name).name for batch in plan.batches for cost in batch.costs] == ["b.txt"]
+
+
+@pytest.mark.parametrize(
+    ("file", "known", "unchanged"),
+    [
+        (ListedFile("a", 5, "r1"), KnownFile("a", "r1", "v", "indexed", None), True),
+        (ListedFile("a", 5, "r2"), KnownFile("a", "r1", "v", "indexed", None), False),
+        (ListedFile("a", 5, "r1"), None, False),
+        (ListedFile("a", 5, ""), KnownFile("a", "", "v", "indexed", None), False),
+        (ListedFile("a", 5, "r1"), KnownFile("a", "r1", "v", "deleted", None), False),
+        (ListedFile("a", 5, "r1", UnreadableDocument("a")), KnownFile("a", "r1", "v", "indexed", None), False),
+        (ListedFile("a", 5, "r1"), KnownFile("a", "r1", "v", "failed", "NoText"), True),
+        (ListedFile("a", 5, "r1"), KnownFile("a", "r1", "v", "failed", "FileChanged", retryable=True), False),
+        (ListedFile("a", 5, "r1"), KnownFile("a", "r1", "", "failed", "UnreadableDocument"), False),
+        (ListedFile("a", 101, "r1"), KnownFile("a", "r1", "", "failed", "FileTooLarge"), True),
+        (ListedFile("a", 100, "r1"), KnownFile("a", "r1", "", "failed", "FileTooLarge"), False),
+    ],
+)
+def test_looks_unchanged(file: ListedFile, known: KnownFile | None, unchanged: bool) -> None:
+    """A file is not read when its revision is known and the same, and there is no reason to look again."""
+    assert looks_unchanged(file, known, replace(Settings(), max_file_size=100)) is unchanged
 
 
 def test_a_source_that_goes_away_stops_the_preview(
@@ -458,9 +481,9 @@ def test_a_source_that_goes_away_stops_the_preview(
     """Each file would wait its minute for a server that is away, and the plan would lack them all."""
     (source / "a.txt").write_text(TEXT)
 
-    def open_file(where: str, path: str) -> Any:
+    def open_file(where: Path, path: str) -> Any:
         raise SourceUnavailable(f"{where}: away")
 
-    monkeypatch.setattr(sources.local, "open_file", open_file)
+    monkeypatch.setattr(folder, "open_file", open_file)
     with pytest.raises(SourceUnavailable):
         preview(connection, settings=pipeline.settings)

@@ -195,7 +195,7 @@ def test_a_bucket_that_cannot_be_listed_deletes_nothing(
     proxy = FaultProxy(seaweed.port)
     proxy.faults.refuse = True
     there.settings = replace(there.settings, s3_endpoint=proxy.endpoint)
-    monkeypatch.setattr("ingest_pipeline.sources.remote.Patience.wait", refused)
+    monkeypatch.setattr("ingest_pipeline.sources.download.Patience.wait", refused)
     with pytest.raises(SourceUnavailable):
         there.scan()
     proxy.close()

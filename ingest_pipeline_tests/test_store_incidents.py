@@ -82,7 +82,7 @@ def test_too_many_failed_documents_spend_the_budget(
 ) -> None:
     """Off unless it is set; a handful of documents has no share that says anything."""
     connection.execute(
-        "INSERT INTO files (source, path, size_bytes, modified_ns, media_type, status) SELECT 's', n::text, 1, 1, 't', "
+        "INSERT INTO files (source, path, size_bytes, media_type, status) SELECT 's', n::text, 1, 't', "
         "CASE WHEN n <= %s THEN 'failed' ELSE 'indexed' END FROM generate_series(1, %s) n",
         (failed, failed + indexed),
     )
@@ -96,8 +96,8 @@ def test_too_many_failed_documents_spend_the_budget(
 def test_documents_of_earlier_days_do_not_count(connection: Connection) -> None:
     """The share is of what came to its end since the beginning."""
     connection.execute(
-        "INSERT INTO files (source, path, size_bytes, modified_ns, media_type, status) "
-        "SELECT 's', n::text, 1, 1, 't', 'failed' FROM generate_series(1, 50) n"
+        "INSERT INTO files (source, path, size_bytes, media_type, status) "
+        "SELECT 's', n::text, 1, 't', 'failed' FROM generate_series(1, 50) n"
     )
     now = reports.now(connection)
     assert spent_budget(connection, max_errors=10, max_failed_share=0.1, since=now) is None

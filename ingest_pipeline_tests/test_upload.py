@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import threading
@@ -13,7 +14,7 @@ import pytest
 from ingest_pipeline.errors import BadSetting, ConfigurationError, FileTooLarge, UploadRefused
 from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sources import Access, list_files, read_version
+from ingest_pipeline.sources import Access, source_of
 from ingest_pipeline.sources.upload import add_file
 from ingest_pipeline.stages.uploads import add_files
 from ingest_pipeline_tests.servers import Seaweed
@@ -26,19 +27,19 @@ def add(source: Path | str, name: str, content: bytes, *, access: Access | None 
 
 
 def names(source: Path | str, access: Access | None = None) -> list[str]:
-    return [file.path for file in list_files(str(source), access or Access())]
+    return [file.path for file in source_of(str(source), access or Access()).files()]
 
 
-def test_a_file_is_there_as_it_was_given(tmp_path: Path) -> None:
-    """With the folders above it; nothing else is left."""
+def test_add(tmp_path: Path) -> None:
+    """A file is there as it was given, with the folders above it; nothing else is left."""
     assert add(tmp_path, "reports/2026/пісня.txt", b"words") == 5
     assert (tmp_path / "reports" / "2026" / "пісня.txt").read_bytes() == b"words"
     assert names(tmp_path) == ["reports/2026/пісня.txt"]
     assert len(list((tmp_path / "reports" / "2026").iterdir())) == 1
 
 
-def test_a_taken_name_is_refused_unless_replaced(tmp_path: Path) -> None:
-    """Nobody's document disappears by accident."""
+def test_taken_name(tmp_path: Path) -> None:
+    """A taken name is refused unless `replace` is on: nobody's document disappears by accident."""
     add(tmp_path, "a.txt", b"old")
     with pytest.raises(UploadRefused, match="--replace"):
         add(tmp_path, "a.txt", b"new")
@@ -47,23 +48,23 @@ def test_a_taken_name_is_refused_unless_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "a.txt").read_bytes() == b"new"
 
 
-def test_too_much_leaves_nothing(tmp_path: Path) -> None:
-    """The limit is checked while it comes."""
+def test_too_large(tmp_path: Path) -> None:
+    """A file over the limit is refused while it comes, and leaves nothing."""
     with pytest.raises(FileTooLarge):
         add(tmp_path, "a.txt", bytes(1001))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", ".", "../a", "a/../../b", "/etc/x", "a//b", ".hidden", "a/.git/x", "a\x00b"])
-def test_a_name_that_leaves_the_source_or_hides_is_refused(tmp_path: Path, name: str) -> None:
-    """Before anything is written."""
+def test_refused_name(tmp_path: Path, name: str) -> None:
+    """A name that leaves the source or is hidden is refused before anything is written."""
     with pytest.raises(UploadRefused):
         add(tmp_path, name, b"x")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_link_that_leaves_the_source_is_not_followed(tmp_path: Path) -> None:
-    """Also not for a folder on the way."""
+def test_link_leaves(tmp_path: Path) -> None:
+    """A link that leaves the source is not followed, also not for a folder on the way."""
     (tmp_path / "source").mkdir()
     (tmp_path / "outside").mkdir()
     (tmp_path / "source" / "link").symlink_to(tmp_path / "outside")
@@ -72,8 +73,8 @@ def test_a_link_that_leaves_the_source_is_not_followed(tmp_path: Path) -> None:
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-def test_nobody_lists_half_a_file(tmp_path: Path) -> None:
-    """While it grows it has a hidden name."""
+def test_half_written(tmp_path: Path) -> None:
+    """A file that is half written has a hidden name, and is not listed."""
     seen: list[list[str]] = []
 
     class Slow(io.BytesIO):
@@ -86,8 +87,8 @@ def test_nobody_lists_half_a_file(tmp_path: Path) -> None:
     assert all(found == [] for found in seen)
 
 
-def test_of_two_uploads_of_one_name_one_wins(tmp_path: Path) -> None:
-    """The other is told so; the file is one of the two, whole."""
+def test_same_name_at_once(tmp_path: Path) -> None:
+    """Of three uploads of one name at once one wins, and the file is that one, whole."""
     ends: list[str] = []
 
     def upload(letter: bytes) -> None:
@@ -107,8 +108,8 @@ def test_of_two_uploads_of_one_name_one_wins(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_fifty_megabytes_cost_no_memory(tmp_path: Path) -> None:
-    """What the upload report asked for: 256 KiB at a time."""
+def test_memory(tmp_path: Path) -> None:
+    """An upload of 50 MB costs no more memory than a small one: 256 KiB at a time."""
     big = tmp_path / "big.bin"
     with big.open("wb") as stream:
         for _ in range(50):
@@ -121,8 +122,8 @@ def test_fifty_megabytes_cost_no_memory(tmp_path: Path) -> None:
     assert peak_memory_bytes() - before < 4 * 1024**2
 
 
-def test_a_bucket_takes_files_whole_or_not_at_all(seaweed: Seaweed, bucket: str, tmp_path: Path) -> None:
-    """Small, large enough to go up in parts, too large, taken."""
+def test_bucket(seaweed: Seaweed, bucket: str, tmp_path: Path) -> None:
+    """A bucket takes files whole or not at all: small, in parts, too large, taken."""
     access, source = Access(seaweed.endpoint, tmp_path, 10, 10), f"s3://{bucket}/docs"
     content = os.urandom(12 * 1024**2)
     add_file(source, "big.bin", io.BytesIO(content), access, max_bytes=MANY)
@@ -133,20 +134,20 @@ def test_a_bucket_takes_files_whole_or_not_at_all(seaweed: Seaweed, bucket: str,
     with pytest.raises(UploadRefused):
         add_file(source, "big.bin", io.BytesIO(b"y"), access, max_bytes=MANY)
     assert sorted(names(source, access)) == ["big.bin", "sub/small ü.txt"]
-    assert (
-        read_version(source, "big.bin", access, max_bytes=MANY)[0]
-        != read_version(source, "sub/small ü.txt", access, max_bytes=MANY)[0]
-    )
+    versions = [
+        source_of(source, access).read_version(name, max_bytes=MANY)[0] for name in ("big.bin", "sub/small ü.txt")
+    ]
+    assert versions == [hashlib.sha256(content).hexdigest(), hashlib.sha256(b"x").hexdigest()]
 
 
-def test_a_list_of_urls_takes_no_files() -> None:
-    """It is somebody else's."""
+def test_url_list() -> None:
+    """A list of URLs takes no files."""
     with pytest.raises(BadSetting):
         add("https://host/list.txt", "a.txt", b"x")
 
 
-def test_one_refused_file_stops_no_other(tmp_path: Path) -> None:
-    """Each has its own line; standard input needs a name; a source must be said."""
+def test_several_files(tmp_path: Path) -> None:
+    """One refused file stops no other; standard input needs a name; a source must be said."""
     source = tmp_path / "source"
     source.mkdir()
     (tmp_path / "a.txt").write_text("a")

@@ -16,6 +16,6 @@ class Access:
     spool_folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
     """Where downloads of over 10 MiB lie while they are parsed; on a disk, not in memory."""
     stall_seconds: float = 30.0
-    """The longest wait for the next bytes of an answer."""
+    """The longest wait for the next bytes of a response."""
     patience_seconds: float = 60.0
-    """The longest that a server may be away while a file is read or a bucket listed; any progress begins it anew."""
+    """The longest that a server may be unavailable while a file is read or a bucket listed; progress renews it."""

@@ -1,4 +1,4 @@
-"""Sources against the ledger, and what waits into sealed batches."""
+"""Sources are compared with the ledger, and the files that wait are sealed into batches."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from ingest_pipeline import sources
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
 from ingest_pipeline.embedding.model import model_card
 from ingest_pipeline.errors import (
+    FileError,
     FileNeedsMoreMemory,
     FileTooLarge,
     FileVanished,
-    LinkLeavesSource,
-    PermanentError,
-    TransientFileError,
-    UnreadableDocument,
     UnsupportedFormat,
 )
 from ingest_pipeline.memory.budget import RunBudget
@@ -27,14 +23,18 @@ from ingest_pipeline.planning import plan as planning
 from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
+from ingest_pipeline.sources import Source, canonical_sources, source_of
+from ingest_pipeline.sources.base import file_name
+from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.stages.fingerprint import locked_fingerprint
 from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ledger import KnownFile
 
 logger = logging.getLogger(__name__)
-SLAB_FILES = 500  # listed, looked up and compared together; a bucket of a million files is never in memory
+SLAB_FILES = 500  # listed and compared together; a bucket of a million files is never in memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,42 @@ class Sealed:
     """The edition of the model that the predictions were made with."""
 
 
+@dataclass(frozen=True, slots=True)
+class SourceScan:
+    """One scan of one source, and what each step of it needs."""
+
+    connection: Connection
+    source: Source
+    settings: Settings
+    number: int
+
+    def known(self, slab: Sequence[ListedFile]) -> dict[str, KnownFile]:
+        """Return what the ledger remembers of these files, by path."""
+        return ledger.known_files(self.connection, self.source.name, [file.path for file in slab])
+
+    def mark_seen(self, paths: Sequence[str]) -> None:
+        """Note that these files are there and unchanged."""
+        ledger.mark_seen(self.connection, self.source.name, paths, self.number)
+
+    def record_touch(self, file: ListedFile) -> None:
+        """Note the new revision of a file whose bytes are the same."""
+        ledger.record_touch(self.connection, self.source.name, file, self.number)
+
+    def record_version(self, file: ListedFile, version: str, media_type: str) -> None:
+        """Note a new or changed file: it waits."""
+        ledger.record_version(
+            self.connection, self.source.name, file, self.number, version=version, media_type=media_type
+        )
+
+    def refuse(self, file: ListedFile, error: FileError, *, media_type: str = "", version: str = "") -> ScanCounts:
+        """Note a file that will not be parsed, and why."""
+        media_type = media_type or detect.media_type(file.path, b"")
+        ledger.record_refusal(
+            self.connection, self.source.name, file, self.number, error, media_type=media_type, version=version
+        )
+        return ScanCounts(refused=1)
+
+
 def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, fingerprint: str) -> ScanCounts:
     """Bring the ledger up to date with the sources; return what was found.
 
@@ -56,28 +92,29 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
 
     Raises:
         BadSetting: a source that is not there.
-        SourceUnavailable: a folder that cannot be read; nothing of its source is deleted then.
+        SourceUnavailable: a source that cannot be read; nothing of it is deleted then.
     """
     counts = ScanCounts()
     ledger.requeue_outdated(connection, fingerprint, locked_fingerprint(fingerprint, settings))
     if repaired := ledger.requeue_without_vector(connection):
         logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
-    for source in sources.canonical_sources(names):
-        counts += _scan(connection, source, settings, fingerprint)
+    for name in canonical_sources(names):
+        source = source_of(name, access_of(settings))
+        counts += _scan(SourceScan(connection, source, settings, ledger.next_scan(connection)), fingerprint)
     return counts
 
 
-def _scan(connection: Connection, source: str, settings: Settings, fingerprint: str) -> ScanCounts:
-    scan, counts = ledger.next_scan(connection), ScanCounts()
-    for slab in slabs(sources.list_files(source, access_of(settings))):
-        counts += _compare(connection, source, slab, scan, settings)
-    renamed = ledger.adopt_known_versions(connection, fingerprint)
-    deleted = ledger.delete_unseen(connection, source, scan)
+def _scan(scan: SourceScan, fingerprint: str) -> ScanCounts:
+    counts = ScanCounts()
+    for slab in slabs(scan.source.files()):
+        counts += _compare(scan, slab)
+    renamed = ledger.adopt_known_versions(scan.connection, fingerprint)
+    deleted = ledger.delete_unseen(scan.connection, scan.source.name, scan.number)
     if deleted:
-        generations.drop_unused_generations(connection)
+        generations.drop_unused_generations(scan.connection)
     logger.info(
         "%s: %d files listed, %d new, %d changed, %d deleted",
-        source,
+        scan.source.name,
         counts.listed,
         counts.new,
         counts.changed,
@@ -93,74 +130,72 @@ def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
         yield slab
 
 
-def _compare(connection: Connection, source: str, slab: list[ListedFile], scan: int, settings: Settings) -> ScanCounts:
-    known = ledger.known_files(connection, source, [file.path for file in slab])
-    unchanged = [file.path for file in slab if looks_unchanged(source, file, known.get(file.path), settings)]
-    ledger.mark_seen(connection, source, unchanged, scan)
-    counts, skip = ScanCounts(listed=len(slab)), set(unchanged)
+def _compare(scan: SourceScan, slab: list[ListedFile]) -> ScanCounts:
+    known = scan.known(slab)
+    unchanged = {file.path for file in slab if looks_unchanged(file, known.get(file.path), scan.settings)}
+    scan.mark_seen(list(unchanged))
+    counts = ScanCounts(listed=len(slab))
     for file in slab:
-        if file.path not in skip:
-            counts += _look_closer(connection, source, file, known.get(file.path), scan, settings)
+        if file.path not in unchanged:
+            counts += _read(scan, file, known.get(file.path))
     return counts
 
 
-def looks_unchanged(source: str, file: ListedFile, known: ledger.KnownFile | None, settings: Settings) -> bool:
-    """Return whether the cheap check says that nothing needs to be read: size, time and ETag are as they were."""
-    if known is None or known.status == "deleted" or file.refusal:
+def looks_unchanged(file: ListedFile, known: KnownFile | None, settings: Settings) -> bool:
+    """Return whether a file need not be read: its revision is the one that the ledger has."""
+    if known is None or file.refusal or not file.revision or file.revision != known.revision:
         return False
-    if known.error == FileTooLarge.__name__ and file.size_bytes <= settings.max_file_size:
-        return False  # the limit was raised
-    if known.retryable or (not known.version and known.error != FileTooLarge.__name__):
-        return False  # it failed by no fault of its own, or was never read to its end
-    remote = sources.is_remote(source)
-    if remote and not file.etag and not file.modified_ns:
-        return False  # the server says nothing that could be compared
-    same_size = known.size_bytes == file.size_bytes or (remote and not file.size_bytes)
-    return same_size and (known.modified_ns, known.etag) == (file.modified_ns, file.etag)
+    return not _must_be_read_again(file, known, settings)
 
 
-def _look_closer(
-    connection: Connection,
-    source: str,
-    file: ListedFile,
-    known: ledger.KnownFile | None,
-    scan: int,
-    settings: Settings,
-) -> ScanCounts:
-    """Read one file's bytes, if they may be read, and record what they are."""
+def _must_be_read_again(file: ListedFile, known: KnownFile, settings: Settings) -> bool:
+    """Return whether there is a reason to read a file whose revision is the same."""
+    if _is_new(known) or known.retryable:
+        return True
+    if known.error == FileTooLarge.__name__:
+        return file.size_bytes <= settings.max_file_size  # the limit was raised
+    return not known.version  # it was never read to its end
+
+
+def _is_new(known: KnownFile | None) -> bool:
+    return known is None or known.status == "deleted"
+
+
+def _read(scan: SourceScan, file: ListedFile, known: KnownFile | None) -> ScanCounts:
+    """Read a file's bytes, if they may be read, and record what they are."""
+    if file.refusal:
+        return scan.refuse(file, file.refusal)
     try:
-        version, length, head = _version_of(source, file, settings)
+        version, length, head = _version_of(scan, file)
     except FileVanished:
         return ScanCounts()  # listed a moment ago, gone now: deleted at the end of this scan
-    except (PermanentError, TransientFileError) as error:  # any other: nothing of this source is to be judged now
-        ledger.record_refusal(connection, source, file, scan, error, media_type=detect.media_type(file.path, b""))
-        return ScanCounts(refused=1)
+    except FileError as error:  # any other is the source's: nothing of it is judged now
+        return scan.refuse(file, error)
     file = replace(file, size_bytes=length)  # a server may not have said it, or not the truth
-    media_type = detect.media_type(file.path, head)
-    hashed = ScanCounts(hashed_bytes=file.size_bytes)
-    waits = known is None or known.status == "deleted" or known.error == FileTooLarge.__name__ or known.retryable
-    if known and known.version == version and not waits:
-        ledger.record_touch(connection, source, file, scan)
-        return hashed
+    return ScanCounts(hashed_bytes=length) + _record(scan, file, known, version, detect.media_type(file.path, head))
+
+
+def _version_of(scan: SourceScan, file: ListedFile) -> tuple[str, int, bytes]:
+    limit = scan.settings.max_file_size
+    if file.size_bytes > limit:
+        raise too_large(file_name(scan.source.name, file.path), file.size_bytes, limit)
+    return scan.source.read_version(file.path, max_bytes=limit)
+
+
+def _record(scan: SourceScan, file: ListedFile, known: KnownFile | None, version: str, media_type: str) -> ScanCounts:
+    if known and known.version == version and not _waits_for_another_try(known):
+        scan.record_touch(file)
+        return ScanCounts()
     if media_type not in detect.SUPPORTED:
-        unsupported = UnsupportedFormat(
-            f"{source}/{file.path}: neither its first bytes nor its name tell a format we read"
-        )
-        ledger.record_refusal(connection, source, file, scan, unsupported, media_type=media_type, version=version)
-        return hashed + ScanCounts(refused=1)
-    ledger.record_version(connection, source, file, scan, version=version, media_type=media_type)
-    is_new = known is None or known.status == "deleted"
-    return hashed + (ScanCounts(new=1) if is_new else ScanCounts(changed=1))
+        name = file_name(scan.source.name, file.path)
+        error = UnsupportedFormat(f"{name}: neither its first bytes nor its name tell a format we read")
+        return scan.refuse(file, error, media_type=media_type, version=version)
+    scan.record_version(file, version, media_type)
+    return ScanCounts(new=1) if _is_new(known) else ScanCounts(changed=1)
 
 
-def _version_of(source: str, file: ListedFile, settings: Settings) -> tuple[str, int, bytes]:
-    name = f"{source}/{file.path}"
-    if file.refusal:
-        kind = LinkLeavesSource if "leaves its source" in file.refusal else UnreadableDocument
-        raise kind(f"{name}: {file.refusal}")
-    if file.size_bytes > settings.max_file_size:
-        raise sources.too_large(name, file.size_bytes, settings.max_file_size)
-    return sources.read_version(source, file.path, access_of(settings), max_bytes=settings.max_file_size)
+def _waits_for_another_try(known: KnownFile) -> bool:
+    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable
 
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 
-from ingest_pipeline import sources
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
 from ingest_pipeline.errors import EncryptedDocument, FileError, TransientFileError, UnreadablePages
 from ingest_pipeline.memory.degradation import Degradation
@@ -14,6 +13,7 @@ from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox.fold import ParseFold
 from ingest_pipeline.parsing.sandbox.steps import STEP_AFTER_KILLS, EventParser, events_in_steps
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.fingerprint import locked_fingerprint
 from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt
@@ -44,7 +44,8 @@ def check_files(run: BatchRun) -> Iterator[FileOutcome]:
 
 def _checked(run: BatchRun, file: RawFile) -> FileOutcome:
     try:
-        sources.verify_version(file, access_of(run.settings), max_bytes=run.settings.max_file_size)
+        source = source_of(file.source, access_of(run.settings))
+        source.verify(file, max_bytes=run.settings.max_file_size)
     except FileError as error:
         _record_failure(run, file, error)
         return FileOutcome(file, done=False, reason=error.reason)
@@ -98,7 +99,7 @@ def _outcome(file: RawFile, parsed: ParsedFile, *, chunks: int, error: FileError
 def _record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
     logger.warning("file %d failed: %s", file.file_id, error.reason)
     if error.retryable:
-        ledger.forget_facts(run.connection, file)
+        ledger.forget_revision(run.connection, file)
     locked = isinstance(error, EncryptedDocument)
     fingerprint = locked_fingerprint(run.fingerprint, run.settings) if locked else run.fingerprint
     ledger.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
@@ -139,13 +140,14 @@ class GenerationWriter:
         self._chunker = Chunker(self._encode, max_tokens=self._run.card.max_tokens, start=start)
         self._fold, self._sections_stored = fold, len(fold.sections)
         waiting: list[Chunk] = []
-        with sources.open_version(file, access_of(settings), max_bytes=settings.max_file_size) as stream:
+        source = source_of(file.source, access_of(settings))
+        with source.open_version(file, max_bytes=settings.max_file_size) as stream:
             width = STEP_AFTER_KILLS[min(file.kills, len(STEP_AFTER_KILLS) - 1)]
             events = events_in_steps(sandbox, stream, request_for(file, settings, start), width=width)
             for chunks in self._chunker.split(fold.pages_of(events)):
                 waiting += chunks
                 if len(waiting) >= WRITE_CHUNKS:
-                    sources.refuse_changed(stream, file)
+                    source.refuse_changed(stream, file)
                     self._write(waiting, fold.sections[self._sections_stored :])
                     waiting = []
         if fold.gaps and not settings.allow_gaps:

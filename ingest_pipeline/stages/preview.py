@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ingest_pipeline import sources
-from ingest_pipeline.errors import PermanentError, TransientFileError
+from ingest_pipeline.errors import FileError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sources import Source, canonical_sources, source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.costs import latest_model
+from ingest_pipeline.store.ledger import KnownFile
 
 
 def preview(connection: Connection, *, settings: Settings) -> Plan:
@@ -28,35 +29,42 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
     """
     model = latest_model(connection)
     costs = {cost.name: cost for cost in waiting_costs(connection, model)}
-    for source in sources.canonical_sources(settings.sources):
+    for name in canonical_sources(settings.sources):
+        source = source_of(name, access_of(settings))
         costs |= {cost.name: cost for cost in _changed(connection, source, settings, model)}
     return plan_of(costs.values(), settings)
 
 
-def _changed(connection: Connection, source: str, settings: Settings, model: CostModel) -> Iterator[FileCost]:
-    for slab in slabs(sources.list_files(source, access_of(settings))):
-        yield from _changed_in(connection, source, slab, settings, model)
+def _changed(connection: Connection, source: Source, settings: Settings, model: CostModel) -> Iterator[FileCost]:
+    for slab in slabs(source.files()):
+        known = ledger.known_files(connection, source.name, [file.path for file in slab])
+        for file in slab:
+            if _would_be_read(file, known.get(file.path), settings) and (media_type := _media_type(source, file)):
+                yield _predicted(source, file, media_type, model)
 
 
-def _changed_in(
-    connection: Connection, source: str, slab: list[ListedFile], settings: Settings, model: CostModel
-) -> Iterator[FileCost]:
-    known = ledger.known_files(connection, source, [file.path for file in slab])
-    for file in slab:
-        same = looks_unchanged(source, file, known.get(file.path), settings)
-        if same or file.refusal or file.size_bytes > settings.max_file_size:
-            continue
-        try:
-            head = sources.read_head(source, file.path, access_of(settings))
-        except (PermanentError, TransientFileError):  # the scan will record it as failed, or gone
-            continue
-        media_type = detect.media_type(file.path, head)
-        if media_type in detect.SUPPORTED:
-            yield predicting.predict(
-                model,
-                file_id=0,
-                name=f"{source}/{file.path}",
-                version="",
-                media_type=media_type,
-                size_bytes=file.size_bytes,
-            )
+def _would_be_read(file: ListedFile, known: KnownFile | None, settings: Settings) -> bool:
+    if file.refusal or file.size_bytes > settings.max_file_size:
+        return False
+    return not looks_unchanged(file, known, settings)
+
+
+def _media_type(source: Source, file: ListedFile) -> str | None:
+    """Return a file's type, or None: a catalog run will record it as failed, or as deleted."""
+    try:
+        head = source.read_head(file.path)
+    except FileError:
+        return None
+    media_type = detect.media_type(file.path, head)
+    return media_type if media_type in detect.SUPPORTED else None
+
+
+def _predicted(source: Source, file: ListedFile, media_type: str, model: CostModel) -> FileCost:
+    return predicting.predict(
+        model,
+        file_id=0,
+        name=f"{source.name}/{file.path}",
+        version="",
+        media_type=media_type,
+        size_bytes=file.size_bytes,
+    )

@@ -1,4 +1,4 @@
-"""Files that somebody hands over go into a source; the next catalog takes them up."""
+"""Files that are handed over are written into a source; the next catalog run takes them up."""
 
 from __future__ import annotations
 
@@ -42,10 +42,8 @@ def add_files(
             with _opened(file, name, stdin) as stream:
                 access, limit = access_of(settings), settings.max_file_size
                 size = add_file(source, as_named, stream, access, max_bytes=limit, replace=replace)
-        except ConfigurationError as error:
-            if not isinstance(error, UploadRefused):
-                raise
-            yield Added(source, as_named, error=str(error))
+        except ConfigurationError:  # the source itself cannot be used: every file would fail like this one
+            raise
         except IngestError as error:
             yield Added(source, as_named, error=str(error))
         else:

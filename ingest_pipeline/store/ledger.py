@@ -16,36 +16,33 @@ MAX_KILLS = 3
 
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
-SELECT path, size_bytes, modified_ns, version, status, error, etag,
+SELECT path, revision, version, status, error,
        coalesce(retryable, false) AND status = 'failed' AS retryable
 FROM files WHERE source = %s AND path = ANY(%s)
 """
 SEEN = "UPDATE files SET last_scan = %s WHERE source = %s AND path = ANY(%s)"
 TOUCHED = """
-UPDATE files SET size_bytes = %(size_bytes)s, modified_ns = %(modified_ns)s, etag = %(etag)s, last_scan = %(scan)s
+UPDATE files SET size_bytes = %(size_bytes)s, revision = %(revision)s, last_scan = %(scan)s
 WHERE source = %(source)s AND path = %(path)s
 """
 # A new version waits from its first attempt on; what readers see (generation_id) stays until it is indexed.
 UPSERT_VERSION = """
-INSERT INTO files (source, path, size_bytes, modified_ns, etag, version, media_type, status, last_scan)
-VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(etag)s, %(version)s, %(media_type)s, 'synced',
-        %(scan)s)
+INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'synced', %(scan)s)
 ON CONFLICT (source, path) DO UPDATE SET
-    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
-    version = excluded.version,
+    size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
     media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
     error = NULL, message = NULL, retryable = NULL, attempts = 0, kills = 0, gaps = '[]', warnings = '[]',
     pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
     fingerprint = NULL, updated_at = now()
 """
 UPSERT_REFUSED = """
-INSERT INTO files (source, path, size_bytes, modified_ns, etag, version, media_type, status, last_scan,
+INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan,
                    error, message, retryable, fingerprint)
-VALUES (%(source)s, %(path)s, %(size_bytes)s, %(modified_ns)s, %(etag)s, %(version)s, %(media_type)s, 'failed',
-        %(scan)s, %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'failed', %(scan)s,
+        %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
 ON CONFLICT (source, path) DO UPDATE SET
-    size_bytes = excluded.size_bytes, modified_ns = excluded.modified_ns, etag = excluded.etag,
-    version = excluded.version,
+    size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
     media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
     error = excluded.error, message = excluded.message, retryable = excluded.retryable,
     fingerprint = excluded.fingerprint, updated_at = now()
@@ -98,7 +95,7 @@ UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, 
 WHERE status = 'failed' AND error = 'UnreadablePages'
 """
 BATCH_FILES = """
-SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.modified_ns, f.etag, f.media_type, f.status,
+SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.revision, f.media_type, f.status,
        coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.kills
 FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
@@ -137,21 +134,19 @@ MARK_PROCESSED = """
 UPDATE files SET status = 'processed', pages = %(pages)s, gaps = %(gaps)s, warnings = %(warnings)s, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', 'processing', 'processed')
 """
-# A file that changed while it was read must be hashed again even if its time and size look the same.
-FORGET_FACTS = "UPDATE files SET modified_ns = -1, etag = '' WHERE file_id = %s"
+# A file that changed while it was read must be hashed again even if its revision looks the same.
+FORGET_REVISION = "UPDATE files SET revision = '' WHERE file_id = %s"
 
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """What the ledger remembers of one path, for the cheap check."""
+    """What the ledger remembers of one path, for the comparison with the source."""
 
     path: str
-    size_bytes: int
-    modified_ns: int
+    revision: str
     version: str
     status: str
     error: str | None
-    etag: str = ""
     retryable: bool = False
     """It failed, and the reason may be gone."""
 
@@ -199,15 +194,15 @@ def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: i
 
 
 def record_touch(connection: Connection, source: str, file: ListedFile, scan: int) -> None:
-    """Note new size and time of a file whose bytes are the same."""
-    connection.execute(TOUCHED, {"source": source, "scan": scan, **_facts(file)})
+    """Note the new revision of a file whose bytes are the same."""
+    connection.execute(TOUCHED, {"source": source, "scan": scan, **_listed(file)})
 
 
 def record_version(
     connection: Connection, source: str, file: ListedFile, scan: int, *, version: str, media_type: str
 ) -> None:
     """Note a new or changed file: it waits."""
-    facts = {"source": source, "scan": scan, "version": version, "media_type": media_type, **_facts(file)}
+    facts = {"source": source, "scan": scan, "version": version, "media_type": media_type, **_listed(file)}
     connection.execute(UPSERT_VERSION, facts)
 
 
@@ -228,7 +223,7 @@ def record_refusal(
         "version": version,
         "media_type": media_type,
         "fingerprint": None,
-        **_facts(file),
+        **_listed(file),
     }
     connection.execute(UPSERT_REFUSED, facts | _error(error))
 
@@ -344,13 +339,13 @@ def mark_processed(
     connection.execute(MARK_PROCESSED, facts)
 
 
-def forget_facts(connection: Connection, file: RawFile) -> None:
-    """Make the next catalog hash this file, whatever its size and time say."""
-    connection.execute(FORGET_FACTS, (file.file_id,))
+def forget_revision(connection: Connection, file: RawFile) -> None:
+    """Make the next catalog run hash this file, whatever its revision is then."""
+    connection.execute(FORGET_REVISION, (file.file_id,))
 
 
-def _facts(file: ListedFile) -> dict[str, object]:
-    return {"path": file.path, "size_bytes": file.size_bytes, "modified_ns": file.modified_ns, "etag": file.etag}
+def _listed(file: ListedFile) -> dict[str, object]:
+    return {"path": file.path, "size_bytes": file.size_bytes, "revision": file.revision}
 
 
 def _error(error: IngestError) -> dict[str, object]:

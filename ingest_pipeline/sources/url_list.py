@@ -19,69 +19,106 @@ from ingest_pipeline.errors import (
     SourceUnavailable,
     UnreadableDocument,
 )
-from ingest_pipeline.models import MAX_NANOSECONDS, ListedFile
+from ingest_pipeline.models import ListedFile
 from ingest_pipeline.sources.access import Access
-from ingest_pipeline.sources.refusals import changed, vanished
-from ingest_pipeline.sources.remote import AnswerCut, Body, ServerAway, downloaded, patiently
+from ingest_pipeline.sources.base import file_name
+from ingest_pipeline.sources.download import (
+    Body,
+    Downloads,
+    ServerUnavailable,
+    TruncatedResponse,
+    downloaded,
+    patiently,
+    revision_of,
+)
+from ingest_pipeline.sources.wording import changed, not_a_source, vanished
 
 MAX_LIST_BYTES = 16 * 1024**2
 MAX_DEPTH = 16
-SILENT_DOCUMENTS = 3
-AWAY = (408, 425, 429, 500, 502, 503, 504)
+MAX_UNAVAILABLE = 3  # documents in a row; then it is the server
+BUSY = (408, 425, 429, 500, 502, 503, 504)
+MISSING = (404, 410)
 
 
-class WebList:
+def canonical(text: str) -> str:
+    """Return a list's URL as it is written: a slash at its end has a meaning.
+
+    Raises:
+        BadSetting: it names no host.
+    """
+    try:
+        if urlsplit(text).hostname and text.isprintable():
+            return text
+    except ValueError:
+        pass
+    raise not_a_source(text)
+
+
+def open_source(name: str, access: Access) -> Downloads:
+    """Return the source of this name."""
+    return Downloads(UrlList(name, access), access)
+
+
+class UrlList:
     """One `http(s)://` URL that names documents. A password for it belongs in `~/.netrc`."""
 
-    def __init__(self, source: str, access: Access) -> None:
-        self._source, self._access = source, access
+    def __init__(self, name: str, access: Access) -> None:
+        self.name = name
+        self._access = access
         self._http = _filesystem(access)
 
     def files(self) -> Iterator[ListedFile]:
         """Yield every document that the list names, or that the index page and those below it link to.
 
-        One that cannot be asked for is refused by name; three in a row say that it is not the documents' fault.
+        A document that cannot be requested comes with `refusal` set; three in a row are the server's fault.
 
         Raises:
             SourceUnavailable: a list cannot be read to its end, or names nothing: an error page, most likely.
             BadSetting: there is no such list, or it is no list.
         """
-        named = silent = 0
-        for path, refusal in self._named(self._source, set(), 0):
+        named = unavailable = 0
+        for path, refusal in self._documents(self.name, set(), 0):
             named += 1
             try:
-                file = ListedFile(path, 0, 0, refusal) if refusal else self.look(path)
-                silent = 0
-            except FileVanished:
-                file = ListedFile(path, 0, 0, refusal="the list names it, but the server has no such document")
-            except (UnreadableDocument, FileCutShort) as error:
-                file = ListedFile(path, 0, 0, refusal=str(error))
+                file = self._refused(path, refusal) if refusal else self._listed(path)
+                unavailable = 0
             except SourceUnavailable as error:
-                silent += 1
-                if silent >= SILENT_DOCUMENTS:
+                unavailable += 1
+                if unavailable >= MAX_UNAVAILABLE:
                     raise
-                file = ListedFile(path, 0, 0, refusal=str(error))
+                file = self._refused(path, str(error))
             yield file
         if not named:
-            raise SourceUnavailable(f"{self._source}: it names no document; nothing was changed in the ledger")
+            raise SourceUnavailable(f"{self.name}: it names no document; nothing was changed in the ledger")
 
-    def look(self, path: str) -> ListedFile:
+    def _listed(self, path: str) -> ListedFile:
+        try:
+            return self.head(path)
+        except FileVanished:
+            return self._refused(path, "the list names it, but the server has no such document")
+        except (UnreadableDocument, FileCutShort) as error:
+            return ListedFile(path, 0, refusal=error.with_traceback(None))  # or it would hold the response
+
+    def _refused(self, path: str, why: str) -> ListedFile:
+        return ListedFile(path, 0, refusal=UnreadableDocument(f"{file_name(self.name, path)}: {why}"))
+
+    def head(self, path: str) -> ListedFile:
         """Return what the server says of a document without sending it; what it does not say is 0 or ''.
 
         Raises:
             FileVanished: it is gone.
         """
-        headers = patiently(lambda: self._head(path), path, self._access)
-        size, modified_ns = headers.get("Content-Length", ""), _nanoseconds(headers.get("Last-Modified", ""))
-        etag = headers.get("ETag", "").replace("\x00", "")
-        return ListedFile(path, int(size) if re.fullmatch(r"\d{1,15}", size) else 0, modified_ns, etag=etag)
+        headers = patiently(lambda: self._headers(path), path, self._access)
+        length, modified = headers.get("Content-Length", ""), _seconds(headers.get("Last-Modified", ""))
+        size_bytes = int(length) if re.fullmatch(r"\d{1,15}", length) else 0
+        return ListedFile(path, size_bytes, revision_of(headers.get("ETag", ""), size_bytes, modified))
 
-    def _head(self, path: str) -> Mapping[str, str]:
-        with self._answer("HEAD", self._url(path), {}) as answer:
-            if answer.status >= 400 and answer.status not in (*AWAY, 404, 410):
+    def _headers(self, path: str) -> Mapping[str, str]:
+        with self._response("HEAD", self._url(path), {}) as response:
+            if response.status >= 400 and response.status not in (*BUSY, *MISSING):
                 return {}  # a link that was signed for GET alone; the download will say more
-            self._check(answer, path)
-            return answer.headers.copy()
+            self._refuse_status(response, path)
+            return response.headers.copy()
 
     @contextmanager
     def get(self, path: str, *, begin: int, etag: str) -> Iterator[Body]:
@@ -89,63 +126,63 @@ class WebList:
 
         Raises:
             FileVanished, FileChanged: it is gone, or no longer this version.
-            ServerAway: worth another try.
+            ServerUnavailable: worth another try.
         """
         # Packed on the way, a length would be that of the packed bytes.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
         headers |= {"If-Match": etag} if begin and etag and not etag.startswith("W/") else {}
-        with self._answer("GET", self._url(path), headers) as answer:
-            self._check(answer, path)
-            now = answer.headers.get("ETag", "")
+        with self._response("GET", self._url(path), headers) as response:
+            self._refuse_status(response, path)
+            now = response.headers.get("ETag", "")
             if etag and now and now != etag:
-                raise changed(f"{self._source}/{path}", "while it was read")
-            begins_at = begin if answer.status == 206 else 0
-            length = "" if "Content-Encoding" in answer.headers else answer.headers.get("Content-Length", "")
+                raise changed(file_name(self.name, path), "while it was read")
+            begins_at = begin if response.status == 206 else 0
+            length = "" if "Content-Encoding" in response.headers else response.headers.get("Content-Length", "")
             ends_at = begins_at + int(length) if length.isdecimal() else None
-            yield Body(lambda size: self._read(answer, size), now, begins_at, ends_at)
+            yield Body(lambda size: self._read(response, size), now, begins_at, ends_at)
 
-    def _read(self, answer: Any, size: int) -> bytes:
+    def _read(self, response: Any, size: int) -> bytes:
         from fsspec.asyn import sync
 
         try:
-            return bytes(sync(self._http.loop, answer.content.read, size))
-        except Exception as error:  # aiohttp and asyncio each have their own for a broken answer
-            raise AnswerCut(type(error).__name__) from None
+            return bytes(sync(self._http.loop, response.content.read, size))
+        except Exception as error:  # aiohttp and asyncio each have their own for a broken response
+            raise TruncatedResponse(type(error).__name__) from None
 
     @contextmanager
-    def _answer(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Any]:
+    def _response(self, method: str, url: str, headers: dict[str, str]) -> Iterator[Any]:
         from aiohttp import ClientError, ClientResponseError, InvalidURL, NonHttpUrlClientError
         from fsspec.asyn import sync
 
         try:
             session = sync(self._http.loop, self._http.set_session)
-            answer = sync(self._http.loop, _asked, session, method, url, headers)
+            response = sync(self._http.loop, _send, session, method, url, headers)
         except (InvalidURL, NonHttpUrlClientError, ValueError):
-            raise UnreadableDocument(f"{url}: not a URL that can be asked for") from None
+            raise UnreadableDocument(f"{url}: not a URL that can be requested") from None
         except ClientResponseError as error:  # it sends what is no HTTP, or more than it said
-            raise AnswerCut(type(error).__name__) from None
+            raise TruncatedResponse(type(error).__name__) from None
         except (ClientError, OSError) as error:  # also fsspec's and asyncio's timeouts, which are OSErrors
-            raise ServerAway(type(error).__name__) from None
+            raise ServerUnavailable(type(error).__name__) from None
         try:
-            yield answer
+            yield response
         finally:
-            answer.close()
+            response.close()
 
-    def _check(self, answer: Any, path: str) -> None:
-        name = f"{self._source}/{path}" if path else self._source
-        if answer.status in AWAY:
-            raise ServerAway(f"HTTP {answer.status}")
-        if answer.status in (404, 410):
+    def _refuse_status(self, response: Any, path: str) -> None:
+        name = file_name(self.name, path)
+        if response.status in BUSY:
+            raise ServerUnavailable(f"HTTP {response.status}")
+        if response.status in MISSING:
             raise vanished(name)
-        if answer.status == 412:
+        if response.status == 412:
             raise changed(name, "while it was read")
-        if answer.status >= 400:
-            raise UnreadableDocument(f"{name}: the server says HTTP {answer.status}")
+        if response.status >= 400:
+            raise UnreadableDocument(f"{name}: the server says HTTP {response.status}")
 
-    def _named(self, url: str, seen: set[str], depth: int) -> Iterator[tuple[str, str | None]]:
+    def _documents(self, url: str, seen: set[str], depth: int) -> Iterator[tuple[str, str | None]]:
         """Yield each document once, as it is written below the source or with its whole URL, and why it is refused."""
         seen.add(url)
-        for target, refusal in _targets(*self._list(url)):
+        for target, refusal in _targets(*self._read_list(url)):
             if target in seen:
                 continue
             seen.add(target)
@@ -155,16 +192,16 @@ class WebList:
                 yield self._path(target), None
             elif depth < MAX_DEPTH:
                 try:
-                    yield from self._named(target, seen, depth + 1)
+                    yield from self._documents(target, seen, depth + 1)
                 except BadSetting as error:  # a folder that may not be listed is not the whole source
                     yield self._path(target), str(error)
 
     def _path(self, url: str) -> str:
         """Return a URL as it is written below the source, where that leads back to it."""
-        short = url.removeprefix(urljoin(self._source, "."))
-        return short if short and urljoin(self._source, short) == url else url
+        short = url.removeprefix(urljoin(self.name, "."))
+        return short if short and urljoin(self.name, short) == url else url
 
-    def _list(self, url: str) -> tuple[str, str]:
+    def _read_list(self, url: str) -> tuple[str, str]:
         """Return a list's URL, after redirections, and its text."""
         text = bytearray()
         try:
@@ -180,14 +217,14 @@ class WebList:
         return final, _decoded(bytes(text), url)
 
     def _redirected(self, url: str) -> str:
-        with self._answer("HEAD", url, {}) as answer:
-            return str(answer.url)
+        with self._response("HEAD", url, {}) as response:
+            return str(response.url)
 
     def _url(self, path: str) -> str:
-        return urljoin(self._source, path)
+        return urljoin(self.name, path)
 
 
-async def _asked(session: Any, method: str, url: str, headers: dict[str, str]) -> Any:
+async def _send(session: Any, method: str, url: str, headers: dict[str, str]) -> Any:
     return await session.request(method, url, headers=headers)
 
 
@@ -208,13 +245,13 @@ def _targets(url: str, text: str) -> list[tuple[str, str | None]]:
         return [_joined(url, line) for line in lines if line and not line.startswith("#")]
     links = _Links()
     links.feed(text)
-    found = [_joined(url, target) for target in links.targets if "?" not in target]  # `?C=N;O=D` sorts an index anew
+    joined = [_joined(url, target) for target in links.targets if "?" not in target]  # `?C=N;O=D` sorts an index anew
     base = urljoin(url, ".")
-    return [(target, refusal) for target, refusal in found if target.startswith(base) and target != url]
+    return [(target, refusal) for target, refusal in joined if target.startswith(base) and target != url]
 
 
 def _joined(url: str, target: str) -> tuple[str, str | None]:
-    """Return a link's URL, and why it cannot be asked for; a password in it is not shown and not kept."""
+    """Return a link's URL, and why it cannot be requested; a password in it is not shown and not kept."""
     try:
         joined = urldefrag(urljoin(url, target)).url
         parts = urlsplit(joined)
@@ -226,7 +263,7 @@ def _joined(url: str, target: str) -> tuple[str, str | None]:
     except ValueError:
         pass
     shown = target.encode("unicode_escape").decode()[:500]
-    return shown, "not a URL that can be asked for"
+    return shown, "not a URL that can be requested"
 
 
 def _decoded(text: bytes, url: str) -> str:
@@ -242,9 +279,9 @@ def _decoded(text: bytes, url: str) -> str:
     return decoded
 
 
-def _nanoseconds(when: str) -> int:
+def _seconds(when: str) -> int:
     try:
-        return min(MAX_NANOSECONDS, max(0, int(email.utils.parsedate_to_datetime(when).timestamp())) * 10**9)
+        return max(0, int(email.utils.parsedate_to_datetime(when).timestamp()))
     except (ValueError, OverflowError):
         return 0
 

@@ -1,0 +1,90 @@
+"""Which module reads a source, by the scheme of its URL. Modules are imported when a source needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Protocol, cast
+
+from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.sources.access import Access
+from ingest_pipeline.sources.base import Source, Uploads
+from ingest_pipeline.sources.wording import KINDS, not_a_source
+
+ADAPTERS = {
+    "": "ingest_pipeline.sources.folder",
+    "file": "ingest_pipeline.sources.folder",
+    "s3": "ingest_pipeline.sources.bucket",
+    "http": "ingest_pipeline.sources.url_list",
+    "https": "ingest_pipeline.sources.url_list",
+}
+"""The module for each scheme; a path has none."""
+
+
+class Adapter(Protocol):
+    """What such a module offers; one whose sources take uploads offers `open_uploads(name, access)`, too."""
+
+    def canonical(self, text: str) -> str:
+        """Return one spelling for a source; raise BadSetting where it cannot be one."""
+
+    def open_source(self, name: str, access: Access) -> Source:
+        """Return the source of this canonical name; its libraries are imported here."""
+
+
+if TYPE_CHECKING:  # the table holds names: here the types are compared
+    from ingest_pipeline.sources import bucket, folder, url_list
+
+    _ADAPTERS: tuple[Adapter, ...] = (folder, bucket, url_list)
+    _UPLOADS: tuple[Callable[[str, Access], Uploads], ...] = (folder.open_uploads, bucket.open_uploads)
+
+
+def canonical_source(text: str) -> str:
+    """Return one spelling for a source, so that `./docs` and `docs/` are the same rows in the ledger.
+
+    Raises:
+        BadSetting: a kind of URL that is not supported, a folder that is not there, a URL with a password in it.
+    """
+    scheme, separator, rest = text.partition("://")
+    if separator and scheme != "file" and "@" in rest.partition("/")[0]:
+        raise BadSetting(
+            "INGEST_SOURCES", f"{scheme}://…", f"{KINDS}, without a password: those belong in .netrc or AWS_*"
+        )
+    return _adapter_of(text).canonical(text)
+
+
+def canonical_sources(names: Iterable[str]) -> list[str]:
+    """Return each source once, in the order given.
+
+    Raises:
+        BadSetting: as for `canonical_source`.
+    """
+    return list(dict.fromkeys(canonical_source(name) for name in names))
+
+
+def source_of(name: str, access: Access) -> Source:
+    """Return the source of a canonical name.
+
+    Raises:
+        BadSetting: no kind of source has such a name.
+    """
+    return _adapter_of(name).open_source(name, access)
+
+
+def uploads_of(name: str, access: Access) -> Uploads:
+    """Return what adds files to the source of a canonical name.
+
+    Raises:
+        BadSetting: this source takes no uploads.
+    """
+    open_uploads: Callable[[str, Access], Uploads] | None = getattr(_adapter_of(name), "open_uploads", None)
+    if open_uploads is None:
+        raise BadSetting("--to", name, "a folder or a bucket; a list of URLs takes no files")
+    return open_uploads(name, access)
+
+
+def _adapter_of(name: str) -> Adapter:
+    scheme, separator, _ = name.partition("://")
+    module = ADAPTERS.get(scheme if separator else "")
+    if module is None:
+        raise not_a_source(name)
+    return cast(Adapter, import_module(module))
