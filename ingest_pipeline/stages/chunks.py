@@ -31,7 +31,7 @@ WAITING = ("synced", "processing")
 def check_files(run: BatchRun) -> Iterator[FileOutcome]:
     """Make sure that each waiting file still holds the bytes of its version; yield an outcome for each.
 
-    Where the batch was over, somebody materialized its partition by hand: its failed files get another chance.
+    If the batch had ended, its partition was materialized by hand: its failed files get another attempt.
     """
     if run.status_before in ("done", "failed"):
         files.reopen_failed(run.connection, run.batch)

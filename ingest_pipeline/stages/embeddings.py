@@ -57,7 +57,7 @@ class _EmbeddingStage:
             embedded, peak = self._attempt(file, generation)
         published = generations.publish_file(run.connection, file, generation, fingerprint=run.fingerprint)
         if not published:
-            logger.info("file %d changed while it was embedded; its vectors stay for whoever needs them", file.file_id)
+            logger.info("file %d changed while it was embedded; its vectors stay in use by equal texts", file.file_id)
         return FileOutcome(
             file, done=published, reason=None if published else "moved on", pages=generation.pages, chunks=embedded,
             seconds=time.monotonic() - began, peak_memory_bytes=peak,

@@ -1,4 +1,4 @@
-"""Batches in the ledger: sealed once, begun by a run, settled when the run has ended however it ended."""
+"""Batches in the ledger: sealed once, begun by a run, reconciled when the run has ended, however it ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.incidents import record_incident
 
 MAX_FAILURES = 3
-"""Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
+"""Runs of one batch that may end without finishing it before it stays `failed` until it is materialized again."""
 
 NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
@@ -127,12 +127,11 @@ def unfinished_files(connection: Connection, batch: str) -> int:
 def reconcile_batch(
     connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str
 ) -> str:
-    """Settle a batch whose run ended without finishing it; return its new status.
+    """Reconcile a batch whose run ended without finishing it; return its new status.
 
-    If the run was killed, the file that was open is attributed: it leaves for a batch of its own, and after
-    `MAX_KILLS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
-    a file to charge stays failed: then something else is wrong. A run that somebody canceled is no failure: its
-    batch waits, as it did before.
+    If the run was killed, the kill is attributed to the file that was open: it leaves for a batch of its own, and
+    after `files.MAX_KILLS` it fails. The other files stay and wait. A batch whose runs end `MAX_FAILURES` times with no
+    file to attribute it to stays failed: then something else is wrong. A canceled run is no failure: its batch waits.
     """
     with connection.transaction():
         row = connection.execute(LOCK_BATCH, (batch,)).fetchone()

@@ -110,7 +110,7 @@ def requeue_without_vector(connection: Connection) -> int:
 
 
 def reopen_failed(connection: Connection, batch: str) -> int:
-    """Give a batch's failed files another chance: somebody asked for it by hand; return how many."""
+    """Give the failed files of a batch another attempt: it was materialized by hand; return how many."""
     return _run(connection, "reopen_failed", batch=batch).rowcount
 
 

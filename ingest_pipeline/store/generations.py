@@ -62,7 +62,7 @@ COMPLETE = """
 UPDATE generations SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s WHERE generation_id = %s
 """
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
-# Nobody shows it and nobody is on the way to it.
+# No file shows it, and no file that waits will.
 DROP_UNUSED = """
 DELETE FROM generations g
 WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
@@ -181,7 +181,7 @@ def find_generation(connection: Connection, file: RawFile, fingerprint: str) -> 
 
 
 def publish_file(connection: Connection, file: RawFile, generation: Generation, *, fingerprint: str) -> bool:
-    """Show readers the new generation instead of the old, in one transaction; drop the old if nobody else shows it.
+    """Show readers the new generation instead of the old, in one transaction; drop the old if no other file shows it.
 
     Returns:
         False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.

@@ -40,7 +40,7 @@ MIN_CANDIDATES = 100
 MAX_PLACES = 4
 """Rows read for each candidate text: a boilerplate text that stands everywhere must not fill the answer."""
 MIN_COPIED_WORDS = 6
-"""A shorter query is words, not a sentence that somebody copied."""
+"""A shorter query is a set of words, not a copied sentence."""
 RUN_WORDS = 3
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")  # scripts without spaces: each sign is a word
 BEAM = "SET LOCAL hnsw.ef_search = {candidates}"
