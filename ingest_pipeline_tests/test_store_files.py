@@ -91,7 +91,8 @@ def refuse(world: World) -> None:
 
 
 def without_vector(world: World) -> None:
-    world.connection.execute("UPDATE files SET generation_id = %s", (world.generation.generation_id,))
+    showing = (world.generation.generation_id,)
+    world.connection.execute("UPDATE files SET generation_id = %s WHERE status = 'indexed'", showing)
     world.connection.execute("DELETE FROM embeddings")
     files.requeue_without_vector(world.connection)
     embed(world.connection, world.generation)

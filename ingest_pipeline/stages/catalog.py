@@ -28,7 +28,7 @@ from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
-from ingest_pipeline.stages.fingerprint import valid_fingerprints
+from ingest_pipeline.stages.fingerprint import formats_fingerprint, valid_fingerprints
 from ingest_pipeline.store import batches, files, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
@@ -80,7 +80,14 @@ class SourceScan:
         """Note a file that will not be parsed, and why."""
         media_type = media_type or detect.media_type(file.path, b"")
         files.record_refusal(
-            self.connection, self.source.name, file, self.number, error, media_type=media_type, version=version
+            self.connection,
+            self.source.name,
+            file,
+            self.number,
+            error,
+            media_type=media_type,
+            version=version,
+            fingerprint=formats_fingerprint() if isinstance(error, UnsupportedFormat) else None,
         )
         return ScanCounts(refused=1)
 
@@ -150,7 +157,7 @@ def looks_unchanged(file: ListedFile, known: KnownFile | None, settings: Setting
 
 def _must_be_read_again(file: ListedFile, known: KnownFile, settings: Settings) -> bool:
     """Return whether there is a reason to read a file whose revision is the same."""
-    if _is_new(known) or known.retryable:
+    if _is_new(known) or known.retryable or _lacked_a_parser(known):
         return True
     if known.error == FileTooLarge.__name__:
         return file.size_bytes <= settings.max_file_size  # the limit was raised
@@ -195,7 +202,16 @@ def _record(scan: SourceScan, file: ListedFile, known: KnownFile | None, version
 
 
 def _waits_for_another_try(known: KnownFile) -> bool:
-    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable
+    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable or _lacked_a_parser(known)
+
+
+def _lacked_a_parser(known: KnownFile) -> bool:
+    """Return whether no parser was for a file, and formats have been added or removed since."""
+    return (
+        known.error == UnsupportedFormat.__name__
+        and (known.fingerprint or "formats:").startswith("formats:")  # a parser that refused it has another one
+        and known.fingerprint != formats_fingerprint()
+    )
 
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:

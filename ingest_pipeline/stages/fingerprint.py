@@ -8,6 +8,7 @@ from collections.abc import Callable
 from ingest_pipeline import chunking
 from ingest_pipeline.errors import EncryptedDocument, FileError, ParserOutOfMemory, ParserTimedOut, TooManyPages
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
 
 PARSER_VERSION = 3
@@ -25,6 +26,11 @@ def fingerprint_of(card: ModelCard, settings: Settings) -> str:
 def generation_fingerprint(fingerprint: str, media_type: str) -> str:
     """Return the fingerprint of one generation: the same bytes read as Markdown and as text give other pages."""
     return f"{fingerprint}:{media_type}"
+
+
+def formats_fingerprint() -> str:
+    """Return under what a file is refused that no parser is for: when a format is added, it is read again."""
+    return "formats:" + hashlib.sha256(" ".join(sorted(detect.SUPPORTED)).encode()).hexdigest()[:16]
 
 
 def refusal_fingerprint(error: FileError, fingerprint: str, settings: Settings) -> str:

@@ -58,9 +58,10 @@ def record_refusal(
     *,
     media_type: str,
     version: str = "",
+    fingerprint: str | None = None,
 ) -> None:
     """Note a file that will not be parsed, and why."""
-    known = {"version": version, "media_type": media_type, **_listed(source, file, scan)}
+    known = {"version": version, "media_type": media_type, "fingerprint": fingerprint, **_listed(source, file, scan)}
     _run(connection, "record_refusal", **known, **_error(error))
 
 

@@ -13,14 +13,15 @@ ON CONFLICT (source, path) DO UPDATE SET
 
 -- record_refusal --
 -- A file that the catalog run could not read, or that no parser is for.
-INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan, error, message, retryable)
+INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan, error, message, retryable,
+                   fingerprint)
 VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'failed', %(scan)s,
-        %(error)s, %(message)s, %(retryable)s)
+        %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
 ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
     media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
-    error = excluded.error, message = excluded.message, retryable = excluded.retryable, fingerprint = NULL,
-    updated_at = now()
+    error = excluded.error, message = excluded.message, retryable = excluded.retryable,
+    fingerprint = excluded.fingerprint, updated_at = now()
 
 -- mark_seen --
 -- These paths are there, with the revision that is known.
@@ -52,11 +53,12 @@ WHERE f.status = 'synced' AND g.version = f.version AND g.complete
   AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = g.generation_id)
 
 -- requeue_outdated --
--- Indexed or failed under a fingerprint (parser, chunker, model, settings) that is none of these.
+-- Indexed or failed under a fingerprint (parser, chunker, model, settings) that is none of these. What no parser is for
+-- has no media type to be parsed by: the catalog run reads it again.
 UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL, attempts = 0,
        kills = 0, updated_at = now()
 WHERE status IN ('indexed', 'failed') AND fingerprint IS NOT NULL AND fingerprint <> ALL(%(fingerprints)s)
-  AND version <> ''
+  AND fingerprint NOT LIKE 'formats:%%' AND version <> ''
 
 -- requeue_affordable --
 -- Refused for memory, and a run has enough by now.

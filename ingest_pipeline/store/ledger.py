@@ -19,7 +19,7 @@ from ingest_pipeline.store.connection import Connection, scalar
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
 SELECT path, revision, version, status, error,
-       coalesce(retryable, false) AND status = 'failed' AS retryable
+       coalesce(retryable, false) AND status = 'failed' AS retryable, fingerprint
 FROM files WHERE source = %s AND path = ANY(%s)
 """
 WAITING = """
@@ -63,6 +63,7 @@ class KnownFile:
     error: str | None
     retryable: bool = False
     """It failed, and the reason may be gone."""
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
