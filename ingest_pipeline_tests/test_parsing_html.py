@@ -94,7 +94,7 @@ def test_late_charset() -> None:
 def test_heading_in_a_heading() -> None:
     """A heading that opens in an unclosed one ends it, and both are sections."""
     found = parsed(f"<h1>One<h2>Two</h2><p>{BODY}</p>")
-    assert [heading.title for heading in found.headings] == ["One", "Two"]
+    assert [(heading.level, heading.title) for heading in found.headings] == [(1, "One"), (2, "Two")]
     assert found.text.startswith("One\n\nTwo\n\nThese are")
 
 

@@ -36,6 +36,7 @@ class TextTarget:
         self._dropped = dropped
         self._dropping: list[str] = []
         self._collecting: list[str] | None = None
+        self._heading_tag = ""
         self._preformatted = 0
         self._at_line_start = True
         self._at_bullet = False
@@ -48,9 +49,9 @@ class TextTarget:
             return
         if tag in HEADINGS or tag == "title":
             if self._collecting:  # a heading in a heading that never closed
-                self._end_heading(tag)
+                self._end_heading()
             self._break(2)
-            self._collecting = []
+            self._collecting, self._heading_tag = [], tag
         elif tag in CELLS:
             self._add("" if self._at_line_start else " | ")
         elif tag in BLOCKS:
@@ -66,7 +67,7 @@ class TextTarget:
                 self._dropping.pop()
             return
         if self._collecting is not None and (tag in HEADINGS or tag == "title"):
-            self._end_heading(tag)
+            self._end_heading()
         elif tag in BLOCKS:
             self._break(1)
         self._preformatted -= tag == "pre" and self._preformatted > 0
@@ -86,10 +87,11 @@ class TextTarget:
     def close(self) -> None:
         """The document ends."""
         if self._collecting:
-            self._end_heading("h1")
+            self._end_heading()
         self.pager.close()
 
-    def _end_heading(self, tag: str) -> None:
+    def _end_heading(self) -> None:
+        tag = self._heading_tag
         heading = SPACES.sub(" ", "".join(self._collecting or [])).strip()
         self._collecting = None
         if tag == "title":

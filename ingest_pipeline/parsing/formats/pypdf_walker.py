@@ -124,6 +124,7 @@ class WalkedPdf:
                 self._reader.resolved_objects.clear()
 
     def _target(self, entry: Any) -> Any:
+        """Return the reference to the page that an entry leads to; None if it leads to none."""
         action = entry.get("/A")
         target = entry.get("/Dest") or (action.get_object().get("/D") if action is not None else None)
         if isinstance(target, (str, bytes)):
@@ -131,11 +132,11 @@ class WalkedPdf:
         target = target.get_object() if target is not None else None
         if hasattr(target, "get") and target is not None:
             target = target.get("/D")
-        return target[0] if target else None
+        return target[0] if isinstance(target, list) and target else None
 
     def _named(self, name: str) -> Any:
         root = self._reader.root_object
-        old = root.get("/Dests", {}).get(f"/{name}")
+        old = root.get("/Dests", {}).get(f"/{name.removeprefix('/')}")  # a name object, or a text that names one
         if old is not None:
             return old
         stack = [root.get("/Names", {}).get("/Dests")]
