@@ -1,4 +1,4 @@
-"""`python -m ingest_pipeline.cli.main` is the `ingest` command."""
+"""`python -m ingest_pipeline.cli` is the `ingest` command."""
 
 from ingest_pipeline.cli.main import main
 
