@@ -1,5 +1,5 @@
-"""Texts become unit-norm vectors. This module imports nothing.
+"""Embedding: texts become unit-norm vectors. This module imports nothing.
 
-`base.py` is what an embedder does, `torch.py` and `openvino.py` do it, `load.py` chooses; `model.py` says which model
-and its shape, `batching.py` how many texts go through it together, `export.py` converts it for OpenVINO.
+`base.py` is the interface of an embedder, `torch.py` and `openvino.py` implement it, `load.py` selects one; `model.py`
+finds the model and its shape, `batching.py` makes micro-batches, `export.py` converts a model for OpenVINO.
 """

@@ -1,4 +1,4 @@
-"""What every embedder does. A new one is a module beside `torch.py`, and a row in `load.py`."""
+"""The interface of an embedder. A new one is a module beside `torch.py`, and a row in `load.py`."""
 
 from __future__ import annotations
 

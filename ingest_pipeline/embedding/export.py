@@ -1,7 +1,7 @@
-"""A sentence-transformers model becomes an OpenVINO one: once, in a child process, cached under `INGEST_HOME`.
+"""Converts a sentence-transformers model to OpenVINO: once, in a child process, cached under `INGEST_HOME`.
 
-Run as `python -m ingest_pipeline.embedding.export <model folder> <output folder>`. The child needs torch: 572 MiB at
-its peak, 311 of them private (2026-11); it is gone before the first text is embedded.
+Run as `python -m ingest_pipeline.embedding.export <model folder> <output folder>`. The child needs torch: it peaks at
+572 MiB, 311 of them private (docs/findings.md, H5), and ends before the first text is embedded.
 """
 
 from __future__ import annotations
@@ -22,58 +22,59 @@ from ingest_pipeline.errors import BadSetting, ModelExportFailed
 from ingest_pipeline.models import ModelCard
 
 MODEL_FILE = "model.xml"
-EXPORT_SECONDS = 600.0  # 12 s on an idle machine
+EXPORT_SECONDS = 600.0  # it takes 12-15 s on an idle machine (docs/findings.md, H5)
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 ERROR_CHARACTERS = 300
 
 
 def exported_model(folder: Path, card: ModelCard, *, home: Path) -> Path:
-    """Return the exported form of a model, making it when it is not there yet.
+    """Return the exported form of a model; export it if that has not been done yet.
 
-    Processes that want the same model at once make it once.
+    If several processes need the same model at the same time, one exports it and the others wait.
 
     Raises:
-        BadSetting: a model that is more than a transformer with mean or CLS pooling.
-        ModelExportFailed: the child failed; its last words are in the message.
+        BadSetting: the model is not just a transformer with mean or CLS pooling.
+        ModelExportFailed: the child failed; the last line of its output is in the message.
     """
     pooling_of(folder)
     path = export_path(card, home=home)
     cached = path.parent
     cached.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one(cached.with_suffix(".lock")):
+    with _exclusive_lock(cached.with_suffix(".lock")):
         if not path.is_file():
             _export_in_child(folder, cached)
     return path
 
 
 def export_path(card: ModelCard, *, home: Path) -> Path:
-    """Return where a model's exported form is, or will be."""
+    """Return the path of a model's exported form, whether it exists or not."""
+    # A new version of OpenVINO may convert differently, and gets a folder of its own.
     return home / "models" / f"{card.identity[:16]}-openvino-{version('openvino')}" / MODEL_FILE
 
 
 def pooling_of(folder: Path) -> str:
-    """Return how a model makes one vector of many: `mean` or `cls`.
+    """Return how a model pools token vectors to one vector: `mean` or `cls`.
 
     Raises:
-        BadSetting: in another way, or with further layers.
+        BadSetting: the model has another kind of pooling, or further layers.
     """
     modules = json.loads((folder / "modules.json").read_text()) if (folder / "modules.json").is_file() else []
     kinds = {str(module["type"]).rpartition(".")[2] for module in modules}
     modes = [name for name, on in read_config(folder / "1_Pooling", "config.json").items() if on is True]
-    found = [POOLINGS[mode] for mode in modes if mode in POOLINGS]
+    supported = [POOLINGS[mode] for mode in modes if mode in POOLINGS]
     others = [mode for mode in modes if mode.startswith("pooling_mode_") and mode not in POOLINGS]
-    if len(found) != 1 or others or not kinds <= set(KNOWN_MODULES):
+    if len(supported) != 1 or others or not kinds <= set(KNOWN_MODULES):
         raise BadSetting(
             "INGEST_MODEL", folder.name, "a transformer with mean or CLS pooling, for INGEST_RUN_MEMORY under 768MiB"
         )
-    return found[0]
+    return supported[0]
 
 
 @contextmanager
-def _only_one(path: Path) -> Iterator[None]:
+def _exclusive_lock(path: Path) -> Iterator[None]:
     with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # ends with the process, however that ends
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel releases it when the process ends, even after a SIGKILL
         yield
 
 
@@ -81,25 +82,26 @@ def _export_in_child(folder: Path, cached: Path) -> None:
     temporary = cached.with_suffix(".part")
     shutil.rmtree(temporary, ignore_errors=True)
     command = [sys.executable, "-m", "ingest_pipeline.embedding.export", str(folder), str(temporary)]
-    # One arena and one thread: a tracer that uses more only keeps more.
+    # One arena and one thread: tracing is not faster with more, but keeps more memory.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "OMP_NUM_THREADS": "1"}
     try:
         result = subprocess.run(command, env=environment, capture_output=True, timeout=EXPORT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
         raise ModelExportFailed(f"{folder.name}: no export within {EXPORT_SECONDS:.0f} s") from None
     if result.returncode:
-        words = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
-        raise ModelExportFailed(f"{folder.name}: the export to OpenVINO failed: {words[-1][:ERROR_CHARACTERS]}")
+        lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
+        raise ModelExportFailed(f"{folder.name}: the export to OpenVINO failed: {lines[-1][:ERROR_CHARACTERS]}")
+    # Renamed when it is complete: a killed export leaves no half of a model under the final name.
     shutil.rmtree(cached, ignore_errors=True)
     temporary.rename(cached)
 
 
 def export(folder: Path, output: Path) -> None:
-    """Write a model's transformer as OpenVINO IR with fp16 weights; pooling stays with the caller.
+    """Write a model's transformer as OpenVINO IR with fp16 weights; pooling is not part of it.
 
-    fp16 on disk: 43 MB of weights in memory instead of 86, cosine 0.999999 against fp32.
+    With fp16 the weights take 43 MB of memory instead of 86, with cosine 0.999999 to fp32 (docs/findings.md, H2).
     """
-    # Without it the converter falls back on a stub: it would start three processes to report its use to its makers.
+    # Keeps the converter's telemetry from being imported: it would start three processes that report its use (H5).
     sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino
     import torch

@@ -1,6 +1,7 @@
-"""Which embedder computes: a table from the engine's name; its libraries are imported when it is loaded.
+"""Selects the embedder for an engine; its libraries are imported when it is loaded.
 
-Both engines give the same vectors (cosine 0.999999 over 128 texts, 2026-11), so a vector does not remember its engine.
+Both engines give the same vectors (cosine 0.999999 over 128 texts, docs/findings.md, H2), so the engine is not stored
+with a vector.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ def load_embedder(name: str, card: ModelCard, *, engine: Engine, home: Path) -> 
 
     Args:
         name: as in `INGEST_MODEL`.
-        card: what the model must be; its weights are hashed and compared before they are loaded.
-        engine: who computes.
+        card: the expected model; the weights are hashed and compared before they are loaded.
+        engine: which library computes.
         home: where exported models are cached (`INGEST_HOME`).
 
     Raises:
-        ModelMismatch: the weights on disk are others.
-        BadSetting: OpenVINO cannot serve this model.
+        ModelMismatch: the weights on disk are different.
+        BadSetting: OpenVINO does not support this model.
     """
     return LOADERS[engine](verified_folder(name, card), card, home)
 
@@ -52,28 +53,29 @@ LOADERS: dict[Engine, Callable[[Path, ModelCard, Path], Embedder]] = {
 
 
 def prepare_engine(settings: Settings) -> None:
-    """Make what the engine of these settings needs before a run uses it: a run's limit has no room for it.
+    """Export the model if the engine of these settings needs it; outside of runs, whose limit is too small for it.
 
     Raises:
-        BadSetting, ModelExportFailed: the OpenVINO model cannot be made.
+        BadSetting, ModelExportFailed: the model cannot be exported.
     """
     if RunBudget.of(settings).engine == "openvino":
         from ingest_pipeline.embedding.export import export_path, exported_model
 
         name, home = settings.model, settings.home
         card = model_card(name)
-        if not export_path(card, home=home).is_file():  # each launch asks: the 90 MB of weights are not hashed for it
+        # Checked first, because every launch comes here, and hashing 90 MB of weights takes time.
+        if not export_path(card, home=home).is_file():
             exported_model(verified_folder(name, card), card, home=home)
 
 
 def verified_folder(name: str, card: ModelCard) -> Path:
-    """Return a model's folder, its weights being those of the card.
+    """Return a model's folder after comparing its weights with the card.
 
     Raises:
-        ModelMismatch: they are others.
+        ModelMismatch: the weights are different.
     """
     folder = model_folder(name)
-    found = weights_sha256(folder)
-    if found != card.identity:
-        raise ModelMismatch(name, found, card.identity)
+    actual = weights_sha256(folder)
+    if actual != card.identity:
+        raise ModelMismatch(name, actual, card.identity)
     return folder

@@ -1,4 +1,4 @@
-"""Which model: its folder, its weights, the shape of its work; nothing here loads it."""
+"""Finds the embedding model: its folder, the hash of its weights, its shape. Nothing here loads it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.models import ModelCard
 
 PACKAGED = "all-MiniLM-L6-v2"
+# Known in advance: the card of the packaged model is needed often, and is made without hashing 90 MB.
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HASH_BYTES = 1024 * 1024
 
 
 def model_folder(name: str) -> Path:
-    """Return the folder that holds a model: the packaged one, a folder, or a name from the hub's cache.
+    """Return the folder of a model: of the packaged one, of a local one, or of one from the Hugging Face Hub.
 
     Raises:
         BadSetting: there is no such model, or it has no fast tokenizer.
@@ -41,7 +42,7 @@ def _downloaded(name: str) -> Path:
 
     try:
         return Path(snapshot_download(name))
-    except Exception as error:  # no network, no such model, no rights: all the same to the user
+    except Exception as error:  # no network, no such model, no permission: the library has no common error type
         raise BadSetting(
             "INGEST_MODEL",
             name,
@@ -60,9 +61,10 @@ def model_card(name: str) -> ModelCard:
     folder = model_folder(name)
     identity = PACKAGED_SHA256 if name == PACKAGED else weights_sha256(folder)
     try:
+        # A chunk may have as many tokens as the model takes, without the special ones that it adds itself.
         special = Tokenizer.from_file(str(folder / "tokenizer.json")).num_special_tokens_to_add(False)
         dimension, max_tokens = _dimension(folder), _max_sequence(folder) - special
-    except Exception as error:  # the tokenizer library raises Exception itself
+    except Exception as error:  # the tokenizer library raises plain Exception
         raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
     shown = folder.name if name != PACKAGED and Path(name).is_dir() else name
     return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
@@ -72,7 +74,7 @@ def weights_sha256(folder: Path) -> str:
     """Return the SHA-256 of a model's weights file, in hex.
 
     Raises:
-        BadSetting: the folder holds no weights.
+        BadSetting: the folder has no weights.
     """
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
@@ -91,6 +93,7 @@ def read_config(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _dimension(folder: Path) -> int:
+    # The last dense layer, if there is one, decides about the dimension.
     for dense in sorted(folder.glob("*_Dense"), reverse=True):
         if (features := read_config(dense, "config.json").get("out_features")) is not None:
             return int(features)

@@ -1,4 +1,4 @@
-"""OpenVINO computes: the same vectors in half of the memory, for models with mean or CLS pooling."""
+"""The OpenVINO engine: the same vectors as torch with half of the memory, for models with mean or CLS pooling."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import numpy as np
 
 PADDED_TO = 32
-"""Tokens: texts are padded to a multiple of it, so that few shapes are compiled."""
+"""Texts are padded to a multiple of so many tokens, so that few shapes are compiled."""
 
 
 class OpenVinoEmbedder:
-    """The exported model under OpenVINO: the same vectors in half of the memory.
+    """An exported model, computed by OpenVINO.
 
-    It compiles and keeps code for each shape that it meets: 96 shapes cost 50 MiB, and 370 MiB of address space. So
-    texts go through it in few shapes: rows in powers of two, lengths in steps of 32; then it stays flat (2026-11).
+    OpenVINO compiles and keeps code for each input shape: 96 shapes take 50 MiB, and 370 MiB of address space. So there
+    are few shapes: rows in powers of two, lengths in multiples of 32; then memory does not grow (docs/findings.md, H4).
 
-    Computes in fp32 on every processor: left to itself, OpenVINO takes bf16 where there is hardware for it, and the
-    same text would have other vectors on another machine.
+    Computes in fp32 on every processor: by default OpenVINO uses bf16 where the hardware supports it, and the same text
+    would have different vectors on different machines (H3).
     """
 
     def __init__(self, folder: Path, exported: Path, card: ModelCard) -> None:
@@ -39,7 +39,7 @@ class OpenVinoEmbedder:
         self._tokenizer.enable_truncation(card.max_tokens + special)
         self._tokenizer.no_padding()
         core = openvino.Core()
-        # One stream: a second one keeps activations of its own.
+        # One stream: each further one keeps activations of its own.
         hints = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": _threads()}
         self._request: Any = core.compile_model(str(exported), "CPU", hints).create_infer_request()
 
@@ -62,15 +62,15 @@ class OpenVinoEmbedder:
         longest = max(map(len, tokens))
         ids = np.zeros((len(texts), -(-longest // PADDED_TO) * PADDED_TO), dtype=np.int64)
         mask = np.zeros_like(ids)
-        for row, found in enumerate(tokens):
-            ids[row, : len(found)] = found
-            mask[row, : len(found)] = 1
+        for row, token_ids in enumerate(tokens):
+            ids[row, : len(token_ids)] = token_ids
+            mask[row, : len(token_ids)] = 1
         hidden = np.asarray(self._request.infer({0: ids, 1: mask})[0], dtype=np.float32)
         return pooled(hidden, mask, self._pooling)
 
 
 def pooled(hidden: np.ndarray, mask: np.ndarray, pooling: str) -> np.ndarray:
-    """Return unit-norm text vectors from token vectors, in fp32 (in bf16, pooling cost cosine 0.996)."""
+    """Return unit-norm text vectors from token vectors, in fp32 (in bf16 the cosine is 0.996, docs/findings.md, H2)."""
     import numpy as np
 
     if pooling == "cls":
@@ -78,10 +78,10 @@ def pooled(hidden: np.ndarray, mask: np.ndarray, pooling: str) -> np.ndarray:
     else:
         weights = mask[..., None].astype(np.float32)
         vectors = (hidden * weights).sum(axis=1) / np.maximum(weights.sum(axis=1), 1e-9)
-    found: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return found.astype(np.float32)
+    unit: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return unit.astype(np.float32)
 
 
 def _threads() -> int:
-    # The supervisor gives a run its share of the cores through OMP's variable, which OpenVINO does not read.
+    # The supervisor sets the run's share of the cores in this variable, which OpenVINO itself does not read.
     return int(os.environ.get("OMP_NUM_THREADS") or 0)

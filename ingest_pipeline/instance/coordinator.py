@@ -8,16 +8,16 @@ from ingest_pipeline.settings import read_settings
 
 
 class MemoryBudgetRunCoordinator(QueuedRunCoordinator):
-    """Lets as many runs go at once as the machine's memory budget holds; the others wait in the queue.
+    """Starts as many runs at once as the machine's memory budget allows; the others wait in the queue.
 
-    All runs have the same budget, which makes Dagster's limit on counts a limit on memory. It is computed at
-    each look into the queue, so a changed cgroup limit is noticed; `max_concurrent_runs` in dagster.yaml can
-    lower it further.
+    All runs have the same budget, which makes Dagster's limit on counts a limit on memory. It is computed at each pass
+    over the queue, so that a changed cgroup limit takes effect; `max_concurrent_runs` in dagster.yaml can lower it.
     """
 
     def get_run_queue_config(self) -> RunQueueConfig:
-        """Return the queue's configuration with the limit that the memory allows now."""
+        """Return the queue's configuration with the limit that memory allows now."""
         config = super().get_run_queue_config()
         slots = run_slots(read_settings())
         configured = config.max_concurrent_runs
+        # A negative number in dagster.yaml means no limit of its own.
         return config._replace(max_concurrent_runs=slots if configured < 0 else min(configured, slots))

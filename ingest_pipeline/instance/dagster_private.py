@@ -1,7 +1,7 @@
-"""Every private name of Dagster that this package uses: the only module that imports `dagster._*`.
+"""All private names of Dagster that this package uses: the only module that imports `dagster._*`.
 
 A launcher, a coordinator and a storage cannot be written without them; dagster-docker and dagster-k8s import the same.
-pyproject.toml pins Dagster's minor version for it. When that is raised, this is the list to check.
+They may change with any minor version, so pyproject.toml pins it; check this list when you raise the version.
 """
 
 from dagster._core.code_pointer import CodePointer

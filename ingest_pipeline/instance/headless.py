@@ -1,4 +1,4 @@
-"""`ingest run`: catalog, batches, index, as ordinary Dagster runs, without daemon, webserver or code server."""
+"""`ingest run`: catalog, batches and index as ordinary Dagster runs, without daemon, webserver and code server."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ from ingest_pipeline.store.incidents import spent_budget
 
 logger = logging.getLogger(__name__)
 MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
-POLL_SECONDS = 0.5  # a look costs 10 ms of CPU: Dagster's storage opens a connection for each question
+POLL_SECONDS = 0.5  # each poll opens a connection for each call of Dagster's storage, 10 ms (docs/dagster.md, M7)
 REPORT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far the batches have come."""
+    """The progress of the batches."""
 
     files_done: int
     files: int
@@ -68,7 +68,7 @@ class Progress:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds to go at the pace so far, by bytes; None before anything is done."""
+        """Remaining seconds at the present rate of bytes; None before any file is done."""
         if not self.bytes_done:
             return None
         return self.seconds * (self.bytes - self.bytes_done) / self.bytes_done
@@ -76,7 +76,7 @@ class Progress:
 
 @dataclass(slots=True)
 class HeadlessResult:
-    """What one `ingest run` did."""
+    """The result of one `ingest run`."""
 
     since: Any
     runs: int = 0
@@ -110,9 +110,9 @@ class Headless:
         self._began, self._spent = time.monotonic(), False
 
     def run(self, report: Report) -> HeadlessResult:
-        """Bring everything that the sources hold to its end: searchable, or failed with a reason.
+        """Process all files of the sources until each is searchable, or failed with a reason.
 
-        May be begun again with the same result after the database went away.
+        May be called again with the same result object after the database was lost.
         """
         self._result.stopped = None
         reconcile_running(self._instance, self._connection)
@@ -120,13 +120,13 @@ class Headless:
         if not self._run_alone(CATALOG_JOB, "the catalog"):
             return self._result
         self._add_partitions()
-        worked = self._drain(report)
-        if worked or self._index_is_stale():
+        any_batch = self._drain(report)
+        if any_batch or self._index_is_stale():
             self._run_alone(INDEX_JOB, "the vector index")
         return self._result
 
     def stop(self) -> None:
-        """Ask every run of ours to stop, and wait until its process is gone; not for a database that is gone itself."""
+        """Terminate our runs and wait until their processes have ended; give up if the database is lost."""
         try:
             self._stop()
         except Exception as error:
@@ -139,13 +139,13 @@ class Headless:
         ours = [run for _, run in self._mine.values()] + ([self._alone] if self._alone else [])
         for run in ours:
             launcher.terminate(run.run_id)
-        deadline = time.monotonic() + GRACE_SECONDS + 10.0
+        deadline = time.monotonic() + GRACE_SECONDS + 10.0  # after the grace period the supervisors kill
         while any(_has_process(launcher, run) for run in ours) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
         reconcile_running(self._instance, self._connection)
 
     def _run_alone(self, job: str, name: str) -> bool:
-        """Launch one run and wait for its end; on failure note why and return False."""
+        """Launch one run and wait for its end; return whether it succeeded, and if not, set `result.stopped`."""
         self._alone = run = self._launch(job, {})
         while not has_ended(self._instance, self._reload(run)):
             time.sleep(POLL_SECONDS)
@@ -157,6 +157,7 @@ class Headless:
 
     def _drain(self, report: Report) -> bool:
         """Run every waiting batch, as many at once as fit; return whether there was any."""
+        # The error budget is checked only after a run has ended, and once at the start for earlier incidents.
         last_report = 0.0
         while True:
             if self._reap() or not last_report:
@@ -171,7 +172,7 @@ class Headless:
             time.sleep(POLL_SECONDS)
 
     def _reap(self) -> bool:
-        """Settle every batch whose run has ended, ours and those of a launcher that is gone; return whether any had."""
+        """Reconcile every batch whose run has ended, ours and those of other launchers; return whether any had."""
         ended = [key for key, (_, run) in self._mine.items() if has_ended(self._instance, self._reload(run))]
         for key in ended:
             self._after(*self._mine.pop(key))
@@ -193,21 +194,21 @@ class Headless:
         ]
 
     def _launch_waiting(self, waiting: list[Batch]) -> None:
-        """Launch as many of these as there is room for, each with its share of the cores."""
+        """Launch as many of these batches as fit, each with its share of the cores."""
         room = self._room() if waiting else 0
         threads = max(1, usable_cores() // max(1, min(self._slots, len(self._mine) + len(waiting))))
         for batch in waiting:
             if room <= 0:
                 return
-            if self._is_somebody_elses(batch):
+            if self._is_taken(batch):
                 continue
             tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)}
             self._mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
             self._result.batches += [batch.key] if batch.key not in self._result.batches else []
             room -= 1
 
-    def _is_somebody_elses(self, batch: Batch) -> bool:
-        """Return whether a daemon's run is at this batch; one that merely stands in the queue is taken over."""
+    def _is_taken(self, batch: Batch) -> bool:
+        """Return whether another launcher's run works on this batch; a run that is only queued is canceled instead."""
         run = latest_run(self._instance, batch.key)
         if run is None or run.is_finished or has_ended(self._instance, run):
             return False
@@ -217,16 +218,16 @@ class Headless:
         return False
 
     def _after(self, batch: Batch, run: DagsterRun) -> None:
-        """Settle a batch whose run has ended, and plan again what was attributed."""
+        """Reconcile a batch whose run has ended, and plan again the file to which a kill was attributed."""
         now = batches.list_batches(self._connection, batch=batch.key)[0]
         if now.status == "done":
             return
-        if now.run_id != run.run_id:  # it died before it could say that it began
+        if now.run_id != run.run_id:  # the run ended before it recorded its beginning
             batches.begin_batch(self._connection, batch.key, run.run_id)
         status = reconcile(self._instance, self._connection, now, run)
         if status == "failed":
-            why = batches.message(self._connection, batch.key)
-            self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {why}"
+            message = batches.message(self._connection, batch.key)
+            self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {message}"
         seal_waiting(self._connection, settings=self._settings, fingerprint=self._fingerprint)
         self._add_partitions()
 
@@ -251,12 +252,14 @@ class Headless:
             job_code_origin=_code_origin(job),
         )
         self._result.runs += 1
-        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]  # ours needs none
+        # Our launcher needs no workspace: it starts the run by its code origin.
+        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]
 
     def _reload(self, run: DagsterRun) -> DagsterRun:
         return self._instance.get_run_by_id(run.run_id) or run
 
     def _index_is_stale(self) -> bool:
+        # Also after an `ingest run` that was interrupted between its last batch and the index.
         event = self._instance.get_latest_materialization_event(AssetKey(VECTOR_INDEX))
         changed = reports.last_change(self._connection)
         return changed is not None and (event is None or event.timestamp < changed.timestamp())
@@ -295,5 +298,5 @@ def _code_origin(job: str) -> JobPythonOrigin:
 
 def _remote_origin(job: str) -> RemoteJobOrigin:
     target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, MODULE)  # named as dagster dev names it
+    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, MODULE)  # the same name as in `dagster dev`, for the UI
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)

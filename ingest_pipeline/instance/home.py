@@ -1,4 +1,4 @@
-"""Dagster's instance for whoever runs without its services: found, prepared, opened."""
+"""Prepares DAGSTER_HOME and opens Dagster's instance, for commands that run without Dagster's services."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROJECT = Path(__file__).parents[2]
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Return a DAGSTER_HOME under `INGEST_HOME` with this project's dagster.yaml in it, and point at it.
+    """Return a DAGSTER_HOME under `INGEST_HOME` with a copy of this project's dagster.yaml; set the variable, too.
 
-    A home of its own, so that Dagster's logs and local files stay out of the repository.
+    A separate folder keeps Dagster's logs and local files out of the repository (docs/dagster.md, H5).
 
     Raises:
         ConfigurationError: no dagster.yaml in this folder, above it, or beside the package.
@@ -27,6 +27,7 @@ def prepare_dagster_home(settings: Settings) -> Path:
     text = find_config().read_text()
     target = home / CONFIG
     if not target.exists() or target.read_text() != text:
+        # By a rename: another process may read the file at the same time.
         temporary = home / f".{CONFIG}.{os.getpid()}"
         temporary.write_text(text)
         temporary.replace(target)
@@ -35,12 +36,13 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 
 def find_config(start: Path | None = None) -> Path:
-    """Return the dagster.yaml that is in effect: of this folder, of one above it, or of the project.
+    """Return the path of the dagster.yaml in effect: in this folder, in one above it, or in the project.
 
     Raises:
         ConfigurationError: there is none.
     """
     here = start or Path.cwd()
+    # A dagster.yaml of another project is not ours: ours names classes of this package.
     for folder in [here, *here.parents, PROJECT]:
         if (folder / CONFIG).is_file() and "ingest_pipeline.instance" in (folder / CONFIG).read_text():
             return folder / CONFIG
@@ -48,6 +50,6 @@ def find_config(start: Path | None = None) -> Path:
 
 
 def open_instance(settings: Settings) -> DagsterInstance:
-    """Return the instance that the UI shows too."""
+    """Return Dagster's instance, the same that the UI shows."""
     prepare_dagster_home(settings)
     return DagsterInstance.get()

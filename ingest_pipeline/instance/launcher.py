@@ -1,7 +1,7 @@
-"""One process for each run, under the batch's limit, with a supervisor beside it.
+"""Launches each run as a process with the memory limit of its batch, under a supervisor.
 
-What Dagster's own launcher lacks: a limit per run, and a health check, without which a power cut leaves a run STARTED
-for ever in a slot of the queue (docs/dagster.md, T3; dagster #4319).
+Dagster's default launcher has no limit per run and no health check: after a power failure a run stays STARTED and keeps
+its place in the queue (docs/dagster.md, T3 and M2; dagster #4319).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import connected, database_url
 
 logger = logging.getLogger(__name__)
-START_SECONDS = 15.0
+START_SECONDS = 15.0  # until the supervisor has written the pid; below 0.1 s on an idle machine
 DEBUG_LINES = 20
 
 
 class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
-    """Starts each run as a process of its own under its batch's memory limit, and can tell how it ended."""
+    """Starts each run in a process with its batch's memory limit, and reports how it ended."""
 
     def __init__(self, inst_data: ConfigurableClassData | None = None) -> None:
         self._inst_data = inst_data
@@ -50,12 +50,12 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
     @property
     def inst_data(self) -> ConfigurableClassData | None:
-        """What dagster.yaml said."""
+        """The configuration in dagster.yaml."""
         return self._inst_data
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the `INGEST_*` settings say it all."""
+        """Return an empty schema: everything is configured by the `INGEST_*` settings."""
         return {}
 
     @classmethod
@@ -66,10 +66,10 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         return cls(inst_data=inst_data)
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Start the run's process; returns as soon as it is there."""
+        """Start the run's process; return as soon as it exists."""
         run, settings = context.dagster_run, read_settings()
         limit_bytes = _memory_limit_bytes(run)
-        if run.tags.get(PARTITION_NAME_TAG):
+        if run.tags.get(PARTITION_NAME_TAG):  # only runs of a batch embed
             prepare_engine(replace(settings, run_memory=limit_bytes))
         threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // run_slots(settings)))
         record = RunRecord.of(run.run_id)
@@ -83,7 +83,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal of whoever launched is not for the run
+                start_new_session=True,  # Ctrl-C in the launcher's terminal must not reach the run
             )
         pid = _await_pid(record, process)
         self._instance.report_engine_event(
@@ -92,7 +92,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         )
 
     def terminate(self, run_id: str) -> bool:
-        """Ask a run's process to stop; after 30 s its supervisor kills it. False if it was not running."""
+        """Ask a run's process to stop; after 30 s its supervisor kills it. Return whether it was running."""
         run = self._instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return False
@@ -101,18 +101,18 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
     @property
     def supports_check_run_worker_health(self) -> bool:
-        """Yes: this is what the launcher is for."""
+        """Always True; Dagster's run monitoring then calls `check_run_worker_health`."""
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Return whether the run's process lives, and if not, what killed it."""
+        """Return whether the run's process is alive, and if not, how it ended."""
         record = RunRecord.of(run.run_id)
         if record.is_alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         return CheckRunHealthResult(WorkerStatus.FAILED, record.exit_cause())
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
-        """Return the last lines that the process wrote outside of any step."""
+        """Return the last lines that the process wrote outside of a step."""
         with contextlib.suppress(OSError):
             lines = RunRecord.of(run.run_id).log.read_text(errors="replace").splitlines()
             return "\n".join(lines[-DEBUG_LINES:]) or None
@@ -130,12 +130,12 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
 
 def _memory_limit_bytes(run: DagsterRun) -> int:
-    """Return the limit that the run's batch was sealed with; the run budget where there is no batch."""
-    settings, batch = read_settings(), run.tags.get(PARTITION_NAME_TAG)
-    if batch:
+    """Return the limit with which the run's batch was sealed, or the run budget if there is no batch."""
+    settings, key = read_settings(), run.tags.get(PARTITION_NAME_TAG)
+    if key:
         with connected(database_url(settings)) as connection:
-            for found in batches.list_batches(connection, batch=batch):
-                return found.memory_limit_bytes
+            for batch in batches.list_batches(connection, batch=key):
+                return batch.memory_limit_bytes
     return settings.run_memory
 
 

@@ -1,4 +1,4 @@
-"""What a run's process prints goes into files that the UI shows, and nowhere else."""
+"""Captures what a run's process prints in files that the UI shows."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ from ingest_pipeline.settings import read_settings
 
 
 class PlainComputeLogManager(LocalComputeLogManager):
-    """Dagster's own, without its four helpers for each run.
+    """Dagster's local log manager without its four helper processes for each run.
 
-    The original copies the files back to the terminal with two `tail`s, each under a Python process that watches
-    over it: 25 MB in the run's process tree, and a `tail` that outlives a run which was killed at the wrong moment.
+    The original copies the files back to the terminal by two `tail`s, each under a Python process that supervises it:
+    25 MB in the run's process tree, and a `tail` may outlive a killed run (docs/dagster.md, M4).
     """
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the files lie under `INGEST_HOME`."""
+        """Return an empty schema: the files are under `INGEST_HOME`."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> PlainComputeLogManager:
-        """Return the manager over the folder that Dagster itself would take."""
+        """Return the log manager for the folder that Dagster itself would use."""
         folder = read_settings().home / "dagster" / "storage"
         return cls(base_dir=str(folder), inst_data=inst_data)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Generator[CapturedLogContext, None, None]:
-        """Send what this process prints to the run's files."""
+        """Redirect stdout and stderr of this process to the run's files."""
         streams = ((sys.stdout, ComputeIOType.STDOUT), (sys.stderr, ComputeIOType.STDERR))
         with ExitStack() as stack:
             for stream, kind in streams:
@@ -50,4 +50,4 @@ class PlainComputeLogManager(LocalComputeLogManager):
                 ensure_file(path)
                 stack.enter_context(redirect_to_file(stream, path))
             yield CapturedLogContext(log_key)
-        touch_file(self.complete_artifact_path(log_key))  # how readers know that no more will come
+        touch_file(self.complete_artifact_path(log_key))  # tells readers that the log is complete

@@ -1,4 +1,4 @@
-"""How did the runs end? Asked of Dagster and of the processes, answered in the ledger."""
+"""Finds out from Dagster and from the processes how runs ended, and updates the ledger."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
 
 logger = logging.getLogger(__name__)
-START_SECONDS = 60.0  # between STARTING and a process that can be asked; 0.3 s on an idle machine
+START_SECONDS = 60.0  # from STARTING until the process has a record; 0.3 s on an idle machine
 
 
 def reconcile_running(instance: DagsterInstance, connection: Connection) -> list[str]:
-    """Settle each batch that the ledger calls running and whose run has ended; return their keys."""
+    """Reconcile each batch that is `running` in the ledger and whose run has ended; return their keys."""
     reconciled = []
     for batch in batches.list_batches(connection, status="running"):
         run = instance.get_run_by_id(batch.run_id or "")
@@ -29,20 +29,20 @@ def reconcile_running(instance: DagsterInstance, connection: Connection) -> list
 
 
 def reconcile_never_begun(instance: DagsterInstance, connection: Connection, batch: Batch) -> bool:
-    """Settle a waiting batch whose latest run died before it could even say that it began; return whether so."""
+    """Reconcile a waiting batch whose latest run ended before it recorded its beginning; return whether this is so."""
     run = latest_run(instance, batch.key)
     if run is None or run.run_id == batch.run_id or not has_ended(instance, run):
         return False
-    batches.begin_batch(connection, batch.key, run.run_id)
+    batches.begin_batch(connection, batch.key, run.run_id)  # so that the failure counts, and is not repeated for ever
     reconcile(instance, connection, batch, run)
     return True
 
 
 def reconcile(instance: DagsterInstance, connection: Connection, batch: Batch, run: DagsterRun | None) -> str:
-    """Settle one batch by how its run ended; return the batch's new status."""
+    """Reconcile one batch by how its run ended; return the batch's new status."""
     run = instance.get_run_by_id(run.run_id) if run else None
     canceled = run is not None and run.status == DagsterRunStatus.CANCELED
-    killed = run is not None and run.status == DagsterRunStatus.FAILURE and not _could_speak(instance, run)
+    killed = run is not None and run.status == DagsterRunStatus.FAILURE and not _reported_its_end(instance, run)
     message = (
         "canceled; materialize the catalog or this partition to go on" if canceled else failure_message(instance, run)
     )
@@ -53,13 +53,13 @@ def reconcile(instance: DagsterInstance, connection: Connection, batch: Batch, r
 
 
 def latest_run(instance: DagsterInstance, batch: str) -> DagsterRun | None:
-    """Return the newest run of a batch, however it was launched."""
+    """Return the latest run of a batch, however it was launched."""
     runs = instance.get_runs(filters=RunsFilter(tags={PARTITION_NAME_TAG: batch}), limit=1)
     return runs[0] if runs else None
 
 
 def was_canceled_after(instance: DagsterInstance, run: DagsterRun, moment: float) -> bool:
-    """Return whether somebody canceled a run after a moment in seconds since 1970."""
+    """Return whether a run was canceled after a moment, given in seconds since 1970."""
     record = instance.get_run_record_by_id(run.run_id)
     if run.status != DagsterRunStatus.CANCELED or record is None:
         return False
@@ -67,7 +67,7 @@ def was_canceled_after(instance: DagsterInstance, run: DagsterRun, moment: float
 
 
 def has_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether a run is over, noticing a dead process also where no daemon watches."""
+    """Return whether a run has ended; if its process is gone, report that to Dagster, as the daemon would."""
     if run.is_finished:
         return True
     if run.status not in (DagsterRunStatus.STARTED, DagsterRunStatus.STARTING, DagsterRunStatus.CANCELING):
@@ -75,26 +75,28 @@ def has_ended(instance: DagsterInstance, run: DagsterRun) -> bool:
     health = instance.run_launcher.check_run_worker_health(run)
     if health.status == WorkerStatus.RUNNING or _is_just_starting(instance, run):
         return False
-    again = instance.get_run_by_id(run.run_id)
-    if again is not None and again.status == DagsterRunStatus.CANCELING:
-        instance.report_run_canceled(again, f"Run worker is gone: {health.msg}")  # killed when it did not stop in time
-    elif again is not None and not again.is_finished:
-        instance.report_run_failed(again, f"Run worker is gone: {health.msg}")
+    # Loaded again: the run may have reported its end between the first reading and the health check.
+    current = instance.get_run_by_id(run.run_id)
+    if current is not None and current.status == DagsterRunStatus.CANCELING:
+        # The supervisor killed it, because it did not stop in time.
+        instance.report_run_canceled(current, f"Run worker is gone: {health.msg}")
+    elif current is not None and not current.is_finished:
+        instance.report_run_failed(current, f"Run worker is gone: {health.msg}")
     return True
 
 
 def _is_just_starting(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether somebody may be about to start the run's process: STARTING is written before it exists."""
+    """Return whether the run's process may be about to start: STARTING is written before the process exists."""
     record = instance.get_run_record_by_id(run.run_id)
     if run.status != DagsterRunStatus.STARTING or record is None:
         return False
     return time.time() - record.update_timestamp.timestamp() < START_SECONDS
 
 
-def _could_speak(instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Return whether the run's process lived to report its own failure, or to exit: then nobody killed it.
+def _reported_its_end(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether the run's process reported its own failure, or exited by itself: then it was not killed.
 
-    A run that loses its database cannot report anything; that is not the fault of the file that it was at.
+    A run that loses its database can report nothing, but exits by itself: no kill is attributed to the open file.
     """
     return RunRecord.of(run.run_id).ended_by_itself or bool(
         instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
@@ -102,12 +104,13 @@ def _could_speak(instance: DagsterInstance, run: DagsterRun) -> bool:
 
 
 def failure_message(instance: DagsterInstance, run: DagsterRun | None) -> str:
-    """Return in one line why a run did not finish."""
+    """Return one line that says why a run did not finish."""
     if run is None:
         return "its run is not in Dagster's history"
     events = instance.all_logs(run.run_id, of_type={DagsterEventType.RUN_FAILURE, DagsterEventType.STEP_FAILURE})
     for event in events:
         if event.dagster_event and event.dagster_event.is_step_failure:
+            # Dagster wraps the error of a step: the innermost cause is ours.
             error = event.dagster_event.step_failure_data.error
             while error is not None and error.cause is not None:
                 error = error.cause

@@ -1,4 +1,4 @@
-"""`ingest run` outlives its database: it waits, starts it again where it is ours, and goes on."""
+"""Lets `ingest run` survive the loss of its database: it waits and begins its work again."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ingest_pipeline.store.connection import first_line
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
-FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0  # ten waits: three minutes, the time of a restart with recovery
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 30.0  # ten waits take three minutes: a restart with crash recovery
 CALM_SECONDS = 60.0
-"""Work that went well for so long begins the count anew."""
+"""After so long without an error the count of errors is reset."""
 
 
 def with_reconnect(
     work: Callable[[], T], *, max_errors: int, say: Callable[[str], None], wait: Callable[[float], None] = time.sleep
 ) -> T:
-    """Return what the work gives, beginning it again whenever the database goes away under it.
+    """Return the result of the work, which is begun again whenever the database is lost.
 
-    The work must be one that may be begun again at any time. Whoever calls has reached the database once: one that was
-    never there is not waited for, most likely its address is wrong.
+    The work must be repeatable at any time. The caller must have reached the database once before: one that was never
+    reachable is not waited for, because most likely its address is wrong.
 
     Raises:
-        ErrorBudgetSpent: it went away so many times in a row.
+        ErrorBudgetSpent: the database was lost `max_errors` times in a row.
     """
     errors, seconds = 0, FIRST_WAIT_SECONDS
     while True:
@@ -50,7 +50,7 @@ def with_reconnect(
 
 
 def is_loss_of_database(error: BaseException) -> bool:
-    """Return whether an error of ours or of Dagster's storage means that Postgres cannot be reached."""
+    """Return whether an error, ours or of Dagster's storage, means that Postgres cannot be reached."""
     from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import InterfaceError, OperationalError
 

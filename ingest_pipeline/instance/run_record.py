@@ -1,4 +1,4 @@
-"""What the supervisor of a run writes down: the run's process while it lives, and how it ended."""
+"""The record that a supervisor writes for its run: the processes, and later how the run ended."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingest_pipeline.memory.process import ProcessId, parent_of
 from ingest_pipeline.settings import read_settings
 
 KEEP_SECONDS = 14 * 86400
-SUPERVISOR_SECONDS = 5.0  # to write down a cause: 50 ms on an idle machine
+SUPERVISOR_SECONDS = 5.0  # for the supervisor to write the cause: 50 ms on an idle machine
 
 
 def runs_folder() -> Path:
@@ -25,63 +25,63 @@ def runs_folder() -> Path:
 
 @dataclass(frozen=True, slots=True)
 class RunRecord:
-    """The record of one run, read anew at each question."""
+    """The record of one run; each property reads the file again."""
 
     path: Path
 
     @classmethod
     def of(cls, run_id: str) -> RunRecord:
-        """Return the record of a run, whether it is there or not."""
+        """Return the record of a run, whether the file exists or not."""
         return cls(runs_folder() / f"{run_id}.json")
 
     @property
     def log(self) -> Path:
-        """What the run's process wrote outside of any step."""
+        """The file with what the run's process wrote outside of a step."""
         return self.path.with_suffix(".log")
 
     def read(self) -> dict[str, Any]:
-        """Return what is written down; {} if nothing yet."""
+        """Return the content of the record; {} if there is none yet."""
         with contextlib.suppress(OSError, ValueError):
             return dict(json.loads(self.path.read_text()))
         return {}
 
     @property
     def is_alive(self) -> bool:
-        """Whether the run's process lives."""
+        """Whether the run's process is alive."""
         written = self.read()
         process = _process(written, "pid", "started")
         return "code" not in written and process is not None and process.is_alive
 
     @property
     def ended_by_itself(self) -> bool:
-        """Whether the run's process ended with an exit code of its own: then nobody killed it."""
+        """Whether the run's process ended with an exit code of its own, and was not killed by a signal."""
         return int(self.read().get("code", -1)) >= 0
 
     def exit_cause(self) -> str:
-        """Return in words how the run's process ended, giving its supervisor the time to write it down."""
+        """Return a message about how the run's process ended; wait until its supervisor has recorded it."""
         written = self._final()
         if not written:
             return "no process was ever started for this run"
         if "cause" in written:
             return f"process {written.get('pid')} ended: {written['cause']}"
         return (
-            f"process {written.get('pid')} vanished together with its supervisor: power cut, or killed with all its "
-            "family"
+            f"process {written.get('pid')} vanished together with its supervisor: power cut, or its whole process tree "
+            "was killed"
         )
 
     def stop(self) -> bool:
-        """Ask the run's process to stop; return whether it was there."""
+        """Ask the run's process to stop; return whether it was alive."""
         if not self.is_alive:
             return False
         pid = int(self.read()["pid"])
         with contextlib.suppress(ProcessLookupError):
-            os.kill(parent_of(pid) or pid, signal.SIGTERM)  # its supervisor, who kills it if it does not stop
+            os.kill(parent_of(pid) or pid, signal.SIGTERM)  # to its supervisor, which kills it if it does not stop
             return True
         return False
 
     @property
     def is_orphan(self) -> bool:
-        """Whether whoever launched the run is gone: the supervisor's parent then is init."""
+        """Whether the launcher of the run has ended: the supervisor's parent is then init."""
         supervisor = parent_of(int(self.read().get("pid", 0)))
         return supervisor is None or parent_of(supervisor) is None
 
@@ -97,14 +97,14 @@ class RunRecord:
 
 
 def live_records() -> list[RunRecord]:
-    """Return the records of all runs whose process lives."""
+    """Return the records of all runs whose process is alive."""
     folder = runs_folder()
     records = [RunRecord(path) for path in folder.glob("*.json")] if folder.is_dir() else []
     return [record for record in records if record.is_alive]
 
 
 def remove_old_records(folder: Path) -> None:
-    """Delete records and logs of two weeks ago and before."""
+    """Delete records and logs that are older than two weeks."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > KEEP_SECONDS:

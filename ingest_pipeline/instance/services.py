@@ -1,4 +1,4 @@
-"""`ingest ui`: Postgres, code location, daemon and webserver under one command, gone together at Ctrl-C."""
+"""`ingest ui`: Postgres, code location, daemon and webserver under one command; Ctrl-C ends all of them."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from ingest_pipeline.store.server import EmbeddedServer
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
-STOP_SECONDS = 20.0  # dagster dev needs 4 s
+STOP_SECONDS = 20.0  # `dagster dev` needs 4 s
 POLL_SECONDS = 0.2
 
 
 class Stopped(Exception):
-    """Ctrl-C, or SIGTERM."""
+    """SIGINT, SIGTERM or SIGHUP was received."""
 
 
 def serve(settings: Settings) -> int:
-    """Run the services until Ctrl-C; then nothing of them is left. Returns the exit code.
+    """Run the services until Ctrl-C, then end all of them; return the exit code.
 
     Raises:
         ConfigurationError: the port is taken, or not even one run fits into memory.
@@ -58,10 +58,11 @@ def serve(settings: Settings) -> int:
         print("stopping", flush=True)
         return 0
     finally:
-        with _ignored_signals():
+        with _ignored_signals():  # a second Ctrl-C must not leave processes behind
             if dagster:
                 _end(dagster)
             _end_orphaned_runs()
+            # Runs of an `ingest run` in another terminal still need the embedded Postgres.
             if not settings.database_url and not live_records():
                 EmbeddedServer(settings.home).stop()
 
@@ -70,10 +71,10 @@ def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
     workspace = find_config().parent / "workspace.yaml"
     address = ["-h", HOST, "-p", str(settings.ui_port)]
     command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
-    # A session of its own: the terminal's Ctrl-C comes to us alone, and we pass it on once. `dagster dev` greets
-    # with a warning that a newer command exists, which needs a package that we do not require.
+    # In a session of its own, so that Ctrl-C reaches only this process, which passes it on once. Without warnings:
+    # `dagster dev` warns that a newer command exists, which needs a package that we do not require.
     environment = {"PYTHONWARNINGS": "ignore", **os.environ, **settings.environ()}
-    # Not from the project's folder: Dagster would warn there that the dagster.yaml beside it is not the one in use.
+    # Not in the project's folder, where Dagster would warn that the dagster.yaml there is not the one in use.
     return subprocess.Popen(
         command, start_new_session=True, stdin=subprocess.DEVNULL, env=environment, cwd=settings.home
     )
@@ -90,7 +91,7 @@ def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:
 
 def _require_free_port(port: int) -> None:
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a port just released counts as taken
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -102,8 +103,8 @@ def _stop_signals() -> Iterator[None]:
     def stop(number: int, frame: object) -> None:
         raise Stopped
 
-    # Set before anything is started: a process that a script starts with `&` ignores SIGINT, and so would its
-    # children; a signal with a handler is back to its default in them.
+    # Set before any child is started: a process that a script starts with `&` ignores SIGINT, and its children inherit
+    # that; a signal with a handler is reset to its default in them (docs/dagster.md, T6).
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
@@ -138,8 +139,9 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _services(pid: int) -> list[ProcessId]:
-    """Return `dagster dev` and what it started, without the runs, which have supervisors."""
-    processes = [identity_of(one) for one in (pid, *descendants_of(pid)) if not _belongs_to_run(command_of(one))]
+    """Return `dagster dev` and its descendants without the runs, which have supervisors."""
+    pids = (pid, *descendants_of(pid))
+    processes = [identity_of(each) for each in pids if not _belongs_to_run(command_of(each))]
     return [process for process in processes if process]
 
 
@@ -148,7 +150,7 @@ def _belongs_to_run(command: list[str]) -> bool:
 
 
 def _end_orphaned_runs() -> None:
-    """Stop the runs whose launcher is gone; those of an `ingest run` in another terminal go on."""
+    """Stop the runs whose launcher has ended; those of an `ingest run` in another terminal go on."""
     orphans = [record for record in live_records() if record.is_orphan]
     for record in orphans:
         record.stop()

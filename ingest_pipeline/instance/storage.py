@@ -1,4 +1,4 @@
-"""Dagster's own tables in the same Postgres as ours, found through the same settings."""
+"""Dagster's storage in the same Postgres database as the ledger, configured by the same settings."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from ingest_pipeline.store.migrate import migrate
 class IngestStorage(DagsterPostgresStorage):
     """Dagster's Postgres storage at `INGEST_DATABASE_URL` or the embedded server, in the schema `dagster`.
 
-    One place for the URL, so that no user has to write it into dagster.yaml a second time; psycopg2 by name,
-    because a bare URL picks psycopg 3 and breaks every event (docs/dagster.md, T1).
+    The URL is configured in one place, and not in dagster.yaml a second time. The driver is psycopg2 by name, because
+    with a bare URL SQLAlchemy uses psycopg 3, with which every event fails (docs/dagster.md, T1).
     """
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
-        """No configuration: the `INGEST_*` settings say it all."""
+        """Return an empty schema: everything is configured by the `INGEST_*` settings."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> IngestStorage:
-        """Connect to the database of the settings; its schemas are made when they are missing.
+        """Return the storage in the database of the settings; create missing schemas.
 
         Raises:
-            BadSetting, StoreUnavailable: in one clear line.
+            BadSetting, StoreUnavailable: the database cannot be used.
         """
         url = database_url(read_settings())
-        migrate(url)
+        migrate(url)  # the schema `dagster` must exist before Dagster creates its tables
         return cls(postgres_url=dagster_url(url), should_autocreate_tables=True, inst_data=inst_data)

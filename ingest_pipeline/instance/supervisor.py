@@ -1,7 +1,8 @@
-"""Stands beside one run: starts it under its limits, passes on a request to stop, writes down how it ended.
+"""Supervises one run: starts it under its limits, forwards a request to stop, and records how it ended.
 
-Run as `python -m ingest_pipeline.instance.supervisor <record> <memory limit> <threads> -- <command>`. It outlives
-daemon and code server, so a run's death has a witness whatever else has died. Little more than the stdlib: 10 MB.
+Run as `python -m ingest_pipeline.instance.supervisor <record> <memory limit> <threads> -- <command>`. It does not
+depend on daemon and code server, so the end of a run is recorded even if these were killed. It imports little more than
+the stdlib and takes 10 MB (docs/findings.md, G7).
 """
 
 from __future__ import annotations
@@ -20,20 +21,21 @@ from typing import Any
 from ingest_pipeline.memory.cgroup import make_cgroup
 from ingest_pipeline.memory.process import end_with_parent, identity_of, limit_data_bytes, prefer_for_oom_kill
 
-GRACE_SECONDS = 30.0  # for Dagster to write its own end after SIGTERM; torch in a long loop does not listen
-OOM_SCORE_ADJ = 800  # before Postgres and Dagster's services, after the parser's child
-# Two arenas, or each thread of torch keeps freed memory in one of its own. No M_MMAP_THRESHOLD: giving each tensor
-# back at once saves 40 MB at this micro-batch and costs a third more CPU in page faults (9.2 against 2.3 s, 2026-11).
+GRACE_SECONDS = 30.0  # for Dagster to record the end after SIGTERM; a long loop in torch does not react to it
+OOM_SCORE_ADJ = 800  # killed before Postgres and Dagster's services, after the parser's child
+# Two arenas: with more, each thread of torch keeps freed memory in its own. No M_MMAP_THRESHOLD: returning each tensor
+# at once saves 40 MB at our micro-batches, but page faults take 9.2 s instead of 2.3, a third more CPU in total
+# (docs/findings.md, G6).
 MALLOC = {"MALLOC_ARENA_MAX": "2"}
 
 
 def cause_of_end(code: int, limit_bytes: int, *, oom_kills: int | None = None) -> str:
-    """Return in words why a run's process ended with this code.
+    """Return a message that says why a run's process ended.
 
     Args:
-        code: as `Popen.wait` gives it.
-        limit_bytes: what the run was allowed.
-        oom_kills: how many processes of the run the kernel killed for memory; None where nobody knows.
+        code: as `Popen.wait` returns it.
+        limit_bytes: the memory limit of the run.
+        oom_kills: how many processes of the run the OOM killer has killed; None if unknown (no cgroup).
     """
     if code >= 0:
         return f"exit code {code}"
@@ -46,16 +48,16 @@ def cause_of_end(code: int, limit_bytes: int, *, oom_kills: int | None = None) -
 
 
 class Supervisor:
-    """One run's witness."""
+    """Supervises one run and keeps its record."""
 
     def __init__(self, record: Path, limit_bytes: int, threads: int) -> None:
         self.record, self.limit_bytes, self.threads = record, limit_bytes, threads
-        self.facts: dict[str, Any] = {"limit_bytes": limit_bytes}
+        self.written: dict[str, Any] = {"limit_bytes": limit_bytes}
         self.stop_at: float | None = None
         self.group = make_cgroup(record.stem, limit_bytes)
 
     def run(self, command: list[str]) -> None:
-        """Start the command, wait for its end, write the record."""
+        """Start the command, wait for its end, and write the record."""
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         signal.signal(signal.SIGINT, self._ask_to_stop)
         parent = os.getpid()
@@ -72,12 +74,12 @@ class Supervisor:
             supervisor_started=_started(parent),
         )
         code = self._wait()
-        facts = self._close_group()
+        group_counts = self._close_group()
         usage = resource.getrusage(resource.RUSAGE_CHILDREN)
         self._write(
             code=code,
-            cause=cause_of_end(code, self.limit_bytes, oom_kills=facts.get("oom_kills")),
-            **facts,
+            cause=cause_of_end(code, self.limit_bytes, oom_kills=group_counts.get("oom_kills")),
+            **group_counts,
             cpu_seconds=round(usage.ru_utime + usage.ru_stime, 2),
             ended=time.time(),
         )
@@ -85,9 +87,9 @@ class Supervisor:
     def _close_group(self) -> dict[str, int | None]:
         if self.group is None:
             return {}
-        facts = {"group_peak_bytes": self.group.peak_bytes(), "oom_kills": self.group.oom_kills()}
+        counts = {"group_peak_bytes": self.group.peak_bytes(), "oom_kills": self.group.oom_kills()}
         self.group.remove()
-        return facts
+        return counts
 
     def _wait(self) -> int:
         while True:
@@ -98,7 +100,7 @@ class Supervisor:
                     self.child.kill()
 
     def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
-        self.stop_at = self.stop_at or time.monotonic() + GRACE_SECONDS
+        self.stop_at = self.stop_at or time.monotonic() + GRACE_SECONDS  # a second request does not extend it
         self.child.send_signal(signal.SIGTERM)
 
     def _confine(self, parent: int) -> None:
@@ -110,12 +112,13 @@ class Supervisor:
 
     def _environment(self) -> dict[str, str]:
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
+        # The user's own variables take precedence.
         return {**threads, **MALLOC, "TOKENIZERS_PARALLELISM": "false", **os.environ}
 
-    def _write(self, **facts: Any) -> None:
-        self.facts |= facts
-        temporary = self.record.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self.facts))
+    def _write(self, **entries: Any) -> None:
+        self.written |= entries
+        temporary = self.record.with_suffix(".tmp")  # renamed: readers must not see half of a record
+        temporary.write_text(json.dumps(self.written))
         temporary.replace(self.record)
 
 

@@ -1,5 +1,6 @@
-"""Limits and peaks of memory: what the machine allows, what a run may use, what it uses, what to do about it.
+"""Memory limits and measurement. This module imports nothing.
 
-Four modules by their question: `machine` (how much is there), `budget` (how is a run's share divided), `process`
-(limits and peaks of one process), `watch` (a run's whole tree, and the degradation that it climbs down).
+`machine.py` computes how many runs the machine can hold; `budget.py` divides the budget of a run; `process.py` and
+`cgroup.py` set limits and read peaks; `watch.py` measures the process tree of a run; `degradation.py` decides what a
+run gives up before it reaches its limit.
 """

@@ -1,8 +1,8 @@
-"""Control groups: the limits on this process, and one of its own for each run, where the kernel lets us make one.
+"""Control groups: reads the limits on this process, and creates a cgroup for each run where the kernel allows it.
 
-RLIMIT_DATA holds for each process alone, and always; the group holds for all of them together, and its kill takes the
-parser's child first (oom_score_adj). Containers usually mount `/sys/fs/cgroup` read-only: then there is no group, and
-the run's own watch is what is left. Stdlib only: the supervisor is to stay small.
+RLIMIT_DATA applies to each process separately, and always; a cgroup applies to all processes of a run together, and its
+OOM killer kills the parser's child first (oom_score_adj). Containers usually mount `/sys/fs/cgroup` read-only: then
+there is no cgroup, and only the run's own watch remains. Stdlib only, because the supervisor must stay small.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from pathlib import Path
 ROOT = Path("/sys/fs/cgroup")
 PREFIX = "ingest-"
 UNLIMITED = 1 << 60
-"""cgroup v1 says `no limit` with a number near 2**63."""
-REMOVE_SECONDS = 2.0  # a group can be removed once the kernel has buried its last process
+"""cgroup v1 writes a number near 2**63 where there is no limit."""
+REMOVE_SECONDS = 2.0  # a cgroup can be removed only after the kernel has released its last process
 
 
 @dataclass(frozen=True, slots=True)
 class Names:
-    """How the two versions of cgroups call the same things."""
+    """File names that differ between the two versions of cgroups."""
 
     limit: str
     swap: str
@@ -35,23 +35,23 @@ V2 = Names("memory.max", "memory.swap.max", "memory.peak", "memory.events")
 
 
 class RunCgroup:
-    """The kernel's group for one run."""
+    """The cgroup of one run."""
 
     def __init__(self, folder: Path, names: Names) -> None:
         self.folder, self._names = folder, names
 
     def join(self) -> None:
-        """Move the calling process into the group; its children follow."""
+        """Move the calling process into the cgroup; its future children inherit it."""
         (self.folder / "cgroup.procs").write_text(str(os.getpid()))
 
     def peak_bytes(self) -> int | None:
-        """Return the most that the group held, file cache included; None where the kernel does not say."""
+        """Return the peak of the cgroup, file cache included; None if the kernel does not report it."""
         with contextlib.suppress(OSError, ValueError):
             return int((self.folder / self._names.peak).read_text())
         return None
 
     def oom_kills(self) -> int:
-        """Return how many processes of the group the kernel killed for memory."""
+        """Return how many processes of the cgroup the kernel's OOM killer has killed."""
         with contextlib.suppress(OSError, ValueError):
             for line in (self.folder / self._names.events).read_text().splitlines():
                 if line.startswith("oom_kill "):
@@ -59,7 +59,7 @@ class RunCgroup:
         return 0
 
     def remove(self) -> None:
-        """Remove the group, once it is empty."""
+        """Remove the cgroup when it is empty."""
         deadline = time.monotonic() + REMOVE_SECONDS
         while True:
             try:
@@ -74,21 +74,22 @@ class RunCgroup:
 def make_cgroup(
     name: str, limit_bytes: int, *, prefix: str = PREFIX, proc: Path = Path("/proc/self"), root: Path = ROOT
 ) -> RunCgroup | None:
-    """Return a new group under this process's own, with a limit and no swap; None where that is not allowed."""
+    """Return a new cgroup below this process's own, with a limit and without swap; None if that is not allowed."""
     own = [group for group in memory_cgroups(proc, root) if group.path_is_ours and os.access(group.folder, os.W_OK)]
     if not own:
         return None
     parent, names = own[0].folder, own[0].names
-    _remove_abandoned(parent)
+    _remove_abandoned(parent)  # a killed supervisor cannot remove its own
     folder = parent / f"{prefix}{name}"
     try:
         folder.mkdir()
         (folder / names.limit).write_text(str(limit_bytes))
-    except OSError:  # read-only, not ours, or (v2) the memory controller is not passed on to children
+    except OSError:  # read-only, no permission, or (v2) the memory controller is not delegated to children
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
     with contextlib.suppress(OSError):  # a kernel without swap accounting
+        # v1 limits memory and swap together, v2 limits swap alone.
         (folder / names.swap).write_text(str(limit_bytes) if names is V1 else "0")
     return RunCgroup(folder, names)
 
@@ -100,11 +101,11 @@ class MemoryCgroup:
     folder: Path
     names: Names
     path_is_ours: bool
-    """False in a container, where the path is the host's and does not exist: the folder then is the root."""
+    """False in a container that shows the host's path, which does not exist there: `folder` is then the root."""
 
 
 def memory_cgroups(proc: Path = Path("/proc/self"), root: Path = ROOT) -> list[MemoryCgroup]:
-    """Return the cgroups, of either version, that this process is in; [] where there are none."""
+    """Return the memory cgroups of this process, of both versions; [] if there are none."""
     try:
         lines = (proc / "cgroup").read_text().splitlines()
     except OSError:
@@ -114,19 +115,20 @@ def memory_cgroups(proc: Path = Path("/proc/self"), root: Path = ROOT) -> list[M
         _, controllers, path = line.split(":", 2)
         if "memory" in controllers.split(","):
             groups.append(_inside(root / "memory", path, V1))
-        elif not controllers:
+        elif not controllers:  # the unified hierarchy, v2
             groups.append(_inside(root, path, V2))
     return groups
 
 
 def limits_bytes(proc: Path = Path("/proc/self"), root: Path = ROOT) -> list[int]:
-    """Return every memory limit on this process's cgroups and their ancestors, v1 and v2; [] if none.
+    """Return the memory limits on this process's cgroups and their ancestors, v1 and v2; [] if none.
 
-    The group that was made for a run is left out: a run asks for what lies outside its own.
+    The cgroup of a run is left out: inside a run this must return the same limits as outside.
     """
     limits = []
     for group in memory_cgroups(proc, root):
         for folder in (group.folder, *group.folder.parents):
+            # The lowest limit on the way up to the root applies.
             limit = _read_limit(folder / group.names.limit)
             if limit is not None and not folder.name.startswith(PREFIX):
                 limits.append(limit)
@@ -148,7 +150,7 @@ def _read_limit(path: Path) -> int | None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the empty groups of runs whose supervisor was killed."""
+    """Remove the empty cgroups of runs whose supervisor was killed."""
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
             if not (folder / "cgroup.procs").read_text().strip():

@@ -1,4 +1,4 @@
-"""What a run gives up, step by step, before it reaches its limit."""
+"""Degradation steps: what a run gives up before it reaches its memory limit."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 
 
 class DegradationStep(IntEnum):
-    """How far down a run is; each includes those before it."""
+    """The degradation steps; each includes the ones before it."""
 
     FREE = 0
     SMALLER_BATCHES = 1
     """Micro-batches of half the tokens."""
     TRIM = 2
-    """Freed memory is given back to the kernel after each micro-batch and each file."""
+    """Freed memory is returned to the kernel after each micro-batch and each file."""
     UNLOAD = 3
-    """Between two files the model is dropped, and the parser's child ended."""
+    """The model is unloaded and the parser's child is ended after each file."""
     STOP = 4
-    """No further micro-batch begins: what is committed stays, the batch waits for another run."""
+    """No further micro-batch begins; what is committed stays, and the batch waits for another run."""
 
 
 SHARES = {
@@ -33,12 +33,13 @@ SHARES = {
     DegradationStep.UNLOAD: 0.95,
     DegradationStep.STOP: 0.98,
 }
-"""Of the limit. With torch in the least budget, 768 MiB, a run peaks at 0.90; with OpenVINO in 500 MiB at 0.76."""
+"""Share of the limit at which each step is taken. A run with torch in the smallest budget, 768 MiB, peaks at 0.88-0.90,
+with OpenVINO in 500 MiB at 0.76 (docs/findings.md, G9)."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepTaken:
-    """One step down."""
+    """A step that a run has taken, and its memory use at that moment."""
 
     step: DegradationStep
     used_bytes: int
@@ -48,10 +49,10 @@ class StepTaken:
 
 
 class Degradation:
-    """Which step a run stands on. It only goes down; a look may skip steps.
+    """The degradation step of a run. A run never goes back a step; one observation may skip steps.
 
     Args:
-        limit_bytes: what the run may use; 0 means that nobody counts.
+        limit_bytes: the memory budget of the run; 0 means no limit.
     """
 
     def __init__(self, limit_bytes: int) -> None:
@@ -60,7 +61,8 @@ class Degradation:
         self.steps_taken: list[StepTaken] = []
 
     def observe(self, used_bytes: int) -> None:
-        """Take note of what the tree uses."""
+        """Take the step that the memory use of the process tree requires."""
+        # Never back to an earlier step: malloc keeps most of what torch frees (docs/findings.md, G5).
         reached = [
             step for step, share in SHARES.items() if self.limit_bytes and used_bytes >= share * self.limit_bytes
         ]
@@ -68,19 +70,19 @@ class Degradation:
             self._take_step(reached[-1], used_bytes)
 
     def refused(self, used_bytes: int) -> None:
-        """Take note that the kernel refused memory: at once as far down as it goes without stopping."""
+        """Take the last step before STOP, because an allocation failed."""
         if self.step < DegradationStep.UNLOAD:
             self._take_step(DegradationStep.UNLOAD, used_bytes)
 
     def allowed_tokens(self, tokens: int) -> int:
-        """Return how many padded tokens the next micro-batch may hold, of those that it might at best."""
+        """Return how many padded tokens the next micro-batch may have, given the most without degradation."""
         return tokens // 2 if self.step >= DegradationStep.SMALLER_BATCHES else tokens
 
     def after_micro_batch(self, name: str) -> None:
-        """Give back what can be given back.
+        """Return freed memory to the kernel if the step requires it.
 
         Raises:
-            RunOutOfMemory: the last step; everything so far is committed.
+            RunOutOfMemory: the last step is reached; everything so far is committed.
         """
         if self.step >= DegradationStep.TRIM:
             return_free_memory()
@@ -93,7 +95,7 @@ class Degradation:
 
     @property
     def unloads(self) -> bool:
-        """Whether model and parser are to be dropped between two files."""
+        """Whether the model and the parser's child are to be unloaded after each file."""
         return self.step >= DegradationStep.UNLOAD
 
     def _take_step(self, step: DegradationStep, used_bytes: int) -> None:

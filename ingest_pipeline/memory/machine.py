@@ -1,4 +1,4 @@
-"""How much memory is there, and how many runs does it hold?"""
+"""Computes the memory of the machine, and how many runs it can hold."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.settings import Settings
 
 MACHINE_SHARE = 0.8
-"""Share of the machine that is ours by default; the rest is for the system's own processes and cache."""
+"""Share of the machine that is used by default; the rest is for other processes and the file cache."""
 RESERVE_BYTES = 1024**3
-"""Postgres, webserver, daemon, code server: 0.33-0.51 GB for Dagster, the rest for Postgres (2026-11)."""
+"""For Postgres, webserver, daemon and code server. Dagster's services take 0.33-0.51 GB (docs/findings.md, G8)."""
 RESERVE_SHARE = 0.25
-"""On a small machine the reserve shrinks to this share: headless, Dagster's services are not there."""
+"""The largest share of the budget for the reserve: on a small machine `ingest run` works without Dagster's services."""
 
 
 def machine_memory_bytes() -> int:
-    """Return the bytes of memory that this process could ever get: its cgroup's limit or the machine's."""
+    """Return the memory of the machine in bytes, or the limit of this process's cgroup if that is less."""
     import psutil
 
     return min([psutil.virtual_memory().total, *cgroup.limits_bytes()])
 
 
 def machine_budget_bytes(machine_memory: int) -> int:
-    """Return the bytes that everything together may use: the setting, or 80 % of what there is."""
+    """Return the bytes that all processes together may use: the setting, or 80 % of the machine."""
     return machine_memory or int(machine_memory_bytes() * MACHINE_SHARE)
 
 
 def run_slots(settings: Settings) -> int:
     """Return how many runs may be in progress at once: (machine budget - reserve) / run budget, at least 1.
 
-    Memory sets the limit; cores lower it, since a run computes all the time it is awake.
+    The number of cores is an upper limit, because a run uses a core all the time.
 
     Raises:
         BadSetting: not even one run fits.
@@ -41,12 +41,14 @@ def run_slots(settings: Settings) -> int:
     run, machine = settings.run_memory, machine_budget_bytes(settings.machine_memory)
     if run > machine:
         raise BadSetting("INGEST_RUN_MEMORY", str(run), f"at most the machine's budget of {machine}")
+    # At least one run, even if the reserve leaves less than its budget: a small machine must be usable, too.
     reserve = min(RESERVE_BYTES, int(machine * RESERVE_SHARE))
     return min(max(1, (machine - reserve) // run), settings.max_runs or usable_cores())
 
 
 def usable_cores() -> int:
-    """Return the cores that this process may run on."""
+    """Return the number of cores that this process may use."""
+    # The affinity, because `os.cpu_count` also counts cores that a container may not use.
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

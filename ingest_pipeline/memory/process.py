@@ -1,7 +1,6 @@
-"""Processes as the kernel knows them: limits, peaks, kinship, identity. Everything that is read in `/proc` is read
-here.
+"""Limits, peaks, relations and identity of processes. The only module that reads processes in `/proc`.
 
-Stdlib only: the supervisor of a run imports it and is to stay small.
+Stdlib only, because the supervisor of a run imports it and must stay small.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class ProcessId:
-    """A process for good: its pid and when it started. A pid alone is used again."""
+    """The identity of a process: its pid and its start time, because pids are reused."""
 
     pid: int
     started: int
@@ -28,26 +27,26 @@ class ProcessId:
 
     @property
     def is_alive(self) -> bool:
-        """Whether this very process runs; a zombie does not."""
+        """Whether this process is running; a zombie is not."""
         return identity_of(self.pid) == self
 
 
 def identity_of(pid: int) -> ProcessId | None:
-    """Return which process has a pid now; None if there is none, or only a zombie."""
+    """Return the identity of the process that has a pid now; None if there is none, or only a zombie."""
     fields = _stat(pid)
     return None if fields is None or fields[0] in "ZX" else ProcessId(pid, int(fields[19]))
 
 
 def parent_of(pid: int) -> int | None:
-    """Return the parent of a process; None if the process, or its parent, is gone."""
+    """Return the pid of a process's parent; None if the process or its parent has ended."""
     fields = _stat(pid)
     parent = int(fields[1]) if fields else 0
-    return parent if parent > 1 else None
+    return parent if parent > 1 else None  # init adopts the children of an ended process
 
 
 def descendants_of(pid: int) -> list[int]:
-    """Return the processes below one (Linux; elsewhere none)."""
-    children: list[int] = []
+    """Return the pids of a process's descendants (Linux; elsewhere none)."""
+    children: list[int] = []  # the kernel lists them separately for each thread that started them
     for task in (PROC / str(pid) / "task").glob("*/children"):
         with contextlib.suppress(OSError):  # a thread that has just ended
             children += [int(child) for child in task.read_text().split()]
@@ -55,14 +54,14 @@ def descendants_of(pid: int) -> list[int]:
 
 
 def command_of(pid: int) -> list[str]:
-    """Return the words of a process's command line; [] if it is gone."""
+    """Return the arguments of a process's command line; [] if it has ended."""
     with contextlib.suppress(OSError):
         return (PROC / str(pid) / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
     return []
 
 
 def is_running_as(pid: int, name: str) -> bool:
-    """Return whether a pid is a living process of a program with this name."""
+    """Return whether a pid is a running process of a program with this name."""
     with contextlib.suppress(OSError):
         status = (PROC / str(pid) / "status").read_text()
         return f"Name:\t{name}\n" in status and "State:\tZ" not in status
@@ -70,33 +69,33 @@ def is_running_as(pid: int, name: str) -> bool:
 
 
 def end_with_parent(parent: int) -> None:
-    """Have the kernel kill this process when its parent ends (Linux); exit at once if it has ended already."""
+    """Have the kernel kill this process when its parent ends (Linux); exit at once if the parent has ended already."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it ended before the call, and no signal will come
         os._exit(1)
 
 
 def prefer_for_oom_kill(score: int) -> None:
-    """Raise this process's score, from 0 to 1000, in the kernel's choice of what to kill for memory (Linux)."""
+    """Set this process's `oom_score_adj`, 0 to 1000; the OOM killer prefers higher values (Linux)."""
     if sys.platform == "linux":
         (PROC / "self" / "oom_score_adj").write_text(str(score))
 
 
 def _stat(pid: int) -> list[str] | None:
     with contextlib.suppress(OSError):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()  # a name may hold anything
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()  # a program's name may contain `)`
     return None
 
 
 def limit_data_bytes(limit_bytes: int) -> None:
-    """Make the kernel refuse this process more private memory than `limit_bytes` (Linux; elsewhere nothing).
+    """Limit the private memory of this process: further allocations fail (Linux; elsewhere no effect).
 
-    RLIMIT_DATA, because it follows the resident size; RLIMIT_AS counts the gigabytes that torch maps and
-    never touches (docs/findings.md, D: 1024 MB of DATA stop torch at 1023, of AS at 639).
+    RLIMIT_DATA, because it follows the resident size; RLIMIT_AS counts the gigabytes that torch maps and never touches:
+    a limit of 1,024 MB stops torch at a resident size of 1,023 MB with DATA, of 639 MB with AS (docs/findings.md, D1).
     """
     if limit_bytes <= 0:
-        raise ValueError(f"a limit of {limit_bytes} bytes would be none at all")
+        raise ValueError(f"a limit of {limit_bytes} bytes would be none at all")  # negative: RLIM_INFINITY
     if sys.platform != "linux":
         return
     import resource
@@ -105,28 +104,28 @@ def limit_data_bytes(limit_bytes: int) -> None:
 
 
 def reset_peak() -> None:
-    """Start measuring this process's peak anew (Linux; elsewhere nothing)."""
+    """Reset the peak of this process to its present size (Linux; elsewhere no effect)."""
     try:
-        (PROC / "self" / "clear_refs").write_text("5")
+        (PROC / "self" / "clear_refs").write_text("5")  # proc(5): 5 resets VmHWM to the present resident size
     except OSError:
         return
 
 
 def peak_memory_bytes(pid: int | str = "self") -> int:
-    """Return a process's peak resident size since `reset_peak`, or since it began; 0 if it is gone.
+    """Return a process's peak resident size since `reset_peak`, or since it began; 0 if it has ended.
 
-    VmHWM, not ru_maxrss: the latter survives fork and exec from a large parent (docs/findings.md, G).
+    VmHWM, not ru_maxrss, which is inherited through fork and exec from a large parent (docs/findings.md, G3).
     """
     try:
         return _status(pid)["VmHWM"]
     except OSError:
         return 0
-    except KeyError:  # a zombie, or a kernel that does not say
+    except KeyError:  # a zombie, or a kernel that does not report it
         return _portable_peak() if pid == "self" else 0
 
 
 def resident_bytes(pid: int) -> int:
-    """Return what a process holds now; 0 if it is gone, or where nobody knows."""
+    """Return a process's resident size now; 0 if it has ended or the system does not report it."""
     try:
         return int((PROC / str(pid) / "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
@@ -134,16 +133,17 @@ def resident_bytes(pid: int) -> int:
 
 
 def private_bytes(pid: int) -> int:
-    """Return the highest that a process's own pages were: its peak without what it shares with others; 0 if gone."""
+    """Return the peak of a process's private pages, without those shared with others; 0 if it has ended."""
     try:
         sizes = _status(pid)
     except OSError:
         return 0
+    # The kernel has no high-water mark of private pages: the present size of shared ones is subtracted.
     return max(0, sizes.get("VmHWM", 0) - sizes.get("RssFile", 0) - sizes.get("RssShmem", 0))
 
 
 def _status(pid: int | str) -> dict[str, int]:
-    """Return the sizes in a process's status, in bytes."""
+    """Return the memory sizes in `/proc/PID/status`, in bytes."""
     lines = (PROC / str(pid) / "status").read_text().splitlines()
     return {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith(" kB")}
 
@@ -155,7 +155,7 @@ def _portable_peak() -> int:
 
 
 def return_free_memory() -> None:
-    """Give freed heap pages back to the kernel (glibc; elsewhere nothing)."""
+    """Return freed heap pages to the kernel (glibc; elsewhere no effect)."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim:

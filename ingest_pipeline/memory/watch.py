@@ -1,8 +1,8 @@
-"""A run looks at its own process tree, eight times a second: what it uses now, and the true peak since when.
+"""Measures the memory of a run's process tree, from inside the run, eight times a second.
 
-Each look reads and resets the kernel's own high-water mark, so a peak between two looks is not missed: a 20 Hz sampler
-of the resident size saw 13 MB where the mark said 204 (docs/findings.md, G). A look costs 0.1-0.6 ms: under half a
-percent.
+Each measurement reads and resets the kernel's high-water mark, so that no peak between two measurements is missed: a
+sampler of the resident size at 20 Hz saw 13 MB where the mark was 204 MB (docs/findings.md, G1). A measurement takes
+0.1-0.6 ms, under half a percent of a core (G2).
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Self
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.process import command_of, descendants_of, peak_memory_bytes, private_bytes, reset_peak
 
-LOOKS_PER_SECOND = 8
+LOOKS_PER_SECOND = 8  # a peak is never missed; only the reaction to it may be late by 125 ms
 SUPERVISOR = "ingest_pipeline.instance.supervisor"
 
 
 class TreeWatch:
-    """The peak of this process and all that belong to its run; a context manager that looks until it is left.
+    """Measures this process and all others of its run; a context manager that measures until it is left.
 
-    The tree is this process with all its pages, and the private pages of its children and of its supervisor: what they
-    share (the interpreter, libraries) is counted once.
+    The memory of the tree is all pages of this process, and the private pages of its descendants and its supervisor:
+    what they share (the interpreter, libraries) is counted once.
 
     Args:
-        degradation: told of each look; None only measures.
+        degradation: gets each measurement; None: only measure.
     """
 
     def __init__(self, degradation: Degradation | None = None) -> None:
@@ -34,7 +34,7 @@ class TreeWatch:
         self._highest = self._in_span = 0
         self._lock = threading.Lock()
         self._left = threading.Event()
-        self._thread = threading.Thread(target=self._look_on, name="memory watch", daemon=True)
+        self._thread = threading.Thread(target=self._measure_regularly, name="memory watch", daemon=True)
         self._supervisor = _supervisor_pid()
 
     def __enter__(self) -> Self:
@@ -51,13 +51,13 @@ class TreeWatch:
 
     @property
     def peak_bytes(self) -> int:
-        """The highest that the tree ever was."""
+        """The peak of the tree since the start."""
         self.look()
         return self._highest
 
     def begin(self) -> None:
         """Begin a span, such as the work on one file."""
-        self.look()
+        self.look()  # the peak so far belongs to the time before the span
         with self._lock:
             self._in_span = 0
 
@@ -67,8 +67,8 @@ class TreeWatch:
         return self._in_span
 
     def look(self) -> int:
-        """Return the tree's peak since the last look."""
-        with self._lock:
+        """Measure; return the tree's peak since the last measurement."""
+        with self._lock:  # the thread and the stages measure, too: reading and resetting must not be interleaved
             used = peak_memory_bytes()
             reset_peak()
             used += sum(private_bytes(pid) for pid in self._others())
@@ -76,7 +76,7 @@ class TreeWatch:
         self.degradation.observe(used)
         return used
 
-    def _look_on(self) -> None:
+    def _measure_regularly(self) -> None:
         while not self._left.wait(1 / LOOKS_PER_SECOND):
             self.look()
 

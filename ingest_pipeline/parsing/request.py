@@ -1,4 +1,4 @@
-"""What a parser is asked: one file, and the limits that it must keep to."""
+"""The request to a parser: one file, and its limits."""
 
 from __future__ import annotations
 
@@ -11,38 +11,38 @@ from ingest_pipeline.models import ParseEvent, ParseWarning
 
 @dataclass(frozen=True, slots=True)
 class ParseRequest:
-    """One file to parse, and the limits that it must keep to."""
+    """One file to parse, and the limits that the parser must keep."""
 
     name: str
     media_type: str
     first_page: int = 1
-    """Pages before this one are in the store already: they need not be yielded."""
+    """Pages before this one are in the store already and need not be yielded."""
     last_page: int | None = None
     """Pages after this one are for another child."""
     max_pages: int = 20_000
     max_characters: int = 1 << 40
-    """Of text, all pages together."""
+    """Limit for the text of all pages together."""
     max_expanded_bytes: int = 512 * 1024**2
-    """Bytes that an archive's entries, or a packed text, may unpack to, all together."""
+    """Limit for the unpacked size of all entries of an archive, or of a compressed text."""
     passwords: tuple[str, ...] = ()
     """Tried on an encrypted document, after the empty one."""
     record_text: str = ""
     """How a record becomes text: `{title}. {abstract}`; empty: every field with its name."""
     record_id: str = "id"
-    """The field that names a record."""
+    """The field whose value becomes a record's heading."""
     plain: bool = False
-    """The pages' own text and nothing beside it: an earlier child failed on this file."""
+    """Read only the text of the pages, without annotations: an earlier child failed on this file."""
 
 
 def without_text(media_type: str, pages: int) -> str:
-    """Return in words what it means that a file of this type holds no text."""
+    """Return the message for a file of this type without text."""
     if media_type == "application/pdf" and pages:
         return f"{pages} page{'s' * (pages != 1)} without a text layer, probably scanned: it needs OCR first"
     return "there is no text in it"
 
 
 def drained(warnings: list[str]) -> Iterator[ParseWarning]:
-    """Yield what waits in a list of warnings, and empty it: for parsers whose helpers collect them."""
+    """Yield the warnings of a list and empty it, for parsers whose helpers collect warnings in a list."""
     while warnings:
         yield ParseWarning(warnings.pop(0))
 

@@ -1,1 +1,1 @@
-"""Pure arithmetic: `predict.py` says what a file will cost, `plan.py` packs files into batches. Imports nothing."""
+"""Pure functions: `predict.py` predicts the cost of a file, `plan.py` packs files into batches. Imports nothing."""

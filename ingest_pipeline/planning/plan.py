@@ -1,4 +1,4 @@
-"""Predicted costs and a budget become batches. Pure arithmetic: same input, same plan, in any order."""
+"""Packs files into batches by their predicted costs. Pure: the plan does not depend on the order of the files."""
 
 from __future__ import annotations
 
@@ -16,24 +16,25 @@ def plan_batches(
     overhead_bytes: int = 0,
     floor_bytes: int = 0,
 ) -> Plan:
-    """Return every file in exactly one batch, or refused because it alone is over the budget.
+    """Return the plan: every file is in exactly one batch, or refused because it alone exceeds the budget.
 
-    Files of a batch are processed one after another, so a batch peaks where its largest file peaks:
-    `max(floor_bytes, overhead_bytes + largest file)`. Seconds add up. A batch closes when the next file
-    would take it over `max_files` or `target_seconds`; a file longer than the target has its own batch.
+    The files of a batch are processed one after another, so its peak is that of its largest file:
+    `max(floor_bytes, overhead_bytes + largest file)`. Seconds are summed. A batch is closed when the next file would
+    exceed `max_files` or `target_seconds`; a file longer than the target gets a batch of its own.
 
     Args:
-        costs: the waiting files, in any order; the plan does not depend on it.
-        file_budget_bytes: the most that one file's parser may be predicted to need.
+        costs: the waiting files, in any order.
+        file_budget_bytes: the highest predicted peak of a parser that is accepted.
         max_files: files in one batch at most.
-        target_seconds: predicted length of a batch.
-        overhead_bytes: what the run process holds while a file is parsed.
-        floor_bytes: what a run needs even for the smallest file (the model).
+        target_seconds: predicted duration of a batch.
+        overhead_bytes: memory of the run process while a file is parsed.
+        floor_bytes: memory of a run even for the smallest file (the model).
     """
+    # A fixed order, so that the same files give the same plan, and the plan the same hash in a batch's key.
     ordered = sorted(costs, key=lambda cost: (cost.name, cost.version, cost.file_id))
     refused = tuple(cost for cost in ordered if cost.predicted_peak_bytes > file_budget_bytes)
     fitting = [cost for cost in ordered if cost.predicted_peak_bytes <= file_budget_bytes]
-    groups = [[cost] for cost in fitting if cost.alone]
+    groups = [[cost] for cost in fitting if cost.alone]  # a further kill then has one cause
     groups += _fill([cost for cost in fitting if not cost.alone], max_files, target_seconds)
     batches = tuple(_sealed(group, overhead_bytes, floor_bytes) for group in groups)
     return Plan(batches=batches, refused=refused)

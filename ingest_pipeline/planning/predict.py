@@ -1,14 +1,13 @@
-"""What will a file cost? Fitted on what files like it did cost. Pure arithmetic: same history, same answer.
+"""Predicts the cost of a file from the measured costs of similar files. Pure: the same history gives the same result.
 
-The peak of the parser's child is a line over the file's bytes, for each media type: slope by Theil and Sen (the median
-of the slopes between all pairs, which one outlier in three does not move), intercept by the median. What is promised is
-not the middle but an upper bound: the line times the factor that the highest of the measured peaks needed (the split
-conformal quantile: of n files the ceil((n + 1) * 0.95)-th smallest ratio, Vovk et al. 2005). Beyond the largest file
-that was seen, the shipped slope goes on. Seconds add up over a batch, so they are means: a ratio of sums.
+The peak of the parser's child is modelled as a line over the file's bytes, for each media type: the slope by Theil and
+Sen (the median of the slopes between all pairs, robust up to 29 % of outliers), the intercept by the median. The
+prediction is an upper bound: the line times a factor, the split conformal quantile (of n files the
+ceil((n + 1) * 0.95)-th smallest ratio of measured peak to line, Vovk et al. 2005). Beyond the largest measured file the
+shipped slope is used. Seconds are summed over a batch, so they are predicted as means: a ratio of sums.
 
-Bytes alone, because nothing else explains more: over 99 PDFs the peak correlates with bytes at 0.42, with pages, text
-and object streams at 0.14 each (object streams drive pypdf, docs/findings.md, C, not pdfium); of other types a child
-needs 15-25 MiB whatever it reads (2026-11).
+Only bytes, because nothing else explains more: over 99 PDFs the peak correlates with bytes at 0.42, with pages, text
+and object streams at 0.14 each; for other types a child needs 15-25 MiB whatever it reads (docs/findings.md, I1).
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ from ingest_pipeline.sizes import format_size
 MIB = 1024**2
 QUANTILE = 0.95
 MIN_OBSERVATIONS = 8
-"""Fewer files of a type say less than the shipped defaults."""
+"""With fewer files of a type the shipped rates are more reliable."""
 MAX_OBSERVATIONS = 400
-"""The newest of a type: 80,000 pairs, 30 ms."""
+"""The newest files of a type that are used: 80,000 pairs, 30 ms (docs/findings.md, I3)."""
 HEADROOM = 1.05
-"""On top of the quantile, for the page or two by which equal runs differ."""
+"""Factor on top of the quantile: repeated runs on the same file differ a little."""
 SECONDS_PER_FILE = 0.05
 
 
-# The first day's rates: 213 files of the development corpus, one fresh child each, its peak by VmHWM (2026-11): PDF
-# 21-76 MiB, EPUB 20-22, HTML 19-25, Markdown 15-16, text 15-21; the slopes leave room for files that are larger than
-# any of these. Seconds are embedding's: it costs twenty times what parsing costs.
+# The shipped rates: peaks of 213 files of the development corpus, one new child for each (docs/findings.md, I2): PDF
+# 21-76 MiB, EPUB 20-22, HTML 19-25, Markdown 15-16, text 15-21. The slopes leave room for larger files than these.
+# Seconds are those of embedding, which takes 20 times as long as parsing (I4).
 SHIPPED: dict[str, CostRate] = {
-    "application/pdf": CostRate(46 * MIB, 4.0, 1.0, 60.0),  # pypdf's second look at a blank page comes to 41
+    "application/pdf": CostRate(46 * MIB, 4.0, 1.0, 60.0),  # pypdf, which also reads blank first pages, peaks at 41
     "application/epub+zip": CostRate(28 * MIB, 4.0, 1.0, 200.0),
     "text/html": CostRate(28 * MIB, 1.0, 1.0, 90.0),
     "text/markdown": CostRate(24 * MIB, 0.5, 1.0, 130.0),
@@ -45,17 +44,17 @@ SHIPPED: dict[str, CostRate] = {
     "application/vnd.openxmlformats-officedocument.wordprocessingml.document": CostRate(30 * MIB, 4.0, 1.0, 60.0),
     "application/vnd.openxmlformats-officedocument.presentationml.presentation": CostRate(30 * MIB, 4.0, 1.0, 20.0),
     "application/vnd.oasis.opendocument.text": CostRate(30 * MIB, 4.0, 1.0, 60.0),
-    "text/csv": CostRate(30 * MIB, 0.5, 1.0, 300.0),  # every row repeats its columns' names
+    "text/csv": CostRate(30 * MIB, 0.5, 1.0, 300.0),  # the text of each row repeats the column names
     "text/tab-separated-values": CostRate(30 * MIB, 0.5, 1.0, 300.0),
     "application/json": CostRate(30 * MIB, 0.5, 1.0, 150.0),
     "application/jsonl": CostRate(30 * MIB, 0.5, 1.0, 150.0),
-    "application/vnd.apache.parquet": CostRate(90 * MIB, 3.0, 1.0, 400.0),  # 75 MiB empty, 150 at 48 MiB
+    "application/vnd.apache.parquet": CostRate(90 * MIB, 3.0, 1.0, 400.0),  # 75 MiB for an empty file, 150 for 48 MiB
     "message/rfc822": CostRate(26 * MIB, 5.0, 1.0, 60.0),  # a message is in memory as a whole
-    "application/mbox": CostRate(90 * MIB, 0.5, 1.0, 60.0),  # messages of up to 16 MiB are
+    "application/mbox": CostRate(90 * MIB, 0.5, 1.0, 60.0),  # one message of up to 16 MiB is in memory at a time
     "application/x-ole-storage": CostRate(24 * MIB, 0.5, 1.0, 1.0),
 }
 PACKED_SECONDS = 4.0
-"""Times as much text in a MiB: what gzip does to prose."""
+"""Factor for compressed texts: gzip packs prose 4:1 (docs/findings.md, E7)."""
 UNKNOWN = CostRate(64 * MIB, 4.0, 1.0, 130.0)
 
 
@@ -63,7 +62,7 @@ SHIPPED_MODEL = CostModel(0, {})
 
 
 def shipped_rate(media_type: str) -> CostRate:
-    """Return the first day's rate of a type; a packed text's is its own, with more text in a byte."""
+    """Return the shipped rate of a type; a compressed text has that of its plain type, with more seconds per MiB."""
     plain = SHIPPED.get(media_type.removesuffix("+gzip"), UNKNOWN)
     return replace(plain, seconds_per_mib=PACKED_SECONDS * plain.seconds_per_mib) if "+gzip" in media_type else plain
 
@@ -78,7 +77,7 @@ def predict(
     size_bytes: int,
     alone: bool = False,
 ) -> FileCost:
-    """Return what a file is predicted to cost: peak bytes of its parser's child, seconds in all, and why."""
+    """Return the predicted cost of a file: peak of the parser's child, seconds in total, and an explanation."""
     rate = model.rates.get(media_type) or shipped_rate(media_type)
     return FileCost(
         file_id=file_id,
@@ -99,14 +98,14 @@ def _why(model: CostModel, rate: CostRate, media_type: str, size_bytes: int) -> 
 
 
 def peak_of(rate: CostRate, media_type: str, size_bytes: int) -> int:
-    """Return the peak that a file of so many bytes is promised not to pass."""
+    """Return the predicted peak, an upper bound, for a file of so many bytes."""
     seen = min(size_bytes, rate.seen_bytes) if rate.observations else size_bytes
     beyond = shipped_rate(media_type).bytes_per_byte * (size_bytes - seen)
     return int(rate.factor * (rate.base_bytes + rate.bytes_per_byte * seen) + beyond)
 
 
 def fit(observations: Iterable[Observation], *, before: CostModel = SHIPPED_MODEL) -> CostModel:
-    """Return the model that a history gives: the one before, if it gives the same rates."""
+    """Return the model fitted on these observations; `before` itself if the rates are equal."""
     by_type: dict[str, list[Observation]] = {}
     for seen in observations:
         by_type.setdefault(seen.media_type, []).append(seen)
@@ -115,7 +114,7 @@ def fit(observations: Iterable[Observation], *, before: CostModel = SHIPPED_MODE
 
 
 def fit_rate(media_type: str, observations: Sequence[Observation]) -> CostRate:
-    """Return the rate of one type; the order of the observations does not matter."""
+    """Return the fitted rate of one type; it does not depend on the order of the observations."""
     ordered = sorted(observations, key=lambda seen: (seen.size_bytes, seen.peak_bytes, seen.name))
     slope = _median_slope(ordered)
     base = max(1.0, median(seen.peak_bytes - slope * seen.size_bytes for seen in ordered))
@@ -151,24 +150,24 @@ class Outcome:
     name: str
     media_type: str
     predicted_bytes: int
-    """The upper bound: what the file was promised not to pass."""
+    """The predicted peak, an upper bound."""
     measured_bytes: int
     expected_bytes: int = 0
-    """The middle: what a file like it takes."""
+    """The expected peak: the line without the factor."""
 
     @property
     def error(self) -> float:
-        """Of the upper bound, as a share of what was measured; below 0 it was too low."""
+        """Relative error of the predicted peak; below 0 the prediction was too low."""
         return (self.predicted_bytes - self.measured_bytes) / self.measured_bytes
 
     @property
     def expected_error(self) -> float:
-        """Of the middle, as a share of what was measured."""
+        """Relative error of the expected peak."""
         return (self.expected_bytes - self.measured_bytes) / self.measured_bytes
 
 
 def leave_one_out(observations: Iterable[Observation]) -> list[Outcome]:
-    """Return, for each file, what a model that was fitted on all the others predicts."""
+    """Return for each file the prediction of a model that was fitted on all the others."""
     by_type: dict[str, list[Observation]] = {}
     for seen in observations:
         by_type.setdefault(seen.media_type, []).append(seen)
@@ -185,17 +184,17 @@ def _without(media_type: str, observations: list[Observation], index: int) -> Ou
 
 @dataclass(frozen=True, slots=True)
 class ErrorSummary:
-    """How far predictions were off, as shares of what was measured."""
+    """Statistics of the relative errors of predictions."""
 
     count: int
     p50: float
     p95: float
     too_low: int
-    """How many were under what was measured."""
+    """Number of predictions below the measured peak."""
 
 
 def summarize(errors: Sequence[float]) -> ErrorSummary:
-    """Return median and 95th percentile of the errors without their signs, and how many were below 0."""
+    """Return median and 95th percentile of the absolute errors, and how many errors were below 0."""
     sizes = sorted(abs(error) for error in errors)
     return ErrorSummary(
         count=len(sizes),

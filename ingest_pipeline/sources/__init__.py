@@ -1,8 +1,8 @@
-"""A source becomes its files; a file becomes a stream of bytes. The only package that touches paths and servers.
+"""Lists the files of a source and opens them as streams. The only package that uses local paths and servers.
 
-`base.py` says what a source is; `registry.py` finds the module for a source's URL: `folder.py`, `bucket.py` or
-`url_list.py`. The last two read servers by `download.py`, which downloads piece by piece and resumes after a cut;
-`spool.py` holds a download for the parser; `upload.py` adds files to a source; `wording.py` words the errors.
+`base.py` defines what a source is; `registry.py` finds the module for a source's URL: `folder.py`, `bucket.py` or
+`url_list.py`. The last two use `download.py`, which downloads in pieces and resumes after an interruption; `spool.py`
+stores a download for the parser; `upload.py` adds files to a source; `wording.py` has the common error messages.
 
 A new kind of source is one module and one line of `registry.ADAPTERS`.
 """

@@ -1,4 +1,4 @@
-"""What it takes to reach a source, beside its URL. Credentials are not here: libraries read them where they belong."""
+"""How to reach a source, beside its URL. Credentials are not here: the libraries read them from their usual places."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How servers are reached and how long they are waited for."""
+    """How servers are reached, and for how long they are waited for."""
 
     s3_endpoint: str = ""
-    """Empty: Amazon's."""
+    """Empty: Amazon S3."""
     spool_folder: Path = field(default_factory=lambda: Path(tempfile.gettempdir()))
-    """Where downloads of over 10 MiB lie while they are parsed; on a disk, not in memory."""
+    """The folder for downloads of over 10 MiB while they are parsed; it must be on a disk, not in memory."""
     stall_seconds: float = 30.0
     """The longest wait for the next bytes of a response."""
     patience_seconds: float = 60.0
-    """The longest that a server may be unavailable while a file is read or a bucket listed; progress renews it."""
+    """The longest time for which a server may be unavailable while a file is read or listed; progress resets it."""

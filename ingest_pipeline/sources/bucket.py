@@ -1,4 +1,4 @@
-"""Buckets, by s3fs: listed a thousand keys at a time, a key taken exactly as it is written."""
+"""Buckets, by s3fs: listed a thousand keys at a time; a key is used exactly as it is written."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ingest_pipeline.sources.download import (
 )
 from ingest_pipeline.sources.wording import changed, name_taken, not_a_source, vanished
 
-LIST_KEYS = 1000
+LIST_KEYS = 1000  # the most that S3 returns in one response
 MISSING = ("NoSuchKey", "404", "NotFound")
 FORBIDDEN = ("AccessDenied", "AllAccessDisabled", "InvalidObjectState", "403")
-"""An error of one key; an error of credentials or clocks is one of all keys."""
+"""Errors of one key; errors of credentials or clocks concern all keys."""
 SETTINGS_ERRORS = (
     "NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "AuthorizationHeaderMalformed", "InvalidAccessKeyId",
     "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "RequestTimeTooSkewed",
@@ -36,7 +36,7 @@ Response = TypeVar("Response")
 
 
 def canonical(text: str) -> str:
-    """Return one spelling for a bucket and its prefix: without slashes around them.
+    """Return the canonical spelling of a bucket and its prefix: without leading and trailing slashes.
 
     Raises:
         BadSetting: it names no bucket.
@@ -53,12 +53,12 @@ def open_source(name: str, access: Access) -> Downloads:
 
 
 def open_uploads(name: str, access: Access) -> Bucket:
-    """Return the bucket of this name: files can be added to it."""
+    """Return the bucket of this name, to add files to it."""
     return Bucket(name, access)
 
 
 class Bucket:
-    """One `s3://bucket/prefix`. Credentials come from where AWS's own tools read them: `AWS_*`, profiles, roles."""
+    """One `s3://bucket/prefix`. Credentials are found as by AWS's own tools: `AWS_*`, profiles, roles."""
 
     def __init__(self, name: str, access: Access) -> None:
         self.name = name
@@ -68,16 +68,17 @@ class Bucket:
         self._files = _filesystem(access)
 
     def files(self) -> Iterator[ListedFile]:
-        """Yield every object below the prefix, in the order of its key; hidden names and folder marks are left out.
+        """Yield every object below the prefix in key order, without hidden names and folder markers.
 
         Raises:
-            SourceUnavailable: the bucket cannot be listed to its end.
-            BadSetting: there is no such bucket, or it may not be listed.
+            SourceUnavailable: the bucket cannot be listed completely.
+            BadSetting: there is no such bucket, or access is denied.
         """
         more: dict[str, Any] = {}
         while True:
-            wanted: dict[str, Any] = {"Prefix": self._prefix, "MaxKeys": LIST_KEYS, **more}
-            page = patiently(lambda: self._call("list_objects_v2", **wanted), self.name, self._access)  # noqa: B023
+            arguments: dict[str, Any] = {"Prefix": self._prefix, "MaxKeys": LIST_KEYS, **more}
+            # The raw call: one page at a time, keys exactly as they are written (docs/findings.md, J1).
+            page = patiently(lambda: self._call("list_objects_v2", **arguments), self.name, self._access)  # noqa: B023
             for entry in page.get("Contents", ()):
                 path = entry["Key"].removeprefix(self._prefix)
                 if _is_document(path):
@@ -90,7 +91,7 @@ class Bucket:
         """Return size and revision of one object.
 
         Raises:
-            FileVanished: it is gone.
+            FileVanished: it no longer exists.
         """
         response = patiently(lambda: self._call("head_object", path, Key=self._prefix + path), path, self._access)
         return _listed(path, response, int(response["ContentLength"]))
@@ -100,20 +101,20 @@ class Bucket:
         """Open an object's bytes from `begin` on.
 
         Raises:
-            FileVanished, FileChanged: it is gone, or no longer this version.
-            ServerUnavailable: worth another try.
+            FileVanished, FileChanged: it no longer exists, or is no longer this version.
+            ServerUnavailable: to be tried again.
         """
         from fsspec.asyn import sync
 
-        wanted = {"Range": f"bytes={begin}-"} if begin else {}
-        wanted |= {"IfMatch": f'"{etag}"'} if etag else {}
-        response = self._call("get_object", path, Key=self._prefix + path, **wanted)
+        arguments = {"Range": f"bytes={begin}-"} if begin else {}
+        arguments |= {"IfMatch": f'"{etag}"'} if etag else {}  # a resumed download must not mix two versions
+        response = self._call("get_object", path, Key=self._prefix + path, **arguments)
         stream = response["Body"]
 
         def read(size: int) -> bytes:
             try:
                 return bytes(sync(self._files.loop, stream.read, size, timeout=self._access.stall_seconds))
-            except Exception as error:  # aiohttp, botocore and asyncio each have their own for a broken response
+            except Exception as error:  # aiohttp, botocore and asyncio have no common type for a broken response
                 raise TruncatedResponse(type(error).__name__) from None
 
         try:
@@ -122,12 +123,12 @@ class Bucket:
             stream.close()
 
     def add(self, path: str, pieces: Iterable[bytes], *, replace: bool) -> None:
-        """Write an object; it appears when it is complete, or not at all."""
+        """Write an object atomically: it appears when it is complete, or not at all."""
         if not replace and self._exists(path):
             raise name_taken(self.name, path)
         try:
             self._put(path, pieces)
-        except ServerUnavailable as error:  # no second try: a stream can be read only once
+        except ServerUnavailable as error:  # not tried again: the stream can be read only once
             raise SourceUnavailable(f"{path}: {self.name} does not take it now: {error}") from None
 
     def _put(self, path: str, pieces: Iterable[bytes]) -> None:
@@ -138,7 +139,7 @@ class Bucket:
             self._request(stream.close, path)
         except BaseException:
             stream.discard()
-            stream.closed = True  # or its destructor would upload what there is
+            stream.closed = True  # otherwise the destructor uploads what was written so far
             raise
 
     def _exists(self, path: str) -> bool:
@@ -153,7 +154,7 @@ class Bucket:
         return self._request(lambda: self._files.call_s3(method, **arguments), path)
 
     def _request(self, send: Callable[[], Response], path: str) -> Response:
-        """Return the response to a request; the many kinds of errors become ours."""
+        """Return the response to a request; errors of all libraries become ours."""
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
@@ -175,14 +176,14 @@ class Bucket:
         if code in MISSING or (not code and isinstance(error, FileNotFoundError)):
             return vanished(name)
         if code in FORBIDDEN or (not code and isinstance(error, PermissionError)):
-            return UnreadableDocument(f"{name}: the server does not let us read it ({code or 'forbidden'})")
+            return UnreadableDocument(f"{name}: the server denies access ({code or 'forbidden'})")
         return ServerUnavailable(code or type(error).__name__)
 
 
 def _filesystem(access: Access) -> Any:
     import s3fs
 
-    # Its own retries are off: ours know how far a file has come, and how long they may go on.
+    # Its own retries are off: ours resume where the download stopped, and have a limit in time.
     return s3fs.S3FileSystem(
         endpoint_url=access.s3_endpoint or None,
         config_kwargs={
@@ -193,7 +194,7 @@ def _filesystem(access: Access) -> Any:
 
 
 def _code(error: Exception) -> str:
-    """Return S3's own code of an error, which s3fs keeps in the cause."""
+    """Return the S3 error code, which s3fs keeps in the cause of its errors."""
     inner = error if hasattr(error, "response") else error.__cause__
     response = getattr(inner, "response", None)
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""

@@ -1,4 +1,4 @@
-"""Files on servers: downloaded piece by piece, resumed after a cut, given up when a server stays unavailable."""
+"""Downloads files from servers in pieces; resumes after an interruption; fails when a server stays unavailable."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ from ingest_pipeline.sources.wording import changed
 
 logger = logging.getLogger(__name__)
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.5, 8.0
-MAX_CUTS = 4
+MAX_CUTS = 4  # with waits of 0.5 to 2 s: 5 s for a file that always breaks off at the same place
 Response = TypeVar("Response")
 
 
 class ServerUnavailable(Exception):
-    """The server does not respond, or responds that it cannot now: worth another try."""
+    """The server does not respond, or reports a temporary failure: the request is sent again."""
 
 
 class TruncatedResponse(Exception):
-    """A response began and broke off: worth another try from where it broke."""
+    """A response broke off: the download is resumed at that place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The body of a response that is still coming."""
+    """The body of a response, to be read."""
 
     read: Callable[[int], bytes]
     """Returns up to so many bytes, b"" at the end; raises TruncatedResponse."""
     etag: str
     begins_at: int
-    """Where in the file it begins: a server may not be able to begin in the middle."""
+    """Its offset in the file: not every server can begin in the middle."""
     ends_at: int | None
-    """How long the file is said to be."""
+    """The length of the file, if the server reports it."""
 
 
 class Server(Protocol):
-    """Where the files of a source are: a bucket, or a list of URLs. `Downloads` makes a source of it."""
+    """The server side of a source: a bucket or a list of URLs. `Downloads` makes a source of it."""
 
     name: str
 
@@ -53,14 +53,14 @@ class Server(Protocol):
         """Yield every file."""
 
     def head(self, path: str) -> ListedFile:
-        """Return what the server says of one file now; raise FileVanished."""
+        """Return size and revision of one file as the server reports them now; raise FileVanished."""
 
     def get(self, path: str, *, begin: int, etag: str) -> AbstractContextManager[Body]:
-        """Open a file's bytes from `begin` on; raise FileChanged when it is no longer this version."""
+        """Open a file's bytes from `begin` on; raise FileChanged if it is no longer this version."""
 
 
 class Downloads:
-    """A source whose files are on a server: whatever is read is downloaded."""
+    """A source whose files are on a server: reading means downloading."""
 
     def __init__(self, server: Server, access: Access) -> None:
         self.name = server.name
@@ -81,7 +81,7 @@ class Downloads:
     def verify(self, file: RawFile, *, max_bytes: int) -> None:
         """Make sure that a file has its revision, or else the bytes of its version.
 
-        With an equal revision nothing is downloaded: the bytes are hashed when they are downloaded to be parsed.
+        With an equal revision nothing is downloaded: the bytes are hashed later, when they are downloaded for parsing.
         """
         now = self._server.head(file.path)
         if not now.revision or not file.revision or now.revision == file.revision:
@@ -92,7 +92,7 @@ class Downloads:
 
     @contextmanager
     def open_version(self, file: RawFile, *, max_bytes: int) -> Iterator[BinaryIO]:
-        """Download a file and open the download, if it has the bytes of the version."""
+        """Download a file and open the download, if its hash is the version's."""
         pieces, folder = self._pieces(file.path), self._access.spool_folder
         with spooled(pieces, name=file.name, max_bytes=max_bytes, folder=folder) as (stream, version):
             if version != file.version:
@@ -100,52 +100,54 @@ class Downloads:
             yield stream
 
     def refuse_changed(self, stream: BinaryIO, file: RawFile) -> None:
-        """Do nothing: nobody writes to a download."""
+        """Do nothing: a download cannot change."""
 
     def _pieces(self, path: str) -> Iterator[bytes]:
         return downloaded(self._server, path, self._access)
 
 
 def revision_of(etag: str, size_bytes: int, modified_seconds: int) -> str:
-    """Return the revision of a file by what a server says of it; '' where that says nothing of its bytes."""
-    etag = etag.replace("\x00", "").encode("utf-8", "backslashreplace").decode()  # the ledger takes nothing else
+    """Return the revision of a file from a server's headers; '' if neither ETag nor time is known."""
+    etag = etag.replace("\x00", "").encode("utf-8", "backslashreplace").decode()  # Postgres accepts UTF-8 without NUL
     return f"{etag} {size_bytes} {modified_seconds}" if etag or modified_seconds else ""
 
 
 def downloaded(server: Server, path: str, access: Access) -> Iterator[bytes]:
-    """Yield a file's bytes, at most 256 KiB at a time; after a cut it resumes there, with the same version.
+    """Yield a file's bytes, at most 256 KiB at a time; resume an interrupted download of the same version.
 
     Raises:
-        FileVanished, FileChanged: it is gone, or became another while it was read.
+        FileVanished, FileChanged: it no longer exists, or changed while it was read.
         FileCutShort: the server responds, but breaks off at the same place again and again.
         SourceUnavailable: the server stayed unavailable.
     """
-    came, etag, cuts, patience = 0, "", Cuts(path), Patience(access.patience_seconds)
+    received, etag, cuts, patience = 0, "", Cuts(path), Patience(access.patience_seconds)
     while True:
         try:
-            with server.get(path, begin=came, etag=etag) as body:
-                etag, skip = body.etag, came - body.begins_at
+            with server.get(path, begin=received, etag=etag) as body:
+                # A server without ranges begins at 0: what was received before is skipped.
+                etag, skip = body.etag, received - body.begins_at
                 while piece := body.read(READ_BYTES):
                     piece, skip = piece[skip:], max(0, skip - len(piece))
                     if piece:
-                        came += len(piece)
+                        received += len(piece)
                         patience.renew()
                         yield piece
-                if body.ends_at is not None and came < body.ends_at:
-                    raise TruncatedResponse(f"{came:,} of {body.ends_at:,} bytes")
+                # Some servers close the connection early without an error.
+                if body.ends_at is not None and received < body.ends_at:
+                    raise TruncatedResponse(f"{received:,} of {body.ends_at:,} bytes")
             return
         except TruncatedResponse as error:
-            cuts.wait(error, came)
+            cuts.wait(error, received)
         except ServerUnavailable as error:
             patience.wait(error, path)
 
 
 def patiently(request: Callable[[], Response], what: str, access: Access) -> Response:
-    """Return the response to a request, sent again while the server is unavailable.
+    """Return the response to a request, which is sent again while the server is unavailable.
 
     Raises:
-        SourceUnavailable: it stayed unavailable.
-        FileCutShort: it responds, but with what is no response.
+        SourceUnavailable: the server stayed unavailable.
+        FileCutShort: the server sends invalid responses.
     """
     cuts, patience = Cuts(what), Patience(access.patience_seconds)
     while True:
@@ -158,45 +160,46 @@ def patiently(request: Callable[[], Response], what: str, access: Access) -> Res
 
 
 class Cuts:
-    """Counts the cuts in one file: a few bytes more each time are no progress."""
+    """Counts the interruptions of one download in a row."""
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._count = self._came = 0
+        self._count = self._received = 0
 
-    def wait(self, error: Exception, came: int) -> None:
-        """Wait before another try.
+    def wait(self, error: Exception, received: int) -> None:
+        """Wait before the next try.
 
         Raises:
-            FileCutShort: it breaks off again and again.
+            FileCutShort: the download was interrupted too often.
         """
-        self._count = 1 if came - self._came >= READ_BYTES else self._count + 1
-        self._came = came
+        # A few bytes more each time are no progress, or a slow server could keep a run for days.
+        self._count = 1 if received - self._received >= READ_BYTES else self._count + 1
+        self._received = received
         if self._count > MAX_CUTS:
-            raise FileCutShort(f"{self._path}: the server breaks off after {came:,} bytes ({error})") from None
+            raise FileCutShort(f"{self._path}: the server breaks off after {received:,} bytes ({error})") from None
         time.sleep(FIRST_WAIT_SECONDS * self._count)
 
 
 class Patience:
-    """Waits twice as long each time, until it is used up; progress renews it."""
+    """Waits twice as long each time, up to a total time; progress resets it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self.renew()
 
     def renew(self) -> None:
-        """Begin anew."""
+        """Start again with the whole time and the shortest wait."""
         self._until = time.monotonic() + self._seconds
         self._next = FIRST_WAIT_SECONDS
 
     def wait(self, error: Exception, what: str) -> None:
-        """Wait before another try.
+        """Wait before the next try.
 
         Raises:
-            SourceUnavailable: it is used up.
+            SourceUnavailable: the time is over.
         """
         if time.monotonic() >= self._until:
-            raise SourceUnavailable(f"{what}: no answer for {self._seconds:.0f} s: {error}") from None
+            raise SourceUnavailable(f"{what}: no response for {self._seconds:.0f} s: {error}") from None
         logger.info("waiting %.1f s: %s", self._next, type(error).__name__)
         time.sleep(self._next)
         self._next = min(LONGEST_WAIT_SECONDS, 2 * self._next)

@@ -1,4 +1,4 @@
-"""Folders: their files in order, links followed inside only, names as they are."""
+"""Folders: lists and opens their files; links are followed only inside the folder; accepts uploads."""
 
 from __future__ import annotations
 
@@ -26,11 +26,12 @@ from ingest_pipeline.sources.wording import changed, name_taken, vanished
 
 
 def canonical(text: str) -> str:
-    """Return one spelling for a folder: absolute, without `..` and without a slash at its end.
+    """Return the canonical spelling of a folder: absolute, without `..` and without a trailing slash.
 
     Raises:
-        BadSetting: it is not there.
+        BadSetting: it does not exist.
     """
+    # Links are not resolved: the name in the ledger is the one that the user gave.
     folder = Path(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
     if not folder.is_dir() or not is_utf8(text):
         raise BadSetting("INGEST_SOURCES", text, "an existing folder whose name is UTF-8")
@@ -43,22 +44,22 @@ def open_source(name: str, access: Access) -> Folder:
 
 
 def open_uploads(name: str, access: Access) -> Folder:
-    """Return the folder of this name: files can be added to it."""
+    """Return the folder of this name, to add files to it."""
     return Folder(name)
 
 
 class Folder:
-    """A folder and all folders below it."""
+    """A folder with all folders below it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self._root = Path(name)
 
     def files(self) -> Iterator[ListedFile]:
-        """Yield every file, sorted within each folder; hidden names are left out.
+        """Yield every file, sorted within each folder, without hidden names.
 
-        A folder's entries are in memory while it is walked, the tree never is. A link that leaves the source, a
-        pipe, a name that is not UTF-8 come with `refusal` set.
+        The entries of one folder are in memory at a time, not the whole tree. Links that leave the source, pipes, and
+        names that are not UTF-8 have `refusal` set.
 
         Raises:
             SourceUnavailable: a folder cannot be read.
@@ -77,37 +78,37 @@ class Folder:
             return head_of(pieces_of(stream, file_name(self.name, path)))
 
     def verify(self, file: RawFile, *, max_bytes: int) -> None:
-        """Make sure that a file has the bytes of its version: a time can be set back, a hash cannot."""
+        """Make sure that a file has the bytes of its version, by its hash: a modification time can be set back."""
         version, _, _ = self.read_version(file.path, max_bytes=max_bytes)
         if version != file.version:
             raise changed(file.name)
 
     @contextmanager
     def open_version(self, file: RawFile, *, max_bytes: int) -> Iterator[BinaryIO]:
-        """Open the file itself; its size and time must be those that were catalogued, before and after."""
+        """Open the file itself; size and time must be the catalogued ones when it is opened and when it is closed."""
         with open_file(self._root, file.path) as stream:
             self.refuse_changed(stream, file)
             yield stream
             self.refuse_changed(stream, file)
 
     def refuse_changed(self, stream: BinaryIO, file: RawFile) -> None:
-        """Make sure that the size and the time of an open file are those that were catalogued."""
+        """Make sure that size and time of an open file are the catalogued ones."""
         if _revision(os.fstat(stream.fileno())) != file.revision:
             raise changed(file.name)
 
     def add(self, path: str, pieces: Iterable[bytes], *, replace: bool) -> None:
-        """Write a file under a hidden name, which no catalog run lists, and name it when it is complete."""
+        """Write a file under a hidden name, which no catalog run lists, and rename it when it is complete."""
         try:
             target = self._upload_target(path)
-            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".upload-", delete=False) as growing:
+            with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".upload-", delete=False) as temporary:
                 try:
-                    growing.writelines(pieces)
-                    growing.flush()
-                    os.fsync(growing.fileno())
-                    Path(growing.name).chmod(0o644)
-                    self._name(Path(growing.name), path, replace=replace)
+                    temporary.writelines(pieces)
+                    temporary.flush()
+                    os.fsync(temporary.fileno())  # the name must not appear before the bytes are on disk
+                    Path(temporary.name).chmod(0o644)  # a temporary file is readable by its owner only
+                    self._name(Path(temporary.name), path, replace=replace)
                 finally:
-                    Path(growing.name).unlink(missing_ok=True)
+                    Path(temporary.name).unlink(missing_ok=True)
         except OSError as error:
             raise UploadRefused(f"{path}: cannot be written into {self.name}: {error.strerror}") from error
 
@@ -119,13 +120,13 @@ class Folder:
         target.parent.mkdir(parents=True, exist_ok=True)
         return target
 
-    def _name(self, growing: Path, path: str, *, replace: bool) -> None:
+    def _name(self, temporary: Path, path: str, *, replace: bool) -> None:
         target = self._root / path
         if replace:
-            growing.replace(target)
+            temporary.replace(target)
             return
         try:
-            target.hardlink_to(growing)  # unlike a rename, it fails when another upload was faster
+            target.hardlink_to(temporary)  # unlike a rename it fails if the name exists, also in a race of two uploads
         except FileExistsError:
             raise name_taken(self.name, path) from None
 
@@ -140,7 +141,7 @@ class Folder:
                 yield file
 
     def _listed(self, entry: os.DirEntry[str], path: str) -> ListedFile | None:
-        """Return a file as it is listed; None for a link to a folder, and for what is gone again."""
+        """Return the listed file; None for a link to a folder, and for a file that was deleted meanwhile."""
         if not is_utf8(path):
             shown = os.fsencode(path).decode("utf-8", "backslashreplace")
             return self._unreadable(shown, "its name is not UTF-8; rename the file")
@@ -151,7 +152,7 @@ class Folder:
         except OSError as error:
             return self._unreadable(path, f"cannot be examined: {error.strerror}")
         refusal = self._refusal(entry, path, status)
-        if refusal is None and stat.S_ISDIR(status.st_mode):
+        if refusal is None and stat.S_ISDIR(status.st_mode):  # links to folders could make the walk endless
             return None
         return ListedFile(path, status.st_size, _revision(status), refusal)
 
@@ -177,10 +178,10 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 @contextmanager
 def open_file(root: Path, path: str) -> Iterator[BinaryIO]:
-    """Open one file below a folder for reading, by a real file descriptor.
+    """Open one file below a folder for reading, with a real file descriptor.
 
     Raises:
-        FileVanished: it is gone.
+        FileVanished: it no longer exists.
         LinkLeavesSource: a link in its path points outside the folder.
         UnreadableDocument: it cannot be opened (permissions, not a regular file).
     """
@@ -188,13 +189,14 @@ def open_file(root: Path, path: str) -> Iterator[BinaryIO]:
     try:
         if _leaves(root / path, root):
             raise _link_leaves_source(name)
-        # Non-blocking, or a named pipe put in the file's place would hold the run for ever.
+        # Non-blocking: opening a named pipe that replaced the file would block the run.
         descriptor = os.open(root / path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         raise vanished(name) from None
-    except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle, on Python before 3.13
+    except (OSError, RuntimeError) as error:  # RuntimeError: links that form a loop, before Python 3.13
         why = getattr(error, "strerror", None) or "its links go in a circle"
         raise UnreadableDocument(f"{name}: cannot be opened: {why}") from error
+    # Checked on the open descriptor: what the listing saw may have been replaced.
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise _not_regular(name)

@@ -1,4 +1,4 @@
-"""Bytes as they stream by: counted, hashed, and stopped when there are too many."""
+"""Counts and hashes streams of bytes, up to a size limit."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import BinaryIO
 from ingest_pipeline.errors import UnreadableDocument
 from ingest_pipeline.sources.wording import too_large
 
-READ_BYTES = 256 * 1024  # the upload report's figure: larger reads gained nothing, a whole file cost 28 MB
-HEAD_BYTES = 4096
+READ_BYTES = 256 * 1024  # larger reads gained nothing, a whole file cost 28 MB (docs/findings.md, E11)
+HEAD_BYTES = 4096  # as much as `parsing/detect.py` looks at
 
 
 def pieces_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
     """Yield a stream in pieces of 256 KiB.
 
     Raises:
-        UnreadableDocument: the disk refused a read.
+        UnreadableDocument: a read failed.
     """
     try:
         while piece := stream.read(READ_BYTES):
@@ -27,9 +27,9 @@ def pieces_of(stream: BinaryIO, name: str) -> Iterator[bytes]:
 
 
 def head_of(pieces: Iterable[bytes]) -> bytes:
-    """Return the first 4 KiB of what streams by, and read no further."""
+    """Return the first 4 KiB of a stream, and read no further."""
     head = b""
-    for piece in pieces:  # the first piece may be a few bytes: what a packet held
+    for piece in pieces:  # pieces may be short: each is what one network packet held
         head += piece[: HEAD_BYTES - len(head)]
         if len(head) == HEAD_BYTES:
             break
@@ -37,10 +37,10 @@ def head_of(pieces: Iterable[bytes]) -> bytes:
 
 
 def hash_pieces(pieces: Iterable[bytes], *, name: str, max_bytes: int) -> tuple[str, int, bytes]:
-    """Return the SHA-256 in hex, the length and the first 4 KiB of what streams by.
+    """Return the SHA-256 in hex, the length and the first 4 KiB of a stream.
 
     Raises:
-        FileTooLarge: more than `max_bytes` came; reading stopped there.
+        FileTooLarge: the stream has more than `max_bytes`; reading stopped there.
     """
     digest, length, head = hashlib.sha256(), 0, b""
     for piece in pieces:

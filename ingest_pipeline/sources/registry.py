@@ -1,4 +1,4 @@
-"""Which module reads a source, by the scheme of its URL. Modules are imported when a source needs them."""
+"""Maps the scheme of a source's URL to the module that reads it. Modules are imported when a source needs them."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ ADAPTERS = {
 
 
 class Adapter(Protocol):
-    """What such a module offers; one whose sources take uploads offers `open_uploads(name, access)`, too."""
+    """The functions of such a module; one whose sources accept uploads has `open_uploads(name, access)`, too."""
 
     def canonical(self, text: str) -> str:
-        """Return one spelling for a source; raise BadSetting where it cannot be one."""
+        """Return the canonical spelling of a source; raise BadSetting if it cannot be a source."""
 
     def open_source(self, name: str, access: Access) -> Source:
         """Return the source of this canonical name; its libraries are imported here."""
 
 
-if TYPE_CHECKING:  # the table holds names: here the types are compared
+if TYPE_CHECKING:  # the table holds module names only: this lets mypy check the modules against the protocols
     from ingest_pipeline.sources import bucket, folder, url_list
 
     _ADAPTERS: tuple[Adapter, ...] = (folder, bucket, url_list)
@@ -39,12 +39,13 @@ if TYPE_CHECKING:  # the table holds names: here the types are compared
 
 
 def canonical_source(text: str) -> str:
-    """Return one spelling for a source, so that `./docs` and `docs/` are the same rows in the ledger.
+    """Return the canonical spelling of a source, so that `./docs` and `docs/` are the same rows in the ledger.
 
     Raises:
-        BadSetting: a kind of URL that is not supported, a folder that is not there, a URL with a password in it.
+        BadSetting: an unsupported kind of URL, a folder that does not exist, or a URL with a password in it.
     """
     scheme, separator, rest = text.partition("://")
+    # Refused before any adapter sees it: names of sources are stored in the ledger and shown in the UI.
     if separator and scheme != "file" and "@" in rest.partition("/")[0]:
         raise BadSetting(
             "INGEST_SOURCES", f"{scheme}://…", f"{KINDS}, without a password: those belong in .netrc or AWS_*"
@@ -65,16 +66,16 @@ def source_of(name: str, access: Access) -> Source:
     """Return the source of a canonical name.
 
     Raises:
-        BadSetting: no kind of source has such a name.
+        BadSetting: not a name of any kind of source.
     """
     return _adapter_of(name).open_source(name, access)
 
 
 def uploads_of(name: str, access: Access) -> Uploads:
-    """Return what adds files to the source of a canonical name.
+    """Return the object that adds files to the source of a canonical name.
 
     Raises:
-        BadSetting: this source takes no uploads.
+        BadSetting: this source accepts no uploads.
     """
     open_uploads: Callable[[str, Access], Uploads] | None = getattr(_adapter_of(name), "open_uploads", None)
     if open_uploads is None:

@@ -1,4 +1,4 @@
-"""A download as a file: in memory while it is small, on disk beyond 10 MiB, gone when it is closed or we are killed."""
+"""Stores a download as a file without a name: in memory up to 10 MiB, then on disk; it vanishes when it is closed."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import BinaryIO, cast
 from ingest_pipeline.errors import SourceUnavailable
 from ingest_pipeline.sources.hashing import hash_pieces
 
-MEMORY_BYTES = 10 * 1024**2  # the upload report's figure
+MEMORY_BYTES = 10 * 1024**2  # docs/findings.md, E11
 
 
 @contextmanager
 def spooled(pieces: Iterable[bytes], *, name: str, max_bytes: int, folder: Path) -> Iterator[tuple[BinaryIO, str]]:
-    """Write what streams by; yield it as a read-only file with a real descriptor, and its SHA-256.
+    """Write a stream to a file; yield it read-only with a real descriptor, and its SHA-256.
 
     Raises:
-        FileTooLarge: more than `max_bytes` came.
+        FileTooLarge: the stream has more than `max_bytes`.
         SourceUnavailable: there is no room for it.
     """
     with _Spool(folder) as spool:
@@ -28,7 +28,7 @@ def spooled(pieces: Iterable[bytes], *, name: str, max_bytes: int, folder: Path)
             version, _, _ = hash_pieces(spool.written(pieces), name=name, max_bytes=max_bytes)
         except OSError as error:
             raise SourceUnavailable(f"{name}: no room to download it in {folder}: {error.strerror}") from error
-        # Anew through /proc: the parser's child gets this descriptor, and must not write by it.
+        # Opened again through /proc: the parser's child gets this descriptor and must not be able to write.
         with open(f"/proc/self/fd/{spool.fileno()}", "rb") as stream:  # noqa: PTH123
             yield stream, version
 
@@ -49,7 +49,7 @@ class _Spool:
         return self._file.fileno()
 
     def written(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield each piece once it is written."""
+        """Yield each piece after writing it."""
         for piece in pieces:
             if self._in_memory and self._length + len(piece) > MEMORY_BYTES:
                 self._move_to_disk()
@@ -59,7 +59,8 @@ class _Spool:
 
     def _move_to_disk(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        on_disk = cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115  it has no name
+        # Without a name, so that nothing is left behind even after a SIGKILL.
+        on_disk = cast(BinaryIO, tempfile.TemporaryFile(dir=self._folder, buffering=0))  # noqa: SIM115
         self._file.seek(0)
         while piece := self._file.read(256 * 1024):
             on_disk.write(piece)

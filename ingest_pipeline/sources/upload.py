@@ -1,4 +1,4 @@
-"""Files into a source: streamed, within the size limit, there as a whole or not at all."""
+"""Adds a file to a source: streamed, within the size limit, and atomically."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ingest_pipeline.sources.wording import too_large
 def add_file(source: str, name: str, stream: BinaryIO, access: Access, *, max_bytes: int, replace: bool = False) -> int:
     """Stream an upload into a source under a name; return its length in bytes.
 
-    A half-written file is never listed.
+    An incomplete file is never listed.
 
     Args:
         source: a folder or a bucket; nothing can be added to a list of URLs.
         name: relative to the source, with `/` between the parts.
         stream: read 256 KiB at a time.
         access: how to reach a bucket.
-        max_bytes: FileTooLarge beyond it, and nothing is left of what came.
-        replace: whether a file of this name may become this one.
+        max_bytes: limit for the length; nothing is left of a longer upload.
+        replace: whether an existing file of this name is replaced.
 
     Raises:
         UploadRefused: the name is taken, leaves the source, or would be hidden.
-        FileTooLarge: more than `max_bytes` came.
-        BadSetting: this source takes no uploads.
+        FileTooLarge: the upload has more than `max_bytes`.
+        BadSetting: this source accepts no uploads.
     """
     _refuse_name(name)
     pieces = _Limited(pieces_of(stream, name), name, max_bytes)

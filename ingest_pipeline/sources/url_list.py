@@ -1,4 +1,4 @@
-"""Lists of URLs, by fsspec's HTTP session: a text with a URL on each line, or the index page of a folder."""
+"""Lists of URLs, read by fsspec's HTTP session: a text with one URL on each line, or the index page of a folder."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ from ingest_pipeline.sources.download import (
 )
 from ingest_pipeline.sources.wording import changed, not_a_source, vanished
 
-MAX_LIST_BYTES = 16 * 1024**2
-MAX_DEPTH = 16
-MAX_UNAVAILABLE = 3  # documents in a row; then it is the server
-BUSY = (408, 425, 429, 500, 502, 503, 504)
+MAX_LIST_BYTES = 16 * 1024**2  # a list is in memory as a whole
+MAX_DEPTH = 16  # of index pages: a server may generate them without end
+MAX_UNAVAILABLE = 3  # documents in a row; then the server is considered unavailable
+BUSY = (408, 425, 429, 500, 502, 503, 504)  # the request is sent again
 MISSING = (404, 410)
 
 
 def canonical(text: str) -> str:
-    """Return a list's URL as it is written: a slash at its end has a meaning.
+    """Return a list's URL as it is written: a trailing slash has a meaning.
 
     Raises:
         BadSetting: it names no host.
@@ -70,15 +70,15 @@ class UrlList:
     def files(self) -> Iterator[ListedFile]:
         """Yield every document that the list names, or that the index page and those below it link to.
 
-        A document that cannot be requested comes with `refusal` set; three in a row are the server's fault.
+        A document that cannot be requested has `refusal` set; three in a row are a failure of the server.
 
         Raises:
-            SourceUnavailable: a list cannot be read to its end, or names nothing: an error page, most likely.
-            BadSetting: there is no such list, or it is no list.
+            SourceUnavailable: a list cannot be read completely, or it is empty, most likely an error page.
+            BadSetting: there is no such list, or the document is not a list.
         """
-        named = unavailable = 0
+        listed = unavailable = 0
         for path, refusal in self._documents(self.name, set(), 0):
-            named += 1
+            listed += 1
             try:
                 file = self._refused(path, refusal) if refusal else self._listed(path)
                 unavailable = 0
@@ -88,7 +88,7 @@ class UrlList:
                     raise
                 file = self._refused(path, str(error))
             yield file
-        if not named:
+        if not listed:
             raise SourceUnavailable(f"{self.name}: it names no document; nothing was changed in the ledger")
 
     def _listed(self, path: str) -> ListedFile:
@@ -97,16 +97,16 @@ class UrlList:
         except FileVanished:
             return self._refused(path, "the list names it, but the server has no such document")
         except (UnreadableDocument, FileCutShort) as error:
-            return ListedFile(path, 0, refusal=error.with_traceback(None))  # or it would hold the response
+            return ListedFile(path, 0, refusal=error.with_traceback(None))  # the traceback holds the response
 
     def _refused(self, path: str, why: str) -> ListedFile:
         return ListedFile(path, 0, refusal=UnreadableDocument(f"{file_name(self.name, path)}: {why}"))
 
     def head(self, path: str) -> ListedFile:
-        """Return what the server says of a document without sending it; what it does not say is 0 or ''.
+        """Return size and revision of a document by a HEAD request; 0 or '' where the server does not report them.
 
         Raises:
-            FileVanished: it is gone.
+            FileVanished: it no longer exists.
         """
         headers = patiently(lambda: self._headers(path), path, self._access)
         length, modified = headers.get("Content-Length", ""), _seconds(headers.get("Last-Modified", ""))
@@ -116,20 +116,21 @@ class UrlList:
     def _headers(self, path: str) -> Mapping[str, str]:
         with self._response("HEAD", self._url(path), {}) as response:
             if response.status >= 400 and response.status not in (*BUSY, *MISSING):
-                return {}  # a link that was signed for GET alone; the download will say more
+                return {}  # a URL may be signed for GET alone; the download reports a real error
             self._refuse_status(response, path)
             return response.headers.copy()
 
     @contextmanager
     def get(self, path: str, *, begin: int, etag: str) -> Iterator[Body]:
-        """Open a document's bytes, from `begin` on where the server can.
+        """Open a document's bytes, from `begin` on if the server supports ranges.
 
         Raises:
-            FileVanished, FileChanged: it is gone, or no longer this version.
-            ServerUnavailable: worth another try.
+            FileVanished, FileChanged: it no longer exists, or is no longer this version.
+            ServerUnavailable: to be tried again.
         """
-        # Packed on the way, a length would be that of the packed bytes.
+        # Without compression, because Content-Length would be the length of the compressed bytes.
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={begin}-"} if begin else {})
+        # A weak ETag does not identify the bytes: If-Match never matches it (RFC 9110, 13.1.1).
         headers |= {"If-Match": etag} if begin and etag and not etag.startswith("W/") else {}
         with self._response("GET", self._url(path), headers) as response:
             self._refuse_status(response, path)
@@ -146,7 +147,7 @@ class UrlList:
 
         try:
             return bytes(sync(self._http.loop, response.content.read, size))
-        except Exception as error:  # aiohttp and asyncio each have their own for a broken response
+        except Exception as error:  # aiohttp and asyncio have no common type for a broken response
             raise TruncatedResponse(type(error).__name__) from None
 
     @contextmanager
@@ -159,7 +160,7 @@ class UrlList:
             response = sync(self._http.loop, _send, session, method, url, headers)
         except (InvalidURL, NonHttpUrlClientError, ValueError):
             raise UnreadableDocument(f"{url}: not a URL that can be requested") from None
-        except ClientResponseError as error:  # it sends what is no HTTP, or more than it said
+        except ClientResponseError as error:  # the server sends invalid HTTP, or more bytes than announced
             raise TruncatedResponse(type(error).__name__) from None
         except (ClientError, OSError) as error:  # also fsspec's and asyncio's timeouts, which are OSErrors
             raise ServerUnavailable(type(error).__name__) from None
@@ -177,10 +178,10 @@ class UrlList:
         if response.status == 412:
             raise changed(name, "while it was read")
         if response.status >= 400:
-            raise UnreadableDocument(f"{name}: the server says HTTP {response.status}")
+            raise UnreadableDocument(f"{name}: the server returned HTTP {response.status}")
 
     def _documents(self, url: str, seen: set[str], depth: int) -> Iterator[tuple[str, str | None]]:
-        """Yield each document once, as it is written below the source or with its whole URL, and why it is refused."""
+        """Yield each document once: its path below the source or its whole URL, and the reason if it is refused."""
         seen.add(url)
         for target, refusal in _targets(*self._read_list(url)):
             if target in seen:
@@ -193,11 +194,11 @@ class UrlList:
             elif depth < MAX_DEPTH:
                 try:
                     yield from self._documents(target, seen, depth + 1)
-                except BadSetting as error:  # a folder that may not be listed is not the whole source
+                except BadSetting as error:  # of one folder that cannot be listed: the others can
                     yield self._path(target), str(error)
 
     def _path(self, url: str) -> str:
-        """Return a URL as it is written below the source, where that leads back to it."""
+        """Return a URL relative to the source if it can be resolved back to the same URL, else the whole URL."""
         short = url.removeprefix(urljoin(self.name, "."))
         return short if short and urljoin(self.name, short) == url else url
 
@@ -239,19 +240,19 @@ class _Links(HTMLParser):
 
 
 def _targets(url: str, text: str) -> list[tuple[str, str | None]]:
-    """Return the URLs that a list names, with why they are refused; of an index page, those below it."""
+    """Return the URLs of a list, or those below an index page, each with the reason if it is refused."""
     if not text.lstrip().startswith("<"):
         lines = [line.strip() for line in text.splitlines()]
         return [_joined(url, line) for line in lines if line and not line.startswith("#")]
     links = _Links()
     links.feed(text)
-    joined = [_joined(url, target) for target in links.targets if "?" not in target]  # `?C=N;O=D` sorts an index anew
-    base = urljoin(url, ".")
+    joined = [_joined(url, target) for target in links.targets if "?" not in target]  # `?C=N;O=D` sorts the same index
+    base = urljoin(url, ".")  # an index page also links to its parent, and perhaps to other sites
     return [(target, refusal) for target, refusal in joined if target.startswith(base) and target != url]
 
 
 def _joined(url: str, target: str) -> tuple[str, str | None]:
-    """Return a link's URL, and why it cannot be requested; a password in it is not shown and not kept."""
+    """Return a link's URL, and the reason if it cannot be requested; a password in it is removed."""
     try:
         joined = urldefrag(urljoin(url, target)).url
         parts = urlsplit(joined)
@@ -270,7 +271,7 @@ def _decoded(text: bytes, url: str) -> str:
     """Return a list as text.
 
     Raises:
-        BadSetting: it is something else, a document most likely.
+        BadSetting: it is not a text, but most likely a document.
     """
     encoding = "utf-16" if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     decoded = text.decode(encoding, "replace")
@@ -290,5 +291,6 @@ def _filesystem(access: Access) -> Any:
     import fsspec
     from aiohttp import ClientTimeout
 
+    # No total timeout: a large file may take long, as long as bytes arrive. `trust_env` reads proxies and ~/.netrc.
     timeout = ClientTimeout(total=None, sock_connect=access.stall_seconds, sock_read=access.stall_seconds)
     return fsspec.filesystem("http", client_kwargs={"timeout": timeout, "trust_env": True})

@@ -1,4 +1,4 @@
-"""The errors that every kind of source raises, in one wording."""
+"""The messages of errors that every kind of source raises."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ KINDS = "a folder, s3://bucket/prefix, or the http(s):// URL of a list"
 
 
 def not_a_source(text: str) -> BadSetting:
-    """Return the error of a source that is of no supported kind."""
+    """Return the error for a source of an unsupported kind."""
     return BadSetting("INGEST_SOURCES", text, KINDS)
 
 
 def vanished(name: str) -> FileVanished:
-    """Return the error of a file that was listed and is gone."""
+    """Return the error for a file that was listed and no longer exists."""
     return FileVanished(f"{name}: no longer there; the next catalog run takes it up")
 
 
 def changed(name: str, when: str = "since it was catalogued") -> FileChanged:
-    """Return the error of a file that is no longer the version that was asked for."""
+    """Return the error for a file that is no longer the requested version."""
     return FileChanged(f"{name}: changed {when}; the next catalog run takes it up")
 
 
 def too_large(name: str, size_bytes: int, max_bytes: int) -> FileTooLarge:
-    """Return the error of a file over the size limit."""
+    """Return the error for a file over the size limit."""
     return FileTooLarge(
         f"{name}: {size_bytes:,} bytes or more, over the limit of {max_bytes:,}; raise INGEST_MAX_FILE_SIZE"
     )
 
 
 def name_taken(source: str, path: str) -> UploadRefused:
-    """Return the error of an upload whose name is taken."""
+    """Return the error for an upload whose name is taken."""
     return UploadRefused(f"{path}: {source} has a file of this name; --replace makes this its new version")

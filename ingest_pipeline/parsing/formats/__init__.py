@@ -1,8 +1,7 @@
-"""The parsers: each yields events (pages, gaps, headings, warnings) for one file. They run in the sandbox's child
-alone.
+"""The parsers: each yields the events of one file (pages, gaps, headings, warnings). Only the parser's child runs them.
 
-By family: `pdf.py` (with `pypdf_walker.py`, `pdf_annotations.py`); `epub.py`, `html.py`; `docx.py`, `pptx.py`, `odt.py`
+By format: `pdf.py` (with `pypdf_walker.py`, `pdf_annotations.py`); `epub.py`, `html.py`; `docx.py`, `pptx.py`, `odt.py`
 (with `paragraphs.py`, `drawings.py`); `text.py`, `markdown.py`; `records.py`, `json_values.py`; `mail.py`; `ole.py`.
-Shared: `archive.py` (zip), `streams.py` (gzip), `encoding.py`, `alphabets.py`, `page_builder.py`, `clean.py`. Which
-parser reads which media type is the table in `registry.py`.
+Shared: `archive.py` (zip), `streams.py` (gzip), `encoding.py`, `alphabets.py`, `page_builder.py`, `clean.py`. The table
+in `registry.py` maps media types to parsers.
 """

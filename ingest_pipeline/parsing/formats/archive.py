@@ -1,4 +1,4 @@
-"""A zip archive that may be hostile: what it unpacks to is counted, its XML is read without entities or network."""
+"""Zip archives from untrusted sources: unpacked bytes are limited, XML is read without entities or network access."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from typing import IO, Any, BinaryIO
 from ingest_pipeline.errors import EncryptedDocument, TooMuchText, UnreadableDocument
 from ingest_pipeline.parsing.request import ParseRequest
 
-MAX_ENTRIES = 50_000
+MAX_ENTRIES = 50_000  # the directory of an archive is in memory as a whole
 MAX_XML_BYTES = 8 * 1024**2  # a package file of 10,000 chapters is 2 MB
-MAX_RATIO = 200  # deflate cannot do better than 1:1032; prose and markup stay under 1:20
-READS = 5  # of an entry at most: declaration, encoding twice, a look at its navigation, text
+MAX_RATIO = 200  # deflate cannot exceed 1,032:1; prose and markup stay under 20:1 (docs/findings.md, E7)
+READS = 5  # an entry is read at most so often: declaration, encoding twice, its navigation, text
 FEED_BYTES = 64 * 1024
+# What zipfile, its decompressors and the code that reads a damaged directory raise.
 DAMAGE = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError,
     EOFError, StopIteration, LookupError, ValueError, TypeError, OSError,
@@ -25,7 +26,7 @@ DAMAGE = (
 
 
 class _LimitedEntry(io.RawIOBase):
-    """An archive entry that stops when it unpacks to more than the file may; every read is counted."""
+    """An archive entry; raises TooMuchText when all reads of the archive together exceed its limit."""
 
     def __init__(self, entry: IO[bytes], left: list[int], name: str) -> None:
         self._entry, self._left, self._name = entry, left, name
@@ -37,7 +38,7 @@ class _LimitedEntry(io.RawIOBase):
         piece = self._entry.read(len(buffer))
         self._left[0] -= len(piece)
         if self._left[0] < 0:
-            raise TooMuchText(f"{self._name}: unpacks to more than a document may; it looks like a bomb")
+            raise TooMuchText(f"{self._name}: unpacks to more than a document may; possibly a decompression bomb")
         buffer[: len(piece)] = piece
         return len(piece)
 
@@ -47,15 +48,16 @@ class _LimitedEntry(io.RawIOBase):
 
 
 class Archive:
-    """An open zip archive with a limit on all that is read from it."""
+    """An open zip archive with a limit on the bytes read from it."""
 
     def __init__(self, archive: zipfile.ZipFile, request: ParseRequest) -> None:
         self._archive, self.name = archive, request.name
         entries = archive.infolist()
         if len(entries) > MAX_ENTRIES:
             raise UnreadableDocument(f"{request.name}: over {MAX_ENTRIES:,} entries in the archive")
+        # 1 MiB on top: in a tiny archive a few repeated lines compress better than 200:1.
         allowed = min(request.max_expanded_bytes, 1024**2 + sum(entry.compress_size for entry in entries) * MAX_RATIO)
-        self._left = [allowed * READS]
+        self._left = [allowed * READS]  # a list, because all open entries count down the same number
         self.paths = archive.namelist()
 
     def __contains__(self, path: str) -> bool:
@@ -78,6 +80,7 @@ class Archive:
         """
         from lxml import etree
 
+        # The declared size of an entry may be false: only what is read counts.
         with self.open(path) as entry:
             text = entry.read(MAX_XML_BYTES + 1)
         if len(text) > MAX_XML_BYTES:
@@ -92,7 +95,7 @@ class Archive:
         return root
 
     def push(self, path: str, target: Any) -> Iterator[None]:
-        """Push an XML entry into a parser target, 64 KiB at a time; yields after each, so that pages can leave.
+        """Push an XML entry into a parser target, 64 KiB at a time; yield after each: the caller emits pages then.
 
         Raises:
             KeyError: no such entry.
@@ -100,7 +103,7 @@ class Archive:
         """
         from lxml import etree
 
-        # Deep nesting and long texts stop at libxml2's own limits: `huge_tree` stays off.
+        # `huge_tree` stays off, so libxml2's own limits stop deep nesting and long texts.
         parser = etree.XMLParser(
             target=target,
             resolve_entities=False,
@@ -121,12 +124,12 @@ class Archive:
 
 @contextmanager
 def opened_archive(stream: BinaryIO, request: ParseRequest, *, kind: str) -> Iterator[Archive]:
-    """Open a zip archive; whatever is wrong with it is said in one way.
+    """Open a zip archive; every kind of damage becomes UnreadableDocument.
 
     Args:
         stream: the file.
         request: its name and limits.
-        kind: what it should be, for the message: `EPUB`.
+        kind: the expected format, for the message: `EPUB`.
 
     Raises:
         UnreadableDocument: damaged, or unpacks to too much.
@@ -137,7 +140,8 @@ def opened_archive(stream: BinaryIO, request: ParseRequest, *, kind: str) -> Ite
             yield Archive(archive, request)
     except DAMAGE as error:
         raise UnreadableDocument(f"{request.name}: not a readable {kind}: {error}") from error
-    except RuntimeError as error:  # also NotImplementedError: a compression that zipfile does not know
+    # zipfile raises RuntimeError for encryption, and NotImplementedError, a subclass, for an unknown compression.
+    except RuntimeError as error:
         if "encrypted" in str(error) or "password" in str(error):
             raise EncryptedDocument(f"{request.name}: the archive is encrypted") from None
         raise UnreadableDocument(f"{request.name}: not a readable {kind}: {error}") from error

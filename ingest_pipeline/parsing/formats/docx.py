@@ -1,4 +1,4 @@
-"""Word documents: paragraphs as they stream out of the archive; headings, lists, tables, notes, text boxes."""
+"""Word documents, parsed as a stream: paragraphs, headings, lists, tables, notes, text boxes."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ingest_pipeline.parsing.request import ParseRequest, drained
 
 WORD, MATH = "wordprocessingml", "officeDocument/2006/math"
 DROPPED = frozenset(("Fallback", "moveFrom", "del", "rPrChange", "pPrChange"))
-"""The same text box once more for old readers; what was moved or deleted under tracking."""
-SIGNS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
+"""A text box repeated for old readers; text that was moved or deleted under change tracking."""
+CHARACTERS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-"}
 HEADING_NAME = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
 NOTES = ("footnotes", "endnotes")
 
@@ -37,7 +37,7 @@ class WordTarget:
         self._dropping = 0
         self._in_text = False
         self._marks: list[dict[str, int]] = []
-        """For each open paragraph: its level as a heading, whether it is a list's."""
+        """For each open paragraph: `level` if it is a heading, `bullet` if it is a list item."""
 
     def start(self, tag: str, attributes: Any) -> None:
         """An element opens."""
@@ -45,15 +45,15 @@ class WordTarget:
         if self._dropping or name in DROPPED:
             self._dropping += 1
             return
-        if MATH in tag and name == "t":
+        if MATH in tag and name == "t":  # formulas have a namespace of their own
             self._in_text = True
         if WORD not in tag:
             return
         if name == "p":
             self._prose.open_paragraph()
             self._marks.append({})
-        elif name in SIGNS and not self._in_tabs(name, attributes):
-            self._prose.add(SIGNS[name])
+        elif name in CHARACTERS and not self._in_tabs(name, attributes):
+            self._prose.add(CHARACTERS[name])
         elif name == "tr":
             self._prose.open_row()
         elif name == "tc":
@@ -63,10 +63,11 @@ class WordTarget:
         self._in_text = name == "t"
 
     def _in_tabs(self, name: str, attributes: Any) -> bool:
-        return name == "tab" and attribute(attributes, "pos") is not None  # a tab stop's definition
+        return name == "tab" and attribute(attributes, "pos") is not None  # the definition of a tab stop, not a tab
 
     def _mark(self, name: str, value: str) -> None:
         if name == "pStyle" and value in self._levels:
+            # The paragraph's own outline level, if it has one, overrides its style's.
             self._marks[-1].setdefault("level", self._levels[value])
         elif name == "outlineLvl" and value in tuple("012345678"):
             self._marks[-1]["level"] = int(value) + 1
@@ -92,7 +93,7 @@ class WordTarget:
             self._prose.close_table()
 
     def data(self, text: str) -> None:
-        """Text, of which only that in `w:t` is the document's."""
+        """Text; only text in `w:t` belongs to the document."""
         if self._in_text and not self._dropping:
             self._prose.add(text)
 
@@ -101,10 +102,10 @@ class WordTarget:
 
 
 def docx_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield a Word document, a page for each section under a heading; notes, diagrams and charts follow the text.
+    """Yield a Word document, one page for each section; notes, diagrams and charts follow the text.
 
     Raises:
-        UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
+        UnreadableDocument, EncryptedDocument, TooMuchText: see `opened_archive`.
     """
     with opened_office(stream, request, kind="Word document") as (archive, main, properties):
         yield properties
@@ -122,17 +123,17 @@ def docx_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 
 
 def _heading_levels(archive: Archive, path: str) -> dict[str, int]:
-    """Return which paragraph styles are headings, and of what level; a style takes it from the one it is based on."""
+    """Return the level of each paragraph style that is a heading; a style inherits it from the style it is based on."""
     try:
         styles = list(archive.xml(path).iter("{*}style"))
-    except (UnreadableDocument, *DAMAGE):  # styles are a help: the text stands without them
+    except (UnreadableDocument, *DAMAGE):  # styles are optional: the text can be read without them
         return {}
     own = {attribute(style.attrib, "styleId") or "": _level(style) for style in styles}
     based = {attribute(style.attrib, "styleId") or "": _value(style, "basedOn") for style in styles}
     levels = {}
     for style in own:
         ancestor, steps = style, 0
-        while own.get(ancestor) is None and based.get(ancestor) and steps < 10:
+        while own.get(ancestor) is None and based.get(ancestor) and steps < 10:  # styles may be based on each other
             ancestor, steps = based[ancestor] or "", steps + 1
         level = own.get(ancestor)
         if level is not None:

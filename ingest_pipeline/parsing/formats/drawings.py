@@ -1,4 +1,4 @@
-"""Diagrams and charts of an Office part: what SmartArt says, what a chart names; each lies in a part of its own."""
+"""Text of diagrams (SmartArt) and charts of an Office document; each is a part of its own in the archive."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ingest_pipeline.parsing.formats.paragraphs import local_name
 
 DRAWN = ("diagramData", "chart", "chartEx")
 NAMES = frozenset(("tx", "strCache", "strLit", "multiLvlStrCache", "dlblRangeCache", "txData", "strDim"))
-"""What holds a chart's texts; its numbers lie in others."""
+"""The elements that hold a chart's texts; its numbers are in others."""
 
 
 class DrawingTarget:
-    """What lxml pushes a diagram or a chart into: a line for each paragraph and each name of a series or category."""
+    """Parser target for a diagram or a chart: one line for each paragraph and each name of a series or category."""
 
     def __init__(self) -> None:
         self.lines: dict[str, None] = {}
-        """In the file's order, each once: a chart repeats its categories for each series."""
+        """In the file's order, without duplicates: a chart repeats its categories for each series."""
         self._parts: list[str] = []
         self._names = 0
         self._in_text = False
@@ -43,7 +43,7 @@ class DrawingTarget:
             self.lines |= {line: None} if line else {}
 
     def data(self, text: str) -> None:
-        """Text, of which only that in `a:t`, and in a point of a name, is for readers: numbers are not."""
+        """Text; only text in `a:t` and in the points of a name is kept, numbers are not."""
         if self._in_text:
             self._parts.append(text)
 
@@ -59,9 +59,9 @@ def drawn_text(archive: Archive, parts: Iterable[tuple[str, str]], warnings: lis
         try:
             for _ in archive.push(path, target):
                 pass
-        except TooMuchText:
+        except TooMuchText:  # concerns the whole archive, not this part
             raise
-        except (UnreadableDocument, RuntimeError, *DAMAGE) as error:  # RuntimeError: encrypted, an unknown compression
+        except (UnreadableDocument, RuntimeError, *DAMAGE) as error:  # RuntimeError: encrypted, or unknown compression
             warnings.append(f"a diagram or chart cannot be read to its end: {error}")
         texts.append("\n".join(target.lines))
     return "\n\n".join(text for text in texts if text)

@@ -1,4 +1,4 @@
-"""EPUB chapters in reading order, one at a time, straight from the archive."""
+"""EPUB chapters in reading order, one at a time, read directly from the archive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHAPTER_TYPES = (
 
 @dataclass(frozen=True, slots=True)
 class Chapter:
-    """One document of the spine, and what the table of contents calls it."""
+    """One document of the spine, with its title in the table of contents."""
 
     path: str
     title: str | None = None
@@ -42,13 +42,13 @@ class Book:
         self.title: str | None = None
 
     def chapters(self) -> list[Chapter]:
-        """Return the chapters in spine order, and note the book's title.
+        """Return the chapters in spine order, and set `title`.
 
-        A path that is not in the archive, or an item that is not in the manifest, is in the list: it is a gap.
+        The list includes paths that are not in the archive and items that are not in the manifest: they become gaps.
         """
         container = next(path for path in self._archive.paths if path.endswith(CONTAINER))
         rootfile = next(self._archive.xml(container).iter("{*}rootfile")).get("full-path")
-        prefix = container.removesuffix(CONTAINER)  # some writers zip the folder, not its content
+        prefix = container.removesuffix(CONTAINER)  # some writers pack the folder instead of its content
         package = self._archive.xml(prefix + rootfile)
         self._folder = posixpath.dirname(prefix + rootfile)
         title = next((element.text for element in package.iter("{http://purl.org/dc/elements/1.1/}title")), None)
@@ -59,11 +59,11 @@ class Book:
         named = [reference for reference in references if reference not in items or _is_chapter(items[reference])]
         paths = [self._path(items[name].get("href", "")) if name in items else f"#{name}" for name in named]
         self._refuse_encrypted(prefix, set(paths))
-        # `a.xhtml#b` names the same file again.
+        # Each file once: two items of the spine may name the same file, as `a.xhtml` and `a.xhtml#b`.
         return [titles.get(path, Chapter(path)) for path in dict.fromkeys(paths)]
 
     def _refuse_encrypted(self, prefix: str, chapters: set[str]) -> None:
-        """Raise EncryptedDocument if a chapter is encrypted; obfuscated fonts are no hindrance."""
+        """Raise EncryptedDocument if a chapter is encrypted; obfuscated fonts do not matter."""
         if prefix + ENCRYPTION not in self._archive:
             return
         for data in self._archive.xml(prefix + ENCRYPTION).iter("{*}EncryptedData"):
@@ -75,15 +75,16 @@ class Book:
         navigation = [item for item in items.values() if "nav" in (item.get("properties") or "").split()]
         spine = package.find("{*}spine")
         ncx = items.get(spine.get("toc", "")) if spine is not None else None
-        found: dict[str, Chapter] = {}
+        titles: dict[str, Chapter] = {}
+        # The first title of a path is kept: EPUB 3's navigation document takes precedence over EPUB 2's NCX.
         for item in [*navigation, *([ncx] if ncx is not None else [])]:
             try:
                 path = self._path(item.get("href", ""))
                 for chapter in _links(self._archive.xml(path), posixpath.dirname(path)):
-                    found.setdefault(chapter.path, chapter)
-            except Exception:  # noqa: S112  a table of contents is a help: chapters stand without it
+                    titles.setdefault(chapter.path, chapter)
+            except Exception:  # noqa: S112  the table of contents is optional: chapters can be read without it
                 continue
-        return found
+        return titles
 
     def _path(self, href: str) -> str:
         return _resolve(self._folder, href)
@@ -93,7 +94,7 @@ def epub_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
     """Yield an EPUB's chapters in spine order; a chapter's sections share its number.
 
     Raises:
-        UnreadableDocument: no archive, no package, or an archive that unpacks to too much.
+        UnreadableDocument: not an archive, no package, or an archive that unpacks to too much.
         EncryptedDocument: its chapters are encrypted.
     """
     with opened_archive(stream, request, kind="EPUB") as archive:
@@ -116,14 +117,16 @@ def _chapters(archive: Archive, chapters: list[Chapter], request: ParseRequest) 
                 heading=chapter.title,
             )
             yield from _below(events, chapter)
+        # Damage in one chapter's entry; KeyError: the archive has no such entry.
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError) as error:
             yield Gap(number, number, f"chapter {chapter.path}: {error}")
 
 
 def _below(events: Iterator[ParseEvent], chapter: Chapter) -> Iterator[ParseEvent]:
-    """Yield a chapter with its headings below its title in the table of contents, which itself often comes again.
+    """Yield a chapter's events with its headings below its title in the table of contents.
 
-    A chapter's own title is not the book's, and what ends a chapter's section does not end the chapter.
+    A heading that repeats that title is dropped. `Properties` are dropped: a chapter's title is not the book's. Pages
+    are not `whole`: the end of a section is not the end of the chapter.
     """
     for event in events:
         if isinstance(event, Page):

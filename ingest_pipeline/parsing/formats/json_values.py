@@ -1,4 +1,4 @@
-"""JSON as it streams by: an array of objects is records, anything else is its values under their names."""
+"""JSON, parsed as a stream: an array of objects gives records, any other JSON its values with their names."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ingest_pipeline.parsing.formats.records import Row, grouped
 from ingest_pipeline.parsing.request import ParseRequest
 
 HEAD_CHARACTERS = 4096
-MAX_DEPTH = 200
+MAX_DEPTH = 200  # deeper than any data that people write; ijson builds a path for each value, as long as its depth
 
 
 def json_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield the objects of a JSON array as records, or all values of any other JSON, one on a line with its name.
+    """Yield the objects of a JSON array as records, or the values of any other JSON, one on each line with its name.
 
     Raises:
-        UnreadableDocument: it is not JSON from its first value on; what breaks off later is a gap.
+        UnreadableDocument: its first value is not JSON; an error after that is a gap.
     """
     with decoded_text(stream) as (text, warnings):
         yield from warnings
@@ -43,7 +43,7 @@ def _items(text: TextIO) -> Iterator[Row]:
 
 
 class _Utf8:
-    """A text as the bytes that ijson reads."""
+    """A text stream as a stream of UTF-8 bytes, which ijson needs."""
 
     def __init__(self, text: TextIO) -> None:
         self._text = text
@@ -53,7 +53,7 @@ class _Utf8:
 
 
 def _shallow(text: TextIO) -> Iterator[tuple[str, object]]:
-    """Yield what ijson meets, down to a depth that people write: it names every value by all that is around it."""
+    """Yield ijson's events; raise JSONError below a depth of MAX_DEPTH."""
     import ijson
 
     depth = 0
@@ -72,6 +72,7 @@ def _values(text: TextIO, request: ParseRequest) -> Iterator[ParseEvent]:
     def added() -> Iterator[None]:
         for path, event, value in ijson.parse(_shallow(text)):
             if event in ("string", "number", "boolean") and str(value).strip():
+                # ijson calls every element of an array `item`: the name of the array says more.
                 name = next((part for part in reversed(path.split(".")) if part != "item"), "")
                 pager.add(f"{name}: {value}\n" if name else f"{value}\n")
                 yield

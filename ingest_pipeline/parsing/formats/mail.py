@@ -1,4 +1,4 @@
-"""E-mail: a page for each message, its headers and its body; attachments are named, not read."""
+"""E-mail: one page for each message, with headers and body; attachments are listed in a warning, not read."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ingest_pipeline.parsing.request import ParseRequest, drained
 
 logger = logging.getLogger(__name__)
 HEADERS = ("From", "To", "Cc", "Date", "Subject")
-MAX_MESSAGE_BYTES = 16 * 1024**2  # of a mailbox; the stdlib's parser holds a message three times
+MAX_MESSAGE_BYTES = 16 * 1024**2  # in a mailbox; the stdlib's parser holds a message three times (docs/findings.md, E8)
 FROM_LINE = re.compile(rb"From \S+ .*\d")
-"""`From a@b Mon Sep 17 00:00:00 2001`: without a date it is a sentence."""
+"""`From a@b Mon Sep 17 00:00:00 2001`; without digits of a date it may be a sentence of the body."""
 BASE64_LINE = re.compile(r"[A-Za-z0-9+/]{50,}={0,2}")
 MAX_HEADER_CHARACTERS = 20_000
-"""Longer ones are kept as they stand: the stdlib takes 3 GB for 16,000 encoded words in one."""
-MAX_LINE_BYTES = 64 * 1024
+"""Longer headers are kept undecoded: the stdlib needs 3 GB for 16,000 encoded words in one header."""
+MAX_LINE_BYTES = 64 * 1024  # a longer line is read in pieces: a mailbox of one line must not be in memory as a whole
 
 
 def eml_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
@@ -36,7 +36,7 @@ def eml_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 
 
 def mbox_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield the messages of a mailbox; one that is too large to be read at once is a gap."""
+    """Yield the messages of a mailbox; a message over 16 MiB is a gap."""
     for number, message in enumerate(_messages(stream), start=1):
         if number < request.first_page:
             continue
@@ -47,7 +47,7 @@ def mbox_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 
 
 def _messages(stream: BinaryIO) -> Iterator[bytes | None]:
-    """Yield each message's bytes, None for one that is too large: a line `From ` after an empty one begins the next."""
+    """Yield the bytes of each message, or None if it is too large; a `From ` line after an empty line begins one."""
     parts: list[bytes] = []
     size, after_empty, begun = 0, True, False
     while line := stream.readline(MAX_LINE_BYTES):
@@ -65,12 +65,12 @@ def _messages(stream: BinaryIO) -> Iterator[bytes | None]:
 
 
 def _message_or_gap(raw: bytes, number: int) -> Iterator[ParseEvent]:
-    """Yield a message; where the stdlib's parser trips over it, a gap."""
+    """Yield the events of a message, or a gap where the stdlib's parser fails on it."""
     try:
-        events = list(_message_events(raw, number))
-    except MemoryError:
+        events = list(_message_events(raw, number))  # whole, so that a failure leaves a gap and not half of a message
+    except MemoryError:  # concerns the process, not the message
         raise
-    except Exception as error:  # it meets damaged headers with errors of many kinds
+    except Exception as error:  # on damaged headers it raises errors of many types
         events = [Gap(number, number, f"message {number}: {type(error).__name__}: {error}")]
     yield from events
 
@@ -105,26 +105,26 @@ def _header(message: EmailMessage, name: str) -> str | None:
             return " ".join(str(message[name]).split())
         except MemoryError:
             raise
-        except Exception as error:  # the stdlib trips over some damaged headers in many ways
-            logger.info("a header as it stands: %s", type(error).__name__)
+        except Exception as error:  # on damaged headers the stdlib raises errors of many types
+            logger.info("header kept undecoded: %s", type(error).__name__)
     return " ".join(raw.encode("utf-8", "surrogateescape").decode("utf-8", "replace").split())
 
 
 def _body(message: Any, warnings: list[str], attached: list[str]) -> str:
-    """Return what people read of a whole message, whatever its text is called."""
+    """Return the readable text of a whole message, whatever the declared type of its parts."""
     return _text_of(message, warnings, attached, whole=True) or _as_it_stands(message, warnings)
 
 
 def _text_of(part: Any, warnings: list[str], attached: list[str], *, whole: bool = False) -> str:
-    """Return what people read of a part and those in it, forwarded messages too; name in `attached` what is no text.
+    """Return the readable text of a part and its subparts, forwarded messages included.
 
     Args:
         part: a message or one of its parts.
-        warnings: gets what should be recorded.
-        attached: gets the names of what is not read.
-        whole: the part is a whole message: its text is its body, whatever it is called.
+        warnings: receives the warnings.
+        attached: receives the names of attachments, which are not read.
+        whole: the part is a whole message: its text is the body even if it is marked as an attachment.
     """
-    kind = part.get_content_type()  # parsed anew at each call
+    kind = part.get_content_type()  # a variable, because each call parses the header again
     if kind.startswith("multipart/"):
         if not part.is_multipart():
             return "" if whole else _as_it_stands(part, warnings)
@@ -139,20 +139,21 @@ def _text_of(part: Any, warnings: list[str], attached: list[str], *, whole: bool
 
 
 def _text_of_parts(parts: list[Any], warnings: list[str], attached: list[str], *, alternative: bool) -> str:
-    """Return the texts of all; of alternatives the plain one, or the first that is not empty."""
+    """Return the texts of all parts; of alternatives the plain text, or else the first that is not empty."""
     if not alternative:
-        return "\n\n".join(text for one in parts if (text := _text_of(one, warnings, attached)))
-    chosen, beside = "", []
-    for kind, one in sorted(((one.get_content_type(), one) for one in parts), key=lambda one: one[0] != "text/plain"):
-        text = _text_of(one, [] if chosen else warnings, attached)  # those that are not read may hold files
-        if kind == "message/rfc822":  # no other way to say the same
-            beside.append(text)
+        return "\n\n".join(text for part in parts if (text := _text_of(part, warnings, attached)))
+    chosen, forwarded = "", []
+    typed = ((part.get_content_type(), part) for part in parts)
+    for kind, part in sorted(typed, key=lambda entry: entry[0] != "text/plain"):
+        text = _text_of(part, [] if chosen else warnings, attached)  # alternatives not chosen may hold attachments
+        if kind == "message/rfc822":  # a forwarded message is not an alternative form of the same text
+            forwarded.append(text)
         chosen = chosen or text
-    return "\n\n".join(dict.fromkeys([chosen, *beside]))
+    return "\n\n".join(dict.fromkeys([chosen, *forwarded]))
 
 
 def _as_it_stands(part: Any, warnings: list[str]) -> str:
-    """Return the lines of a part whose parts cannot be told apart, without those that are base64."""
+    """Return the raw lines of a part that cannot be split into its parts, without lines of base64."""
     payload = part.get_payload()
     if part.get_content_type() == "text/html" or not isinstance(payload, str) or "\0" in payload:
         return ""  # an HTML mail of images only has no text
@@ -168,7 +169,7 @@ def _part_text(part: Any, kind: str, warnings: list[str]) -> str:
     declared = part.get_content_charset()
     fits = bool(declared) and decodes(content, declared)
     if kind == "text/html":
-        if fits:  # the message says it, whatever the page in it says
+        if fits:  # the charset of the message takes precedence over the one that the HTML declares
             content = content.decode(declared, "replace").encode()
         events = list(streamed_html(lambda: io.BytesIO(content), number=1))
         warnings += [event.text for event in events if isinstance(event, ParseWarning)]

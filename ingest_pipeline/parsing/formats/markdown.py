@@ -1,4 +1,4 @@
-"""Which lines of a Markdown text are headings: those of CommonMark 0.31, one line at a time, nothing else is parsed."""
+"""Finds the headings of a Markdown text as CommonMark 0.31 defines them, line by line; nothing else is parsed."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from collections.abc import Iterable, Iterator
 
 ATX = re.compile(r" {0,3}(#{1,6})[ \t]+")
 SETEXT = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
+CODE_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
 CONTAINER = re.compile(r" {0,3}(?:>|[-+*][ \t\n]|\d{1,9}[.)][ \t\n])")
-"""A quotation or a list item: the lines below it go on in it until a blank one."""
+"""A block quote or a list item; it continues on the following lines until a blank line."""
+# Lines that begin no paragraph: headings, code fences, tables, HTML, thematic breaks, blank lines.
 NO_PARAGRAPH = re.compile(r" {0,3}(?:#{1,6}[ \t\n]|`{3}|~{3}|\||<|([-*_])[ \t]*(?:\1[ \t]*){2,}$|$)")
 INDENTED_CODE = re.compile(r"(?: {4}| {0,3}\t)")
 FRONT_MATTER = re.compile(r"[\w.-]+[ \t]*:|[ \t]+\S|- |#")
 SETEXT_LINES = 3
-"""A heading of more lines is a paragraph with a rule under it: CommonMark would take it, no author means it."""
+"""Setext headings have at most so many lines. CommonMark allows more, but authors mean a paragraph and a rule."""
 
 
 def markdown_pieces(lines: Iterable[str]) -> Iterator[tuple[str, int, str]]:
     """Yield a text in pieces, with the heading that each begins with.
 
-    A paragraph is held back until the line below it is known: a line of `=` or `-` makes it a heading. Nothing in a
-    code fence, in the front matter, in a list or a quotation is one.
+    A paragraph is held until the line below it is known: a line of `=` or `-` makes it a heading. Code fences, front
+    matter, lists and block quotes contain no headings.
 
     Yields:
-        `(title, level, text)`; title is '' and level 0 where no heading begins. The texts put together are the input.
+        `(title, level, text)`; title is '' and level 0 where no heading begins. The concatenated texts are the input.
     """
     paragraph = _Paragraph()
     for line, is_code in _outside_code(lines):
@@ -61,7 +62,7 @@ class _Paragraph:
         return " ".join(line.strip() for line in self._held)
 
     def takes(self, line: str) -> bool:
-        """Return whether a line goes on with the paragraph, or begins one; then it is held."""
+        """Hold a line that continues or begins a paragraph; return whether it does."""
         if not line.strip():
             self._in_container = False
         elif CONTAINER.match(line):
@@ -73,17 +74,18 @@ class _Paragraph:
         return False
 
     def _is_text(self, line: str) -> bool:
+        # Indentation makes code only outside of a paragraph: within one it is a continuation line.
         return not NO_PARAGRAPH.match(line) and (self._lines > 0 or not INDENTED_CODE.match(line))
 
     def overflow(self) -> str:
-        """Return and forget what is held of a paragraph that is too long for a heading; '' while it is not."""
+        """Return and clear the held lines of a paragraph that is too long for a heading; '' while it is not."""
         if self._lines <= SETEXT_LINES:
             return ""
         held, self._held = "".join(self._held), []
         return held
 
     def take(self) -> str:
-        """Return what is held; the paragraph ends."""
+        """Return and clear the held lines; the paragraph ends."""
         held, self._held, self._lines = "".join(self._held), [], 0
         return held
 
@@ -96,6 +98,7 @@ def _outside_code(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
             front = True
             yield line, True
         elif front:
+            # A line that is not YAML ends it, too: `---` may also be a rule at the top of a text.
             front = FRONT_MATTER.match(line) is not None
             yield line, front or line.rstrip() in ("---", "...")
         else:
@@ -104,9 +107,9 @@ def _outside_code(lines: Iterable[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _fence_after(line: str, fence: str) -> str:
-    mark = FENCE.match(line)
+    mark = CODE_FENCE.match(line)
     if not mark:
         return fence
     if not fence:
         return mark[1]
-    return "" if mark[1].startswith(fence) else fence
+    return "" if mark[1].startswith(fence) else fence  # a closing fence is at least as long as the opening one

@@ -1,4 +1,4 @@
-"""OpenDocument texts: the same as Word's, in other words."""
+"""OpenDocument texts: the same structure as Word documents, with other element names."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from ingest_pipeline.parsing.formats.paragraphs import (
 from ingest_pipeline.parsing.request import ParseRequest
 
 MANIFEST, CONTENT = "META-INF/manifest.xml", "content.xml"
+# Deleted text, comments, the numbers of notes, and definitions of styles: not text of the document.
 DROPPED = frozenset(("tracked-changes", "annotation", "note-citation", "automatic-styles", "tracked-change"))
-MAX_SPACES = 1_000  # `text:s text:c="99999999"` is a bomb of one element
+MAX_SPACES = 1_000  # `text:s text:c="99999999"` would be a decompression bomb of one element
 
 
 class OpenDocumentTarget:
-    """What lxml pushes `content.xml` into."""
+    """Parser target for `content.xml`."""
 
     def __init__(self, pager: PageBuilder) -> None:
         self._prose = ParagraphBuilder(pager)
@@ -50,7 +51,7 @@ class OpenDocumentTarget:
             self._prose.open_row()
         elif name in ("table-cell", "covered-table-cell"):
             self._prose.open_cell()
-        self._items += name == "list-item"
+        self._items += name == "list-item"  # also in dropped elements: `end` counts down the same way
 
     def end(self, tag: str) -> None:
         """An element closes."""
@@ -67,7 +68,7 @@ class OpenDocumentTarget:
         self._items -= name == "list-item" and self._items > 0
 
     def data(self, text: str) -> None:
-        """Text; outside of paragraphs it is the XML's own white space."""
+        """Text; outside of paragraphs it is white space of the XML and is dropped."""
         if not self._dropping:
             self._prose.add(text)
 
@@ -76,10 +77,10 @@ class OpenDocumentTarget:
 
 
 def odt_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield an OpenDocument text, a page for each section under a heading.
+    """Yield an OpenDocument text, one page for each section.
 
     Raises:
-        UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
+        UnreadableDocument, EncryptedDocument, TooMuchText: see `opened_archive`.
     """
     with opened_archive(stream, request, kind="OpenDocument text") as archive:
         if MANIFEST in archive and next(archive.xml(MANIFEST).iter("{*}encryption-data"), None) is not None:

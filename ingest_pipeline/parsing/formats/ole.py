@@ -1,4 +1,4 @@
-"""Office's old container: refused, with what to do about it."""
+"""OLE, Office's container format before 2007: refused with a message that says what to do."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from ingest_pipeline.errors import EncryptedDocument, UnsupportedFormat
 from ingest_pipeline.models import ParseEvent
 from ingest_pipeline.parsing.request import ParseRequest
 
-ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # the stream that holds a document of today, encrypted
+ENCRYPTED_PACKAGE = "EncryptedPackage".encode("utf-16-le")  # the OLE stream with an encrypted .docx, .pptx or .xlsx
 READ_BYTES = 256 * 1024
 
 
 def ole_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Refuse it: an encrypted document of today, a document of before 2007, or a message of Outlook.
+    """Refuse the file.
 
     Raises:
-        EncryptedDocument, UnsupportedFormat: which of them.
+        EncryptedDocument: an encrypted document in a current format.
+        UnsupportedFormat: a document in a format before 2007, or an Outlook message.
     """
-    tail = b""
+    tail = b""  # the name may be split between two reads
     while piece := stream.read(READ_BYTES):
         if ENCRYPTED_PACKAGE in tail + piece:
             raise EncryptedDocument(f"{request.name}: the Office document needs a password; save it without one")

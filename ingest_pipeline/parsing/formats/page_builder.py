@@ -1,4 +1,4 @@
-"""Text and headings become pages: one for each section, short ones together, long ones in slabs."""
+"""Builds pages from text and headings: one for each section; short sections share a page, long ones are split."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from ingest_pipeline.models import Gap, Heading, Page
 
-SLAB_CHARACTERS = 20_000  # encoding so much text costs the chunker 7 MB, 2 MB cost it 427 (docs/findings.md, F)
-MIN_SECTION_CHARACTERS = 400  # a hundred tokens: a section of one line would be a chunk that answers nothing
+SLAB_CHARACTERS = 20_000  # to encode, the chunker needs 7 MB for so many, 427 MB for 2.2 MB (docs/findings.md, F2)
+MIN_SECTION_CHARACTERS = 400  # about a hundred tokens: a chunk of one line is too short to answer a query
 
 
 Damage = type[Exception] | tuple[type[Exception], ...]
 
 
 class PageBuilder:
-    """Collects one document's text; headings and finished pages wait in `ready`, in this order."""
+    """Collects one document's text; finished pages and headings are in `ready`, in document order."""
 
     def __init__(self, *, number: int | None = None, heading: str | None = None) -> None:
         self.ready: list[Page | Heading] = []
@@ -28,11 +28,11 @@ class PageBuilder:
 
     @property
     def number(self) -> int:
-        """The number of the page that is open, or of the next one."""
+        """The number of the open page, or of the next one if none is open."""
         return self._number
 
     def begin(self, heading: str, level: int = 1) -> None:
-        """Start a section; where the one before it is short, the two share a page."""
+        """Start a section; if the section before it is short, the two share a page."""
         if self._length >= MIN_SECTION_CHARACTERS:
             self.close()
         if not self._length or self._heading is None:
@@ -40,7 +40,7 @@ class PageBuilder:
         self.ready.append(Heading(level, heading, self._number))
 
     def add(self, text: str) -> None:
-        """Append text to the page that is open; cut it into slabs when it grows too long."""
+        """Append text to the open page; split it into slabs when it grows too long."""
         start = 0
         while self._length + len(text) - start > SLAB_CHARACTERS:
             end = start + SLAB_CHARACTERS - self._length
@@ -51,41 +51,42 @@ class PageBuilder:
         self._append(text[start:])
 
     def close(self) -> None:
-        """End the page that is open."""
+        """End the open page."""
         self._emit()
         self._continues = False
 
     def take(self) -> list[Page | Heading]:
-        """Return what is finished and forget it."""
+        """Return and clear the finished pages and headings."""
         ready, self.ready = self.ready, []
         return ready
 
     def pages_while(self, pushes: Iterator[None], *, damage: Damage, reason: str) -> Iterator[Page | Heading | Gap]:
-        """Yield what is finished after each push, and the rest; where the pushes break off, that is a gap.
+        """Yield what is finished after each push, then the rest; if a push fails, the last event is a gap.
 
         Args:
-            pushes: each fills this pager a little.
-            damage: what they raise where the document is damaged.
-            reason: of the gap, before the error.
+            pushes: each one adds some text to this builder.
+            damage: the errors that a damaged document causes.
+            reason: the beginning of the gap's reason; the error follows.
 
         Raises:
-            damage: before anything came.
+            damage: it failed before there was any text.
         """
-        came, broken = False, None
+        yielded, failure = False, None
         try:
             for _ in pushes:
-                for found in self.take():
-                    came = True
-                    yield found
+                for event in self.take():
+                    yielded = True
+                    yield event
         except damage as error:
-            broken = error
+            failure = error
         self.close()
         rest = self.take()
         yield from rest
-        if broken is not None and not came and not rest:
-            raise broken
-        if broken is not None:
-            yield Gap(self.number, self.number, f"{reason}: {broken}")
+        # A document of which nothing could be read fails as a whole; a gap stands only beside readable pages.
+        if failure is not None and not yielded and not rest:
+            raise failure
+        if failure is not None:
+            yield Gap(self.number, self.number, f"{reason}: {failure}")
 
     def _append(self, text: str) -> None:
         if text:
@@ -95,6 +96,7 @@ class PageBuilder:
     def _emit(self) -> None:
         text = "".join(self._parts)
         self._parts, self._length = [], 0
+        # An empty page says nothing; within a text that continues, its white space counts for the offsets.
         if not text.strip() and not self._continues:
             return
         self.characters += len(text.strip())

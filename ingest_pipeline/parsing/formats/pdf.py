@@ -1,4 +1,4 @@
-"""PDF pages by pdfium, with what was typed onto them; by pypdf's lazy walker where pdfium fails."""
+"""PDF pages by pdfium, with filled form fields and free text; by pypdf, page by page, where pdfium fails."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from ingest_pipeline.parsing.request import ParseRequest, drained
 
 logger = logging.getLogger(__name__)
 BLANK_PAGES_TRIED = 3
-"""pdfium opens some damaged files as blank pages without a word; where a document begins blank, pypdf is asked, too."""
+"""pdfium opens some damaged files as blank pages without an error; blank pages at the start are read by pypdf, too."""
 WRONG_PASSWORD = 4  # FPDF_ERR_PASSWORD
 
 
 class Outline:
-    """The outline: which entries begin on a page, and which heading does the page stand under?"""
+    """The outline of a document, for finding the entries and the heading of a page."""
 
     def __init__(self, entries: list[Heading]) -> None:
         self._entries = sorted(entries, key=lambda entry: entry.page)  # stable: outline order within a page
         self._pages = [entry.page for entry in self._entries]
 
     def beginning_on(self, number: int) -> list[Heading]:
-        """Return the entries that begin on a page, in their order."""
+        """Return the entries that begin on a page, in outline order."""
         return self._entries[bisect_left(self._pages, number) : bisect_right(self._pages, number)]
 
     def at(self, number: int) -> str | None:
         """Return the first heading that begins on the page, or the last one before it."""
         after = bisect_right(self._pages, number)
-        found = self.beginning_on(number) or self._entries[:after][-1:]
-        return found[0].title if found else None
+        entries = self.beginning_on(number) or self._entries[:after][-1:]
+        return entries[0].title if entries else None
 
 
 def pdf_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
@@ -48,7 +48,7 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
     try:
         document, password = _opened(stream, request)
         typed = None if request.plain else AnnotationText(document)
-        count = len(document)
+        count = len(document)  # inside the `try`: with a damaged page tree only this fails
     except pypdfium2.PdfiumError as error:
         yield ParseWarning(f"pdfium: {error}; read with pypdf")
         yield from _by_pypdf(stream, request)
@@ -60,14 +60,14 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 
 
 def _opened(stream: BinaryIO, request: ParseRequest) -> tuple[Any, str]:
-    """Return the document, and the password that opened it."""
+    """Return the document and the password that opened it."""
     import pypdfium2
 
     for password in ("", *request.passwords):
         try:
             return pypdfium2.PdfDocument(stream, password=password or None), password
         except pypdfium2.PdfiumError as error:
-            if getattr(error, "err_code", None) != WRONG_PASSWORD:
+            if getattr(error, "err_code", None) != WRONG_PASSWORD:  # damage: no password would help
                 raise
     raise password_needed(request)
 
@@ -99,12 +99,13 @@ def _by_pdfium(
             text = _page_text(document, number - 1, typed)
         except MemoryError:
             raise
-        except Exception as error:  # pdfium's own errors, and ctypes' on a damaged page
+        except Exception as error:  # on a damaged page pdfium and ctypes raise errors of many types
             logger.info("page %d: pdfium: %s", number, error)
             yield _page_by_pypdf(stream, number, headings, error, password)
             continue
         yield from drained(typed.warnings if typed else [])
         seen, blank = seen or bool(text.strip()), blank + (not text.strip())
+        # Only until the first text: a blank page later in a document is most likely blank.
         if not seen and blank <= BLANK_PAGES_TRIED:
             second = _page_by_pypdf(stream, number, headings, ValueError("blank"), password)
             text = second.text if isinstance(second, Page) else text
@@ -119,17 +120,17 @@ def _page_text(document: Any, index: int, typed: AnnotationText | None) -> str:
             text = str(text_page.get_text_range())
         finally:
             text_page.close()
-        more = typed.on(page) if typed else ""
-        return f"{text}\n{more}" if more else text
+        annotations = typed.on(page) if typed else ""
+        return f"{text}\n{annotations}" if annotations else text
     finally:
         page.close()  # without it pdfium keeps every page's objects until the document closes
 
 
 def _label(document: Any, number: int) -> str | None:
-    """Return what is printed on the page, where that is not its number."""
+    """Return the printed page number where it differs from the page's number; else None."""
     try:
         label = str(document.get_page_label(number - 1)).strip()
-    except Exception:  # a damaged number tree is no reason to lose the page
+    except Exception:  # the page can be read even if the tree of labels is damaged
         return None
     return label if label and label != str(number) else None
 
@@ -140,7 +141,7 @@ def _page_by_pypdf(stream: BinaryIO, number: int, headings: Outline, first: Exce
             return Page(number, document.page_text(number), headings.at(number))
     except MemoryError:
         raise
-    except Exception as error:  # whatever either library meets in one page is that page's gap
+    except Exception as error:  # any other error in one page is a gap of that page
         return Gap(number, number, f"{type(first).__name__}: {first}; pypdf: {type(error).__name__}")
 
 
@@ -150,7 +151,7 @@ def _by_pypdf(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
             yield Properties(document.title)
             headings = Outline(document.outline())
             for number, text in document.texts(request.first_page):
-                _check_page_count(number, request)
+                _check_page_count(number, request)  # the tree is walked lazily, so the count is not known before
                 yield from headings.beginning_on(number)
                 if isinstance(text, str):
                     yield Page(number, text, headings.at(number))
@@ -172,18 +173,18 @@ def _check_page_count(count: int, request: ParseRequest) -> None:
 def _title(document: Any) -> str | None:
     try:
         return document.get_metadata_value("Title") or None
-    except Exception as error:  # a damaged trailer is no reason to lose the pages
+    except Exception as error:  # the pages can be read even if the trailer is damaged
         logger.info("no metadata: %s", error)
         return None
 
 
 def _outline(document: Any) -> tuple[list[Heading], str | None]:
-    """Return the outline's entries, and a warning where it broke off."""
-    # pdfium reads an outline of 1182 entries in 6 ms, where pypdf needs 5.5 s and 283 MB (docs/findings.md, C).
+    """Return the outline's entries, and a warning where it could not be read to its end."""
+    # pdfium reads an outline of 1,182 entries in 6 ms, where pypdf needs 5.5 s and 283 MB (docs/findings.md, C4).
     entries: list[Heading] = []
-    pending_titles: list[tuple[int, str]] = []  # "Part I" that leads nowhere begins where its first chapter does
+    pending_titles: list[tuple[int, str]] = []  # entries without a target begin where their first child begins
     try:
-        for bookmark in document.get_toc(max_depth=15):
+        for bookmark in document.get_toc(max_depth=15):  # an outline may contain itself
             target, level = bookmark.get_dest(), bookmark.level + 1
             index = target.get_index() if target else None
             pending_titles = [(above, title) for above, title in pending_titles if above < level]

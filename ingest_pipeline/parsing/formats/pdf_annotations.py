@@ -1,4 +1,4 @@
-"""What was typed onto a PDF's pages: filled form fields and free text, which are annotations, not content."""
+"""Filled form fields and free text of a PDF's pages: annotations, which pdfium leaves out of a page's text."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 MAX_FIELDS = 10_000
-"""Annotations of a document with a form: pdfium keeps each one for ever, 2.5 KiB. A form of four pages has 111."""
+"""Annotations read in a document with a form. pdfium keeps each, 2.5 KiB, until the document is closed; a form of four
+pages has 111 (docs/findings.md, C6)."""
 MAX_NOTES = 1_000
-"""Of a document without one: most are links. The 24,600 of R's manual would be 62 MiB (2026-11)."""
+"""Annotations read in a document without a form: most are links. The 24,600 of R's manual would take 62 MiB."""
 MAX_CHARACTERS = 1_000_000
-"""Of all typed text of a document: a thousand fields may share one long value."""
+"""Characters of all annotations of a document: a thousand fields may share one long value."""
 INVISIBLE = 2 | 32  # hidden, no view
 PASSWORD = 1 << 13
 NO_FIELD = -1
 
 
 class AnnotationText:
-    """Reads the annotations of one document's pages; to be made before its pages are counted, as pdfium wants."""
+    """Reads the annotations of a document's pages; create it before the first page is loaded, as pdfium requires."""
 
     def __init__(self, document: Any) -> None:
         self.warnings: list[str] = []
-        """What could not be read so far; whoever reads them empties the list."""
+        """What could not be read so far; the caller empties the list."""
         self._warned: set[str] = set()
-        self._looked_at = 0
+        self._read = 0
         self._left = MAX_CHARACTERS
         self._form: Any = None
         try:
             self._form = _form_of(document, self.warnings)
-        except Exception as error:  # a damaged form is no reason to lose the pages
+        except Exception as error:  # the pages can be read even if the form is damaged
             self._warn(f"form fields unreadable: {type(error).__name__}")
 
     def on(self, page: Any) -> str:
-        """Return a line for each filled field, ticked box and free text on the page, in the file's order."""
+        """Return one line for each filled field, checked box and free text on the page, in the file's order."""
         try:
-            return "\n".join(dict.fromkeys(self._lines(page)))  # a field may stand there twice
+            return "\n".join(dict.fromkeys(self._lines(page)))  # without duplicates: a field may have two widgets
         except MemoryError:
             raise
-        except Exception as error:  # the page's own text is there
+        except Exception as error:  # the page's own text was read
             logger.info("annotations unreadable: %s", error)
             self._warn(f"annotations unreadable: {type(error).__name__}")
             return ""
@@ -48,11 +49,11 @@ class AnnotationText:
     def _lines(self, page: Any) -> Iterator[str]:
         import pypdfium2.raw as pdfium
 
-        most = MAX_FIELDS if self._form else MAX_NOTES
+        limit = MAX_FIELDS if self._form else MAX_NOTES
         for index in range(pdfium.FPDFPage_GetAnnotCount(page.raw)):
-            self._looked_at += 1
-            if self._looked_at > most:
-                return self._warn(f"typed text was looked for in the first {most:,} annotations only")
+            self._read += 1
+            if self._read > limit:
+                return self._warn(f"typed text was looked for in the first {limit:,} annotations only")
             annotation = pdfium.FPDFPage_GetAnnot(page.raw, index)
             try:
                 text = self._text_of(annotation) if annotation else ""
@@ -81,14 +82,14 @@ class AnnotationText:
             return ""
         field = pdfium.FPDFAnnot_GetFormFieldType(self._form.raw, annotation) if self._form else NO_FIELD
         if field == NO_FIELD:
-            # A field that belongs to no form, as tools leave it that join documents.
+            # A widget without a form: tools that merge documents leave such fields.
             return self._wide(pdfium.FPDFAnnot_GetStringValue, annotation, b"V")
         return self._filled(self._form.raw, annotation, field)
 
     def _filled(self, form: Any, annotation: Any, kind: int) -> str:
-        """Return `name: value` of a field; without a name where it has none that is meant for readers.
+        """Return `name: value` of a field, or only the value if the field has no name for readers.
 
-        A ticked box without one is left out: its value is `Yes`, `On` or `1`.
+        A checked box without such a name is left out: its value is `Yes`, `On` or `1`.
         """
         import pypdfium2.raw as pdfium
 
@@ -105,7 +106,7 @@ class AnnotationText:
         return f"{name}: {value}" if name and value else "" if box else value
 
     def _chosen(self, form: Any, annotation: Any) -> str:
-        """Return what is chosen in a list, as readers see it: its value may be a code."""
+        """Return the labels of the options selected in a list: the value of the field may be a code."""
         import pypdfium2.raw as pdfium
 
         labels = []
@@ -115,10 +116,10 @@ class AnnotationText:
         return ", ".join(label for label in labels if label)
 
     def _wide(self, read: Callable[..., int], *of: Any) -> str:
-        """Return a string that pdfium writes as UTF-16 into a buffer, whose length in bytes it says first."""
+        """Return a string from a pdfium function that writes UTF-16 into a buffer."""
         import pypdfium2.raw as pdfium
 
-        length = read(*of, None, 0)
+        length = read(*of, None, 0)  # without a buffer pdfium returns the length in bytes
         if length > 2 * MAX_CHARACTERS:
             self._warn(f"typed text of {length // 2:,} characters in one place was left out")
             return ""
@@ -128,9 +129,9 @@ class AnnotationText:
 
 
 def _form_of(document: Any, warnings: list[str]) -> Any:
-    """Return the document's form, or None; one of XFA is a warning.
+    """Return the document's form, or None; add a warning for an XFA form.
 
-    A dynamic XFA form has its text in XML that no free library lays out: its page says "Please wait".
+    The text of a dynamic XFA form is in XML that no free library renders: its only page says "Please wait".
     """
     import pypdfium2.raw as pdfium
 

@@ -1,4 +1,4 @@
-"""Presentations: a page for each slide, its diagrams, charts and notes below."""
+"""Presentations: one page for each slide, with its diagrams, charts and notes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from ingest_pipeline.parsing.formats.page_builder import PageBuilder
 from ingest_pipeline.parsing.formats.paragraphs import ParagraphBuilder, attribute, local_name, opened_office, relations
 from ingest_pipeline.parsing.request import ParseRequest, drained
 
-FURNITURE = ("sldNum", "dt", "ftr", "hdr", "sldImg")
+# Placeholders that repeat on every slide: number, date, footer, header, the picture of the slide on its notes page.
+NO_CONTENT = ("sldNum", "dt", "ftr", "hdr", "sldImg")
 TITLES = ("title", "ctrTitle")
 DRAWING = "drawingml"
 
 
 class SlideTarget:
-    """What lxml pushes a slide, or its notes, into."""
+    """Parser target for a slide or its notes."""
 
     def __init__(self) -> None:
         self.pager = PageBuilder(number=1)
@@ -31,14 +32,14 @@ class SlideTarget:
 
     @property
     def text(self) -> str:
-        """All of its text, in the order of the file."""
+        """All of its text, in the file's order."""
         self.pager.close()
-        return "".join(found.text for found in self.pager.take() if isinstance(found, Page)).strip()
+        return "".join(event.text for event in self.pager.take() if isinstance(event, Page)).strip()
 
     def start(self, tag: str, attributes: Any) -> None:
         """An element opens."""
         name = local_name(tag)
-        if self._fallbacks or name == "Fallback":
+        if self._fallbacks or name == "Fallback":  # repeats the content for old readers
             self._fallbacks += 1
         elif name == "sp":
             self._placeholder = ""
@@ -72,8 +73,8 @@ class SlideTarget:
         self._in_text = False
 
     def data(self, text: str) -> None:
-        """Text, of which only that in `a:t` is the slide's; numbers, dates and footers are not."""
-        if self._in_text and not self._fallbacks and self._placeholder not in FURNITURE:
+        """Text; only text in `a:t` belongs to the slide, without its number, date and footer."""
+        if self._in_text and not self._fallbacks and self._placeholder not in NO_CONTENT:
             self._prose.add(text)
 
     def close(self) -> None:
@@ -81,10 +82,10 @@ class SlideTarget:
 
 
 def pptx_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield a presentation's slides in the order in which they are shown.
+    """Yield a presentation's slides in the order of the show.
 
     Raises:
-        UnreadableDocument, EncryptedDocument, TooMuchText: as for any archive.
+        UnreadableDocument, EncryptedDocument, TooMuchText: see `opened_archive`.
     """
     with opened_office(stream, request, kind="presentation") as (archive, main, properties):
         slides = _slides(archive, main)
@@ -97,11 +98,12 @@ def pptx_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 def _slides(archive: Archive, main: str) -> list[str]:
     targets = relations(archive, main)
     ids = [_relation_id(slide) for slide in archive.xml(main).iter("{*}sldId")]
+    # `#id` is in no archive: a slide without a relation becomes a gap with its number.
     return [targets[name][1] if name in targets else f"#{name}" for name in ids]
 
 
 def _relation_id(slide: Any) -> str:
-    # It has an `id` of its own beside `r:id`, which is the one with a namespace.
+    # A slide has two ids: `id`, and `r:id` with a namespace, which names the relation.
     return next((value for key, value in slide.attrib.items() if key.endswith("}id")), "")
 
 
@@ -111,7 +113,7 @@ def _slide(archive: Archive, path: str, number: int) -> Iterator[ParseEvent]:
         slide, parts = _pushed(archive, path), relations(archive, path).values()
         drawn = drawn_text(archive, parts, warnings)
         notes = [_pushed(archive, note).text for kind, note in parts if kind == "notesSlide"]
-    except TooMuchText:
+    except TooMuchText:  # concerns the whole archive, not this slide
         raise
     except (UnreadableDocument, *DAMAGE) as error:
         yield Gap(number, number, f"slide {number}: {error}")

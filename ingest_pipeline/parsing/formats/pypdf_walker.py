@@ -1,8 +1,8 @@
-"""pypdf without its appetite: pages one at a time from the page tree, caches emptied on the way.
+"""pypdf with bounded memory: walks the page tree one page at a time and clears pypdf's caches on the way.
 
-`len(reader.pages)` flattens the page tree, and each look into an object stream parses and keeps all of its
-objects: 283 MB for 600 pages of pgfmanual.pdf. Walking `/Kids` with a stack and clearing the cache every 32
-pages gives the same text at 27 MB (docs/findings.md, C: identical on 160 of 160 files).
+`len(reader.pages)` flattens the page tree, and each access to an object stream parses and keeps all of its objects:
+283 MB for 600 pages of pgfmanual.pdf. Walking `/Kids` with a stack and clearing the cache every 32 pages gives the same
+text with 27 MB (docs/findings.md, C2: identical on 160 of 160 files).
 """
 
 from __future__ import annotations
@@ -14,12 +14,15 @@ from typing import Any, BinaryIO
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import Heading
 
-CLEAR_EVERY_PAGES = 32  # every 8 / 32 / 128: 21 / 27 / 49 MB; every page halves the speed
+CLEAR_EVERY_PAGES = 32  # every 8, 32, 128 pages: 21, 27, 49 MB; every page halves the speed (docs/findings.md, C3)
+# The attributes that a page inherits from the nodes above it (PDF 1.7, 7.7.3.4).
 INHERITED = ("/Resources", "/MediaBox", "/CropBox", "/Rotate")
+# A damaged page tree or outline may contain itself.
 MAX_DEPTH = 100
 MAX_NODES = 200_000
 MAX_OUTLINE_ENTRIES = 20_000
-# A 145 kB file that unpacks to 60 MB of operators: 14 s and 354 MB with pypdf's defaults, 0.1 s and 17 MB so.
+# A file of 145 kB that unpacks to 60 MB of operators took 14 s and 354 MB with pypdf's defaults, 0.1 s and 17 MB with
+# these limits (docs/findings.md, C5).
 LIMITS: dict[str, int] = {
     "zlib_maximum_output_length": 8 * 1024**2,
     "stream_parsing_work_maximum_count": 300_000,
@@ -27,7 +30,7 @@ LIMITS: dict[str, int] = {
 
 
 class Damaged(Exception):
-    """pypdf cannot make sense of the file."""
+    """pypdf cannot read the file."""
 
 
 class PasswordNeeded(Exception):
@@ -35,14 +38,14 @@ class PasswordNeeded(Exception):
 
 
 class WalkedPdf:
-    """An open PDF whose pages come one at a time."""
+    """An open PDF that gives its pages one at a time."""
 
     def __init__(self, reader: Any) -> None:
         self._reader = reader
 
     @property
     def title(self) -> str | None:
-        """The document information's title, if it has one."""
+        """The title in the document information; None if there is none."""
         try:
             return str(self._reader.metadata.title or "") or None
         except Exception:  # any damage in the information dictionary
@@ -57,23 +60,23 @@ class WalkedPdf:
                 self._reader.resolved_objects.clear()
 
     def page_text(self, number: int) -> str:
-        """Return the text of one page, from 1.
+        """Return the text of one page; numbers begin at 1.
 
         Raises:
             Damaged: there is no such page, or it cannot be read.
         """
-        for found, text in self.texts(number):
-            if found == number:
+        for current, text in self.texts(number):
+            if current == number:
                 if isinstance(text, str):
                     return text
                 raise Damaged(str(text)) from text
         raise Damaged(f"no page {number}")
 
     def outline(self) -> list[Heading]:
-        """Return each outline entry whose target is a page; [] if the outline is broken."""
+        """Return the outline entries that lead to a page; [] if the outline is damaged."""
         try:
             return list(self._outline_entries())
-        except Exception:  # an outline is a help: the pages stand without it
+        except Exception:  # the outline is optional: the pages can be read without it
             return []
 
     def _pages(self) -> Iterator[Any]:
@@ -102,10 +105,11 @@ class WalkedPdf:
                 yield reference, node, inherited
                 continue
             passed = {**inherited, **{NameObject(key): node[key] for key in INHERITED if key in node}}
-            stack.extend((kid, passed, depth + 1) for kid in reversed(kids))
+            stack.extend((kid, passed, depth + 1) for kid in reversed(kids))  # reversed: the last one is popped first
         raise Damaged("the page tree has no end")
 
     def _outline_entries(self) -> Iterator[Heading]:
+        # Entries point to page objects, not to numbers: one walk over the tree numbers them all.
         numbers = {_id(reference): number for number, (reference, _, _) in enumerate(self._leaves(), start=1)}
         self._reader.resolved_objects.clear()
         node = self._reader.root_object.get("/Outlines", {}).get("/First")
@@ -127,18 +131,18 @@ class WalkedPdf:
         """Return the reference to the page that an entry leads to; None if it leads to none."""
         action = entry.get("/A")
         target = entry.get("/Dest") or (action.get_object().get("/D") if action is not None else None)
-        if isinstance(target, (str, bytes)):
+        if isinstance(target, (str, bytes)):  # a named destination
             target = self._named(str(target))
         target = target.get_object() if target is not None else None
-        if hasattr(target, "get") and target is not None:
+        if hasattr(target, "get") and target is not None:  # a dictionary whose `/D` is the destination
             target = target.get("/D")
         return target[0] if isinstance(target, list) and target else None
 
     def _named(self, name: str) -> Any:
         root = self._reader.root_object
-        old = root.get("/Dests", {}).get(f"/{name.removeprefix('/')}")  # a name object, or a text that names one
-        if old is not None:
-            return old
+        direct = root.get("/Dests", {}).get(f"/{name.removeprefix('/')}")  # a dictionary in PDF 1.1, a tree since 1.2
+        if direct is not None:
+            return direct
         stack = [root.get("/Names", {}).get("/Dests")]
         for _ in range(MAX_NODES):
             if not stack or stack[-1] is None:
@@ -156,7 +160,7 @@ class WalkedPdf:
 
 
 def _id(reference: Any) -> Any:
-    # Of a leaf or a destination: PDF writers put an indirect reference there; anything else equals nothing.
+    # Pages and destinations are indirect references; anything else gets an id that matches none.
     return (getattr(reference, "idnum", None), getattr(reference, "generation", None))
 
 
@@ -165,17 +169,17 @@ def _text_or_error(page: Any) -> str | Exception:
         return str(page.extract_text())
     except MemoryError:
         raise
-    except Exception as error:  # whatever pypdf meets in one page is that page's gap
+    except Exception as error:  # any other error in one page is a gap of that page
         return error
 
 
 @contextmanager
 def opened(stream: BinaryIO, passwords: Iterable[str] = ()) -> Iterator[WalkedPdf]:
-    """Open a PDF from a seekable stream, without reading it whole, under limits that stop bombs.
+    """Open a PDF from a seekable stream without reading it whole, under limits against decompression bombs.
 
     Raises:
-        PasswordNeeded: neither the empty password nor one of these opens it.
-        Damaged: pypdf cannot find its way in.
+        PasswordNeeded: neither the empty password nor one of `passwords` opens it.
+        Damaged: pypdf cannot open it.
     """
     import pypdf
     from pypdf.errors import FileNotDecryptedError, WrongPasswordError
@@ -191,5 +195,5 @@ def opened(stream: BinaryIO, passwords: Iterable[str] = ()) -> Iterator[WalkedPd
             raise PasswordNeeded from None
         except (Damaged, PasswordNeeded, MemoryError, IngestError):
             raise
-        except Exception as error:  # pypdf meets damage with any type of error, also AssertionError
+        except Exception as error:  # on damaged files pypdf raises errors of any type, also AssertionError
             raise Damaged(f"{type(error).__name__}: {error}") from error

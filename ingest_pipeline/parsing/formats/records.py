@@ -1,7 +1,7 @@
-"""Tables and streams of records: one text for each record, a hundred records to a page.
+"""Tables and streams of records: one text for each record, a hundred records on a page.
 
-A record is a page's text of its own, so that it becomes a chunk of its own (more where it is long): a record that did
-not change keeps its vector, whatever happens to its neighbours.
+Each record is a page event of its own, and so a chunk of its own (several if it is long): a record that did not change
+keeps its vector, whatever happens to the records around it.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ingest_pipeline.parsing.request import ParseRequest
 
 PAGE_RECORDS = 100
 MAX_LINE_CHARACTERS = 4 * 1024**2
-MAX_FIELD_CHARACTERS = 1024**2  # a quote that never closes would otherwise take the rest of the file for one field
+MAX_FIELD_CHARACTERS = 1024**2  # without it a quote that is never closed makes one field of the rest of the file
 SNIFF_CHARACTERS = 64 * 1024
 DELIMITERS = ",;\t|"
-MAX_DEPTH = 3
+MAX_DEPTH = 3  # objects below this depth become JSON text
 PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 
 Record = Mapping[str, Any]
 Row = Record | str
-"""A record, or in words why there is none."""
+"""A record, or the reason why there is none."""
 
 
 def csv_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield the rows of a table whose first row names its columns; the delimiter is the header's commonest."""
+    """Yield the rows of a table whose first row names its columns, split at the delimiter most frequent in that row."""
     with decoded_text(stream) as (text, warnings):
         yield from warnings
         header = next((line for line in iter(lambda: text.readline(SNIFF_CHARACTERS), "") if line.strip()), "")
@@ -57,24 +57,25 @@ def parquet_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEven
     """Yield the rows of a Parquet file, a hundred in memory at a time.
 
     Raises:
-        UnreadableDocument: no Parquet, or damaged.
+        UnreadableDocument: not Parquet, or damaged.
     """
     import pyarrow
     from pyarrow import parquet
 
     try:
+        # Without pre-buffering and threads 55-63 MB, also with one row group of all rows (docs/findings.md, E4).
         file = parquet.ParquetFile(stream, pre_buffer=False, memory_map=False)
         yield Properties(total_pages=-(-file.metadata.num_rows // PAGE_RECORDS))
         batches = file.iter_batches(batch_size=PAGE_RECORDS, use_threads=False)
         yield from grouped((row for batch in batches for row in batch.to_pylist()), request)
-    except (pyarrow.ArrowException, OSError) as error:  # its MemoryError is Python's, too, and goes on
+    except (pyarrow.ArrowException, OSError) as error:  # ArrowMemoryError is a MemoryError, too: the run handles it
         if isinstance(error, MemoryError):
             raise
         raise UnreadableDocument(f"{request.name}: not a readable Parquet file: {error}") from error
 
 
 def grouped(rows: Iterator[Row], request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield each record as a text; a hundred share a page's number; what is no record is one gap for its page."""
+    """Yield one text for each record, a hundred with the same page number; a page's invalid records are one gap."""
     text_of: Callable[[Record], str] | None = None
     bad: list[str] = []
     number = 0
@@ -85,7 +86,7 @@ def grouped(rows: Iterator[Row], request: ParseRequest) -> Iterator[ParseEvent]:
         if isinstance(row, str):
             bad.append(f"record {index}: {row}")
             continue
-        if text_of is None:
+        if text_of is None:  # the first record decides for all, so that one column order serves the whole file
             text_of, warning = _text_of(row, request)
             yield from [ParseWarning(warning)] if warning else []
         if number >= request.first_page:
@@ -102,7 +103,7 @@ def _gap(number: int, bad: list[str]) -> Iterator[Gap]:
 
 
 def _text_of(first: Record, request: ParseRequest) -> tuple[Callable[[Record], str], str | None]:
-    """Return how a record becomes text: by the template, or with a warning if the file has none of its fields."""
+    """Return the function that makes a record's text: by the template, or, with a warning, of all its fields."""
     names = PLACEHOLDER.findall(request.record_text)
     if names and any(name in dict(_flat(first)) for name in names):
         return lambda row: _filled(request.record_text, dict(_flat(row)) | dict(row)) or _all_fields(row), None
@@ -114,7 +115,7 @@ def _all_fields(row: Record) -> str:
 
 
 def _flat(row: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a record's fields, those of an object in it as `meta.source`."""
+    """Yield a record's fields; a field of a nested object as `meta.source`."""
     for name, value in row.items():
         if isinstance(value, dict) and value and prefix.count(".") < MAX_DEPTH:
             yield from _flat(value, f"{prefix}{name}.")
@@ -123,13 +124,13 @@ def _flat(row: Record, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _filled(template: str, row: Record) -> str:
-    """Return a template with a record's fields in it; nothing where the record has none of them."""
+    """Return the template filled with a record's fields; '' if the record has none of them."""
     texts = {name: value_text(row.get(name)) for name in PLACEHOLDER.findall(template)}
     return PLACEHOLDER.sub(lambda match: texts[match[1]], template).strip() if any(texts.values()) else ""
 
 
 def value_text(value: Any) -> str:
-    """Return a field's value as a reader would write it; bytes that are no UTF-8 are no text."""
+    """Return a field's value as text; '' for bytes that are not UTF-8."""
     if value is None:
         return ""
     if isinstance(value, bytes):  # Parquet writers often leave texts without a type
@@ -137,14 +138,14 @@ def value_text(value: Any) -> str:
             return value.decode().strip()
         except UnicodeDecodeError:
             return ""
-    if isinstance(value, (list, tuple)) and not any(isinstance(one, (dict, list)) for one in value):
-        return ", ".join(text for one in value if (text := value_text(one)))
+    if isinstance(value, (list, tuple)) and not any(isinstance(item, (dict, list)) for item in value):
+        return ", ".join(text for item in value if (text := value_text(item)))
     if isinstance(value, (dict, list, tuple)):
         import orjson
 
         try:
             return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-        except TypeError:  # nested too deep for it
+        except TypeError:  # orjson refuses deeper nesting than 254
             return str(value)
     return str(value).strip()
 
@@ -158,7 +159,7 @@ def _rows(text: TextIO, delimiter: str) -> Iterator[Row]:
             values = next(reader)
         except StopIteration:
             return
-        except csv.Error as error:
+        except csv.Error as error:  # of this row alone: the reader goes on with the next line
             yield str(error)
             continue
         if lines.take_cut():
@@ -168,13 +169,13 @@ def _rows(text: TextIO, delimiter: str) -> Iterator[Row]:
         if not names:
             names = _columns(values)
             continue
-        if len(values) > len(names):
+        if len(values) > len(names):  # a row longer than the header: its further columns get numbers as names
             names = _columns([*names, *[""] * (len(values) - len(names))])
         yield dict(zip(names, values, strict=False))
 
 
 def _columns(header: list[str]) -> list[str]:
-    """Return the columns' names, no two alike: one that is empty or comes again gets its number."""
+    """Return unique column names: an empty or repeated one gets the number of its column."""
     names: list[str] = []
     taken = {" ".join(name.split()) for name in header}
     seen: set[str] = set()
@@ -208,7 +209,7 @@ def _json_row(line: str) -> Row:
 
 
 class _Lines:
-    """Lines, a very long one cut off; what is left of it is read over, and `take_cut` says so once."""
+    """Lines of at most MAX_LINE_CHARACTERS; the rest of a longer one is skipped, and `take_cut` returns True once."""
 
     def __init__(self, text: TextIO) -> None:
         self._text, self._cut = text, False

@@ -1,4 +1,4 @@
-"""Which parser reads which media type. A new format is a row here, its type in `detect.py`, and a new module."""
+"""Maps media types to parsers. A new format is a row here, its type in `detect.py`, and a new module."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ PARSERS = {
     detect.MBOX: ("mail", "mbox_pages"),
     detect.OLE: ("ole", "ole_pages"),
 }
-"""Modules are imported when a file needs them: each brings libraries of its own."""
+"""Module and function. A module is imported when a file needs it: each imports libraries of its own."""
 
 
 def parser_for(media_type: str) -> Parser:
-    """Return the parser of a media type; its libraries are imported here and not before.
+    """Return the parser of a media type; its libraries are imported at this point.
 
     Raises:
         UnsupportedFormat: there is none.

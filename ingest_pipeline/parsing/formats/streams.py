@@ -1,4 +1,4 @@
-"""Streams over streams: one that rewinds, one that unpacks gzip and counts what comes out."""
+"""Wrappers of byte streams: one can be read several times, one unpacks gzip up to a limit."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import BinaryIO, cast
 from ingest_pipeline.errors import TooMuchText
 from ingest_pipeline.parsing.request import ParseRequest
 
-PASSES = 5  # a text is read up to three times: for its encoding, around its first odd byte, for its text
-MIN_UNPACKED_BYTES = 16 * 1024**2
-MAX_UNPACKED_RATIO = 200  # prose packs 4:1, tables and logs up to 50:1, zeros 1000:1
+PASSES = 5  # a text is read up to three times: its head, around its first non-UTF-8 byte, for its text
+MIN_UNPACKED_BYTES = 16 * 1024**2  # a small repetitive file may compress better than the ratio
+MAX_UNPACKED_RATIO = 200  # prose packs 4:1, tables and logs up to 50:1, zeros 1,000:1 (docs/findings.md, E7)
 
 
 def rewinding(stream: BinaryIO) -> Callable[[], BinaryIO]:
@@ -26,12 +26,12 @@ def rewinding(stream: BinaryIO) -> Callable[[], BinaryIO]:
 
 
 def unpacked(stream: BinaryIO, request: ParseRequest) -> BinaryIO:
-    """Return a gzip file as its content, seekable; reading stops with TooMuchText when a bomb comes out."""
+    """Return the content of a gzip file as a seekable stream; it raises TooMuchText for a decompression bomb."""
     return cast(BinaryIO, _Unpacked(stream, request))
 
 
 class _Borrowed(io.RawIOBase):
-    """A stream whose end of use does not close the one beneath."""
+    """A stream that does not close the underlying one when it is closed."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -49,7 +49,7 @@ class _Borrowed(io.RawIOBase):
 
 
 class _Unpacked(io.RawIOBase):
-    """A gzip file as its content; stops when more comes out than a text of its size can hold."""
+    """The content of a gzip file, up to the amount of text that a file of its size can hold."""
 
     def __init__(self, stream: BinaryIO, request: ParseRequest) -> None:
         packed_bytes = stream.seek(0, io.SEEK_END)
@@ -65,7 +65,7 @@ class _Unpacked(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go back to the start, or on: it is unpacked anew up to there."""
+        """Go to a position; going back means to unpack again from the start."""
         return self._gzip.seek(offset, whence)
 
     def tell(self) -> int:
@@ -75,6 +75,6 @@ class _Unpacked(io.RawIOBase):
         piece = self._gzip.read(len(buffer))
         self._left -= len(piece)
         if self._left < 0:
-            raise TooMuchText(f"{self._name}: unpacks to more than a text may; it looks like a bomb")
+            raise TooMuchText(f"{self._name}: unpacks to more than a text may; possibly a decompression bomb")
         buffer[: len(piece)] = piece
         return len(piece)

@@ -1,4 +1,4 @@
-"""Plain text, Markdown and reStructuredText become pages: slabs of a text, sections of a marked-up one."""
+"""Plain text becomes pages of equal size; Markdown and reStructuredText become one page for each section."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ingest_pipeline.parsing.formats.page_builder import SLAB_CHARACTERS, PageBu
 from ingest_pipeline.parsing.request import ParseRequest
 
 RULE = re.compile(r"([!-/:-@\[-`{-~])\1{2,}[ \t]*$")
-"""Three or more equal signs of punctuation: what stands under (and over) a title in reStructuredText."""
+"""Three or more of the same punctuation character: the line below (and above) a title in reStructuredText."""
 
 
 def text_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield a plain text in slabs that go on from each other."""
+    """Yield a plain text in slabs of 20,000 characters, each continuing the one before."""
     pager = PageBuilder()
     with decoded_text(stream) as (text, warnings):
         yield from warnings
@@ -29,13 +29,14 @@ def text_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
 
 
 def markdown_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield a Markdown text as written, a page for each section."""
+    """Yield a Markdown text as written, one page for each section."""
     pager = PageBuilder()
     with decoded_text(stream) as (text, warnings):
         yield from warnings
+        # By `readline`, because iterating would read a file without line breaks into memory as a whole.
         for title, level, piece in markdown_pieces(iter(lambda: text.readline(SLAB_CHARACTERS), "")):
             if title:
-                yield Properties(title)
+                yield Properties(title)  # the first one becomes the document's title
                 pager.begin(title, level)
             pager.add(piece)
             yield from pager.take()
@@ -44,13 +45,13 @@ def markdown_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEve
 
 
 def rst_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield reStructuredText as written, a page for each section.
+    """Yield reStructuredText as written, one page for each section.
 
-    Not through docutils: that builds the whole document as a tree, and its directives open other files. A title is a
-    line with a rule under it that is at least as long; the styles of rules rank in the order in which they come.
+    Not by docutils: it builds a tree of the whole document, and its directives open other files. A title is a line
+    with an underline that is at least as long; the level of an underline's style is the order of its first use.
     """
     pager, styles = PageBuilder(), list[str]()
-    before, line = "", ""  # a title is known one line later, and its overline stands a line before it
+    before, line = "", ""  # a window of three lines: overline, title, underline
     with decoded_text(stream) as (text, warnings):
         yield from warnings
         while after := text.readline(SLAB_CHARACTERS):
@@ -59,7 +60,7 @@ def rst_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
                 style = after[0] * (1 + over)
                 styles += [style] if style not in styles else []
                 yield Properties(title)
-                if over:  # it belongs to the title, not to what came before
+                if over:  # the overline belongs to the title's section, not to the one before
                     before, line = "", before + line
                 pager.add(before)
                 pager.begin(title, styles.index(style) + 1)
@@ -76,7 +77,7 @@ def _rst_title(before: str, line: str, after: str) -> str | None:
     title = line.strip()
     if not title or not RULE.match(after) or RULE.match(line) or len(after.rstrip()) < len(title):
         return None
-    return title if not line[0].isspace() or _is_overline(before, after) else None  # only a framed title is indented
+    return title if not line[0].isspace() or _is_overline(before, after) else None  # indented only with an overline
 
 
 def _is_overline(before: str, after: str) -> bool:

@@ -1,7 +1,6 @@
-"""The parser's child process: takes one file after another, sends events, reports its own peak.
+"""The parser's child process: parses one file after another, sends events, reports its own peak.
 
-Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>`; started by
-`parent.py`.
+Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>` by `parent.py`.
 """
 
 from __future__ import annotations
@@ -39,15 +38,15 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     send,
 )
 
-COST_SECONDS = 0.02
-MAX_REASON_CHARACTERS, MAX_LABEL_CHARACTERS = 500, 50
+COST_SECONDS = 0.02  # between two reports of the cost: a table has thousands of events a second
+MAX_REASON_CHARACTERS, MAX_LABEL_CHARACTERS = 500, 50  # of texts that a document may choose: a message has 1 MiB
 
 
 def parsed_events(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-    """Yield what the parent is told about one file, within the limits of the request; `Done` is the last.
+    """Yield the events of one file within the limits of the request; `Done` is the last.
 
     Raises:
-        PermanentError: what is wrong with the file.
+        PermanentError: the file cannot be parsed, or exceeds a limit.
     """
     yield from _disagreement(stream, request)
     last, characters, known = 0, 0, Properties()
@@ -55,7 +54,7 @@ def parsed_events(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEven
         first = first_page_of(event)
         if first is not None and first < request.first_page:
             last = max(last, first)
-            continue  # a parser that cannot begin in the middle reads through what is known
+            continue  # a parser that cannot begin in the middle yields the earlier pages, too
         if first is not None and request.last_page is not None and first > request.last_page:
             yield Done(last, more=True)
             return
@@ -66,7 +65,7 @@ def parsed_events(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEven
             characters += len(event.text)
             if characters > request.max_characters:
                 raise TooMuchText(f"{request.name}: over {request.max_characters:,} characters of text: a bomb")
-        if isinstance(event, Properties):
+        if isinstance(event, Properties):  # the first title counts; only news is sent
             event = Properties(known.title or event.title, event.total_pages or known.total_pages)
             if event == known:
                 continue
@@ -76,7 +75,7 @@ def parsed_events(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEven
 
 
 def first_page_of(event: ParseEvent) -> int | None:
-    """Return the first page that an event is about; None where it is about the document."""
+    """Return the first page that an event refers to; None if it refers to the document."""
     match event:
         case Page():
             return event.number
@@ -93,7 +92,7 @@ def _check_page(event: Page | Gap, request: ParseRequest) -> None:
 
 
 def _trimmed(event: ParseEvent) -> Iterator[ParseEvent]:
-    """Yield an event as it is sent: text cleaned, in pieces that fit into a message."""
+    """Yield an event in the form in which it is sent: text normalized, in pieces that fit into a message."""
     match event:
         case Page():
             yield from _pieces(event)
@@ -123,17 +122,17 @@ def _pieces(page: Page) -> Iterator[Page]:
 
 
 def _disagreement(stream: BinaryIO, request: ParseRequest) -> list[ParseWarning]:
-    """Return a warning where the file's name says something else than its bytes.
+    """Return a warning if the file's name and its bytes indicate different types.
 
     Raises:
-        NoText: there are no bytes.
+        NoText: the file is empty.
     """
     head = stream.read(detect.HEAD_BYTES)
     stream.seek(0)
     if not head:
         raise NoText(f"{request.name}: the file is empty")
-    found = detect.detected(request.name, head)
-    return [ParseWarning(found.disagreement)] if found.disagreement else []
+    detected = detect.detected(request.name, head)
+    return [ParseWarning(detected.disagreement)] if detected.disagreement else []
 
 
 def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
@@ -146,7 +145,7 @@ def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
                     send(sock, encode(sent))
     except IngestError as error:
         _send_failure(sock, error.reason, str(error), cost)
-    except Exception as error:  # a parser that trips over a file is that file's failure, whatever it throws
+    except Exception as error:  # any error of a parser is a failure of the file, not of the child
         if _is_out_of_memory(error):
             reason, text = ParserOutOfMemory.__name__, f"{request.name}: the parser reached its memory limit"
         else:
@@ -155,7 +154,8 @@ def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ran out: also a library that cannot be mapped, or compiled, under the limit."""
+    """Return whether memory ran out, also in the import of a library, which fails when it cannot be mapped."""
+    # C code that ignores a failed allocation returns NULL without an exception.
     lost = isinstance(error, SystemError) and "without setting an exception" in str(error)
     return lost or isinstance(error, MemoryError | ImportError)
 
@@ -167,14 +167,14 @@ def _send_failure(sock: socket.socket, reason: str, text: str, cost: _Cost) -> N
 
 
 class _Cost:
-    """What a file cost so far; read anew when it could have moved, not for each row of a table."""
+    """The cost of a file so far; read at intervals, not for each event."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
         self._read_at = 0.0
 
     def news(self, *, exactly: bool) -> Iterator[ParseCost]:
-        """Yield the cost where it was last read some time ago, or exactly."""
+        """Yield the cost if the last report is COST_SECONDS old, or in any case if `exactly`."""
         now = time.monotonic()
         if exactly or now - self._read_at > COST_SECONDS:
             self._read_at = now
@@ -182,12 +182,12 @@ class _Cost:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve files from the socket until the parent hangs up."""
+    """Parse the files that come through the socket until the parent closes it."""
     descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
     reached = confine(limit_bytes, parent_pid)
     try:
         _serve(descriptor, reached)
-    except MemoryError:
+    except MemoryError:  # while a failure was reported: an ordinary exit would need memory, too
         os._exit(OUT_OF_MEMORY_EXIT)
 
 
@@ -199,7 +199,7 @@ def _serve(descriptor: int, reached: dict[str, str]) -> None:
                 message, file_descriptor = receive_with_descriptor(sock)
                 if file_descriptor is not None:
                     _parse(sock, file_descriptor, ParseRequest(**message["request"]))
-                    return_free_memory()  # or the next file's peak would begin where this one's ended
+                    return_free_memory()  # otherwise the next file's peak includes this one's freed memory
             except (Disconnected, BrokenPipeError, ConnectionResetError):
                 return
 

@@ -1,8 +1,8 @@
-"""What the parser's child gives up before it sees a file: network, other files, signals, privileges.
+"""Confines the parser's child before it reads a file: no network, no other files, no signals, no new privileges.
 
-No library: the two that wrap Landlock and seccomp for Python are unreleased or need a system library. The calls are the
-kernel's own (landlock(7), unshare(2)); where a kernel or a container does not allow one, the child works without it and
-says so.
+By system calls (landlock(7), unshare(2)) and without a library: those that wrap Landlock and seccomp for Python are
+unreleased or need a system library. Where a kernel or a container refuses a call, the child works without that
+restriction and reports it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ingest_pipeline.memory.process import end_with_parent, limit_data_bytes, pr
 
 PR_SET_DUMPABLE, PR_SET_NO_NEW_PRIVS = 4, 38
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
-OOM_SCORE_ADJ = 1000  # if the kernel must choose, it takes the child, never the run
+OOM_SCORE_ADJ = 1000  # the highest: the kernel's OOM killer kills the child before the run
 
 CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446  # the same numbers on every architecture
 RULE_PATH_BENEATH, ABI_VERSION = 1, 1
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR, TRUNCATE = 1 << 0, 1 << 1, 1 << 2, 1 << 3, 1 << 14
 READ = EXECUTE | READ_FILE | READ_DIR
 FILE_RIGHTS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-"""How many kinds of access to files each version of Landlock knows; all of them are taken away."""
+"""How many file access rights each ABI version of Landlock defines; all of them are restricted."""
 TCP_ABI, TCP_BIND_AND_CONNECT = 4, 0b11
 SCOPE_ABI, SCOPE_SOCKETS_AND_SIGNALS = 6, 0b11
 PARSER_LIBRARIES = (
@@ -39,51 +39,52 @@ SYSTEM_FOLDERS = ("/usr", "/lib", "/lib64", "/etc/ld.so.cache", "/dev/urandom", 
 
 
 def confine(limit_bytes: int, parent_pid: int) -> dict[str, str]:
-    """Take everything from this process that a parser does not need; return in words how far that went.
+    """Drop the rights of this process that a parser does not need.
 
     Args:
         limit_bytes: RLIMIT_DATA.
-        parent_pid: who must live; this process ends with it.
+        parent_pid: the parent; the kernel kills this process when the parent ends.
 
     Returns:
-        `network` and `files`: what keeps this process from them, or `open`.
+        `network` and `files`: what restricts access to them, or `open`.
     """
-    os.setsid()
+    os.setsid()  # a process group of its own, so that the parent can kill whatever a parser starts
     if sys.platform != "linux":
         limit_data_bytes(limit_bytes)
         return {"network": "open", "files": "open"}
     libc = ctypes.CDLL(None, use_errno=True)
-    cut_off = _without_network(libc)
-    libc.prctl(PR_SET_DUMPABLE, 1)  # a new namespace took it, and with it the right to read /proc/self
+    cut_off = _leave_network(libc)
+    libc.prctl(PR_SET_DUMPABLE, 1)  # a new user namespace clears it, and with it access to /proc/self
     end_with_parent(parent_pid)
     prefer_for_oom_kill(OOM_SCORE_ADJ)
     limit_data_bytes(limit_bytes)
-    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    abi = _landlocked(libc)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)  # required by Landlock
+    abi = _restrict_files(libc)
     network = "namespace" if cut_off else "landlock (tcp)" if abi >= TCP_ABI else "open"
     return {"network": network, "files": f"landlock {abi}" if abi else "open"}
 
 
-def _without_network(libc: ctypes.CDLL) -> bool:
-    """Move into a network namespace without interfaces: as root directly, else inside a user namespace."""
+def _leave_network(libc: ctypes.CDLL) -> bool:
+    """Move into a network namespace without interfaces; return whether it is allowed."""
     user, group = os.getuid(), os.getgid()
-    if libc.unshare(CLONE_NEWNET) == 0:
+    if libc.unshare(CLONE_NEWNET) == 0:  # as root; others need a user namespace for it
         return True
     if libc.unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0:
         return False
-    with suppress(OSError):  # unmapped, this process would be `nobody`: enough to work, but not to be asked about
+    with suppress(OSError):  # without the maps this process has the uid of `nobody`: parsing works all the same
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
     return True
 
 
-def _landlocked(libc: ctypes.CDLL) -> int:
-    """Give up every file but Python's own; return the version of Landlock, 0 where there is none."""
+def _restrict_files(libc: ctypes.CDLL) -> int:
+    """Drop access to all files except Python's own; return the ABI version of Landlock, 0 if it is not available."""
     abi = max(0, libc.syscall(CREATE_RULESET, None, ctypes.c_size_t(0), ctypes.c_uint32(ABI_VERSION)))
     if not abi:
         return 0
     rights = (1 << FILE_RIGHTS_BY_ABI[min(abi, max(FILE_RIGHTS_BY_ABI))]) - 1
+    # The struct grows with the version: an older kernel refuses one with fields that it does not know.
     attributes = struct.pack("=Q", rights)
     attributes += struct.pack("=Q", TCP_BIND_AND_CONNECT) if abi >= TCP_ABI else b""
     attributes += struct.pack("=Q", SCOPE_SOCKETS_AND_SIGNALS) if abi >= SCOPE_ABI else b""
@@ -91,9 +92,9 @@ def _landlocked(libc: ctypes.CDLL) -> int:
     if ruleset < 0:
         return 0
     try:
-        for path in _readable():
+        for path in _readable_paths():
             _allow(libc, ruleset, path, READ)
-        # Its own peak is read and reset there; Python opens for writing with O_TRUNC.
+        # The child reads and resets its own peak there; TRUNCATE, because Python opens for writing with O_TRUNC.
         _allow(libc, ruleset, "/proc/self", (READ | WRITE_FILE | TRUNCATE) & rights)
         return abi if libc.syscall(RESTRICT_SELF, ruleset, ctypes.c_uint32(0)) == 0 else 0
     finally:
@@ -113,11 +114,11 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
         os.close(descriptor)
 
 
-def _readable() -> Iterator[str]:
-    """Yield where Python, its libraries and this package are: parsers are imported when a file needs them."""
+def _readable_paths() -> Iterator[str]:
+    """Yield the folders of Python, its libraries and this package: parsers are imported when a file needs them."""
     yield from SYSTEM_FOLDERS
     yield from {sys.prefix, sys.base_prefix, str(Path(os.__file__).parent), str(Path(ingest_pipeline.__file__).parent)}
-    specs = (find_spec(name) for name in PARSER_LIBRARIES)  # they may be installed anywhere: `pip --target`
+    specs = (find_spec(name) for name in PARSER_LIBRARIES)  # with `pip --target` they may be anywhere
     yield from (str(Path(spec.origin).parent) for spec in specs if spec and spec.origin)
-    # Not every folder on the path: an editable installation puts the repository there, with all that lies in it.
+    # Not every folder of sys.path: an editable installation adds the repository, with all files in it.
     yield from (path for path in sys.path if path.endswith(("site-packages", "dist-packages")))

@@ -1,4 +1,4 @@
-"""The events of a file become what is known of it: the one place that adds them up."""
+"""Adds up the events of a file to a `ParsedFile`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from ingest_pipeline.models import (
 )
 from ingest_pipeline.parsing.sandbox.outline import MAX_SECTIONS, with_ends, with_entry
 
-MAX_SINGLE_GAPS = 100
-MAX_WARNINGS = 20
+MAX_SINGLE_GAPS = 100  # from then on adjacent gaps are joined: every checkpoint writes all of them
+MAX_WARNINGS = 20  # a damaged file may give one for each page
 
 
 class ParseFold:
     """Adds up the events of one file.
 
     Args:
-        gaps: those that an earlier run recorded before the page from which this one goes on.
+        gaps: gaps that an earlier run recorded before the page from which this one continues.
         sections: the same for sections.
     """
 
@@ -38,13 +38,13 @@ class ParseFold:
         self._sections_before_page = len(self.sections)
 
     def pages_of(self, events: Iterable[ParseEvent]) -> Iterator[Page]:
-        """Yield the pages among these events, each with the section that it begins in; add up everything."""
+        """Yield the pages among these events, each with its section, and add up all events."""
         for event in events:
             if page := self.take(event):
                 yield page
 
     def take(self, event: ParseEvent) -> Page | None:
-        """Add one event; return it where it is a page."""
+        """Add one event; return it with its section if it is a page."""
         match event:
             case Page():
                 self.pages = max(self.pages, event.number)
@@ -66,7 +66,7 @@ class ParseFold:
         return None
 
     def result(self) -> ParsedFile:
-        """Return what is known; sections end where the file ended."""
+        """Return what is known of the file; open sections end on its last page."""
         return ParsedFile(
             pages=self.pages,
             title=self.title or None,
@@ -78,19 +78,19 @@ class ParseFold:
         )
 
     def _section_of_page(self) -> int | None:
-        """Return the first section that came since the page before it, else the last one.
+        """Return the ordinal of the first section that began since the page before, else of the last one.
 
-        Where a title, its chapter and its first section begin one after another, it is the section.
+        Where a title, a chapter and a section begin one after another without text between them, it is the innermost.
         """
-        at, self._sections_before_page = self._sections_before_page, len(self.sections)
-        if at == len(self.sections):
-            return at - 1 if at else None
-        while at + 1 < len(self.sections) and self.sections[at + 1].level > self.sections[at].level:
-            at += 1
-        return at
+        ordinal, self._sections_before_page = self._sections_before_page, len(self.sections)
+        if ordinal == len(self.sections):
+            return ordinal - 1 if ordinal else None
+        while ordinal + 1 < len(self.sections) and self.sections[ordinal + 1].level > self.sections[ordinal].level:
+            ordinal += 1
+        return ordinal
 
     def _add_gap(self, gap: Gap) -> None:
-        """Note a gap; of very many, those that follow each other are one: they are written with each checkpoint."""
+        """Add a gap; from MAX_SINGLE_GAPS on, join it to the one before if they are adjacent."""
         last = self.gaps[-1] if self.gaps else None
         if last and len(self.gaps) >= MAX_SINGLE_GAPS and last.page_to + 1 == gap.page_from:
             self.gaps[-1] = Gap(last.page_from, gap.page_to, last.reason)

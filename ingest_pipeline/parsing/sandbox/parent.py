@@ -1,4 +1,4 @@
-"""The parent's side of parsing: a child with a kernel limit and a deadline, started anew when it fails."""
+"""The parent's side of parsing: a child with a kernel limit and deadlines, replaced when it fails."""
 
 from __future__ import annotations
 
@@ -44,15 +44,16 @@ logger = logging.getLogger(__name__)
 START_SECONDS = 60.0  # 0.1 s on an idle machine
 OUT_OF_MEMORY_CODES = {
     -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
-    -signal.SIGABRT: "gave up (SIGABRT), as pdfium does when it is refused memory",
-    OUT_OF_MEMORY_EXIT: "could not even report that it was out of memory",
+    -signal.SIGABRT: "aborted (SIGABRT), as pdfium does when an allocation fails",
+    OUT_OF_MEMORY_EXIT: "ran out of memory while it reported that it was out of memory",
 }
-FILES_PER_CHILD = 200  # a leak in a parser library is worth 0.5 s of start-up now and then
+FILES_PER_CHILD = 200  # bounds what leaks in parser libraries can add up to; a new child takes 0.1-0.5 s
 MAX_KEPT_BYTES = 24 * 1024**2
-"""Parsers' libraries take 8-13 MiB. A child that kept more of a large file would have the next, small one measured as
-large: files of 3 KiB were measured at 85 MiB (2026-11)."""
+"""Growth after which a child is replaced. Parser libraries take 8-13 MiB; memory kept from a large file would count for
+the next one: files of 3 KiB were measured at 85 MiB (docs/findings.md, D4)."""
 MAX_FAILURE_CHARACTERS = 4_000
 CHILD_IS_GONE = (Disconnected, DeadlinePassed, ProtocolError, BrokenPipeError, ConnectionResetError)
+# No other variables: a parser that a document takes over must not find credentials.
 KEPT_ENVIRONMENT = (
     "PATH",
     "LANG",
@@ -70,8 +71,8 @@ class Sandbox:
 
     Args:
         memory_limit_bytes: RLIMIT_DATA of the child.
-        page_seconds: the longest that the next page may take.
-        file_seconds: the longest that one file may take.
+        page_seconds: deadline for the next page.
+        file_seconds: deadline for one file.
     """
 
     def __init__(self, *, memory_limit_bytes: int, page_seconds: float = 60.0, file_seconds: float = 1800.0):
@@ -79,7 +80,7 @@ class Sandbox:
         self.page_seconds = page_seconds
         self.file_seconds = file_seconds
         self.confined: dict[str, str] = {}
-        """What keeps the child from `network` and `files`; `open` where the kernel does not allow it."""
+        """What restricts the child's access to `network` and `files`; `open` where the kernel refuses."""
         self._child: subprocess.Popen[bytes] | None = None
         self._socket: socket.socket | None = None
         self._files = 0
@@ -96,14 +97,14 @@ class Sandbox:
     def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
         """Yield the events of one file.
 
-        The pipe pushes back: the child waits while the caller works on a page. Only the time spent
-        waiting for the child counts against its deadlines.
+        The child waits when the socket is full, while the caller works on a page. Only the time in which the caller
+        waits for the child counts against the deadlines.
 
         Raises:
-            PermanentError: what the parser says of the file, or how the child failed; a `ParseCost` comes before it.
+            PermanentError: the parser's error, or the failure of the child; a `ParseCost` comes before it.
         """
         sock, cost = self._ready(), _Cost()
-        os.lseek(stream.fileno(), 0, os.SEEK_SET)  # an earlier child moved the position that all of them share
+        os.lseek(stream.fileno(), 0, os.SEEK_SET)  # duplicates of a descriptor share its position, and a child moved it
         try:
             send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
             yield from self._received(sock, request, cost)
@@ -113,11 +114,12 @@ class Sandbox:
             raise failure from None
         except BaseException as error:
             if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
-                self.close()  # pages of this file may still be in the pipe; after a MemoryError its heap is suspect
+                # Events of this file may still be in the socket; after a MemoryError the child's heap is not reliable.
+                self.close()
             raise
 
     def close(self) -> None:
-        """End the child and all that it started."""
+        """Kill the child and all processes that it started."""
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -135,6 +137,7 @@ class Sandbox:
                 raise _failure_of_file(message, request)
             event = decode(message)
             gaps += isinstance(event, Gap)
+            # Bounded here, too: a child that a document took over may send anything.
             if gaps > request.max_pages or (isinstance(event, Page) and event.number > request.max_pages):
                 raise ProtocolError("more pages or gaps than were asked for")
             if isinstance(event, ParseCost):
@@ -148,15 +151,15 @@ class Sandbox:
 
     def _ready(self) -> socket.socket:
         self._files += 1
-        if self._socket and (self._files > FILES_PER_CHILD or not self._is_fit()):
+        if self._socket and (self._files > FILES_PER_CHILD or not self._is_reusable()):
             self.close()
         if self._socket is None:
             self._start()
         assert self._socket is not None
         return self._socket
 
-    def _is_fit(self) -> bool:
-        """Return whether the child lives, and holds no more of earlier files than it may."""
+    def _is_reusable(self) -> bool:
+        """Return whether the child is alive and has not grown by more than MAX_KEPT_BYTES."""
         if self._child is None or self._child.poll() is not None:
             return False
         return resident_bytes(self._child.pid) <= self._fresh_bytes + MAX_KEPT_BYTES
@@ -167,12 +170,13 @@ class Sandbox:
         with theirs:
             self._child = subprocess.Popen(
                 [
+                    # -P: modules in the current folder must not replace the real ones.
                     sys.executable, "-P", "-m", "ingest_pipeline.parsing.sandbox.child",
                     str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
                 ],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # a parser that floods its output floods nothing
+                stdout=subprocess.DEVNULL,  # parsers of hostile files must not fill the logs
                 stderr=subprocess.DEVNULL,
                 env=_scrubbed_environment(),
             )  # fmt: skip
@@ -196,7 +200,7 @@ class Sandbox:
             ) from None
 
     def _failure_of_child(self, error: Exception, request: ParseRequest, cost: _Cost) -> PermanentError:
-        """End the child; return in which way it failed."""
+        """Kill the child; return its failure as an error."""
         if isinstance(error, DeadlinePassed):
             self.close()
             return ParserTimedOut(
@@ -210,7 +214,7 @@ class Sandbox:
         code = _wait(self._child)
         self.close()
         if code in OUT_OF_MEMORY_CODES:
-            cost.peak_memory_bytes = self.memory_limit_bytes  # it came that far, and could not say so
+            cost.peak_memory_bytes = self.memory_limit_bytes  # the child reached it and could not report it
             how, limit = OUT_OF_MEMORY_CODES[code], f"its limit was {self.memory_limit_bytes:,} bytes"
             return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -218,14 +222,14 @@ class Sandbox:
 
 
 class _Cost:
-    """What one file has cost in one child so far."""
+    """The cost of one file in one child so far."""
 
     def __init__(self) -> None:
         self.peak_memory_bytes, self.seconds, self.waited_seconds = 0, 0.0, 0.0
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Count the time until this context is left as spent waiting."""
+        """Count the time in this context as waiting for the child."""
         began = time.monotonic()
         try:
             yield
@@ -233,12 +237,12 @@ class _Cost:
             self.waited_seconds += time.monotonic() - began
 
     def reported(self, cost: ParseCost) -> ParseCost:
-        """Take note of what the child says, and return it with what the parent knows."""
+        """Record the cost that the child reports; return it with the time that the parent waited."""
         self.peak_memory_bytes, self.seconds = cost.peak_memory_bytes, cost.seconds
         return self.so_far()
 
     def so_far(self) -> ParseCost:
-        """Return it as an event."""
+        """Return the cost as an event."""
         return ParseCost(self.peak_memory_bytes, self.seconds, self.waited_seconds)
 
 
@@ -247,7 +251,7 @@ def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
         kind: type[IngestError] = error_named(str(message.get("reason")))
     except KeyError:
         kind = UnreadableDocument
-    if not issubclass(kind, PermanentError):
+    if not issubclass(kind, PermanentError):  # a document must not be able to end the run
         kind = UnreadableDocument
     text = str(message.get("message"))[:MAX_FAILURE_CHARACTERS]
     return kind(text if request.name in text else f"{request.name}: {text}")
@@ -255,19 +259,19 @@ def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
 
 def _scrubbed_environment() -> dict[str, str]:
     kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}
+    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}  # one arena: less memory is kept after free()
 
 
 def _kill_group(child: subprocess.Popen[Any]) -> None:
     for kill in (lambda: os.killpg(child.pid, signal.SIGKILL), child.kill):
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill()  # the group exists from the child's setsid on; before that, the child alone
+            kill()  # the process group exists once the child has called setsid; before that only the child does
     child.wait()
 
 
 def _wait(child: subprocess.Popen[Any]) -> int:
     try:
         return child.wait(timeout=5)
-    except subprocess.TimeoutExpired:  # it closed its socket and lives on
+    except subprocess.TimeoutExpired:  # it closed its socket without ending
         _kill_group(child)
         return child.wait()

@@ -1,7 +1,7 @@
-"""What parent and child say to each other: events as length-prefixed JSON over one Unix socket.
+"""The protocol between parent and child: events as length-prefixed JSON over a Unix socket.
 
-JSON, not pickle: the child reads hostile files, and whatever takes it over must not be able to make the
-parent run code. A file goes to the child as an open descriptor, so the child needs no path and no rights.
+JSON, not pickle: the child reads hostile files, and if one takes it over, it must not be able to run code in the
+parent. A file is passed as an open descriptor, so the child needs neither its path nor the right to open it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any, get_type_hints
 
 from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
 
-MAX_MESSAGE_BYTES = 1024 * 1024  # a page is at most 64 Ki characters, at most 4 bytes each, plus escapes
+MAX_MESSAGE_BYTES = 1024 * 1024  # a piece of a page has at most 64 Ki characters of at most 4 bytes, plus escapes
 MAX_PAGE_CHARACTERS = 64 * 1024
 OUT_OF_MEMORY_EXIT = 77
 """The child's exit code when memory ran out while it reported that memory ran out."""
-MAX_NUMBER = 2**53
+MAX_NUMBER = 2**53  # exact in every JSON reader, and within a bigint of Postgres
 LENGTH = struct.Struct("!I")
 
 Message = dict[str, Any]
@@ -39,15 +39,15 @@ TYPES = {event: get_type_hints(event) for event in NAMES}
 
 
 class ProtocolError(Exception):
-    """The other side said something that is not in the protocol."""
+    """The other side sent a message that is not in the protocol."""
 
 
 class Disconnected(Exception):
-    """The other side is gone."""
+    """The other side closed the connection."""
 
 
 class DeadlinePassed(Exception):
-    """Nothing came in time."""
+    """No message arrived in time."""
 
 
 def encode(event: ParseEvent) -> Message:
@@ -56,10 +56,10 @@ def encode(event: ParseEvent) -> Message:
 
 
 def decode(message: Message) -> ParseEvent:
-    """Return the event of a message that a child sent: each field is there and of its type, or the child is not ours.
+    """Return the event in a message from the child; all fields must be present and of the right type.
 
     Raises:
-        ProtocolError: it is no event.
+        ProtocolError: the message is not an event.
     """
     kind = KINDS.get(message.pop("kind"))
     if kind is None or message.keys() != TYPES[kind].keys():
@@ -72,7 +72,7 @@ def decode(message: Message) -> ParseEvent:
 
 
 def _is_of(value: object, expected: Any) -> bool:
-    if isinstance(value, bool):
+    if isinstance(value, bool):  # first, because bool is a subclass of int
         return expected is bool
     if expected is float:
         return isinstance(value, int | float) and math.isfinite(value)
@@ -82,8 +82,9 @@ def _is_of(value: object, expected: Any) -> bool:
 
 
 def send(sock: socket.socket, message: Message, descriptors: tuple[int, ...] = ()) -> None:
-    """Send one message, with open file descriptors beside it."""
+    """Send one message together with open file descriptors."""
     body = json.dumps(message, ensure_ascii=False).encode("utf-8", "replace")
+    # The descriptors go with the prefix, which is small enough for a single sendmsg.
     socket.send_fds(sock, [LENGTH.pack(len(body))], list(descriptors))
     sock.sendall(body)
 
@@ -93,7 +94,7 @@ def receive(sock: socket.socket, *, deadline: float | None = None) -> Message:
 
     Args:
         sock: a blocking Unix stream socket.
-        deadline: `time.monotonic()` value after which waiting ends; None waits for ever.
+        deadline: `time.monotonic()` value after which waiting ends; None waits without limit.
 
     Raises:
         DeadlinePassed, Disconnected, ProtocolError: see their docstrings.
@@ -103,7 +104,7 @@ def receive(sock: socket.socket, *, deadline: float | None = None) -> Message:
 
 
 def receive_with_descriptor(sock: socket.socket) -> tuple[Message, int | None]:
-    """Return the next message and the descriptor that came with it (the child's side; waits for ever)."""
+    """Return the next message and the descriptor sent with it; used by the child, waits without limit."""
     prefix, descriptors, _, _ = socket.recv_fds(sock, LENGTH.size, 1)
     if not prefix:
         raise Disconnected
@@ -127,6 +128,7 @@ def _decode(sock: socket.socket, length: int, deadline: float | None) -> Message
 def _read_exactly(sock: socket.socket, length: int, deadline: float | None) -> bytes:
     pieces = bytearray()
     while len(pieces) < length:
+        # Checked before each read: a child that sends one byte at a time cannot extend its deadline.
         if deadline is not None and not select.select([sock], [], [], max(0.0, deadline - time.monotonic()))[0]:
             raise DeadlinePassed
         try:

@@ -1,12 +1,12 @@
-"""A file in steps: where a child failed, the next one goes on with fewer pages, and a page that fails alone is a gap.
+"""Parses a file in steps: after a child's failure the next child gets fewer pages; a page that fails alone is a gap.
 
     all pages ──fails after 40──▶ 20 pages from 41 ──fails at once──▶ page 41 alone ──fails──▶ gap 41, on from 42
 
-A step is halved after each child that got somewhere. A child that fails at its very first page says that this page is
-at
-fault, not the number of pages: it is tried once more alone, then it is a gap. A file of which three children in a row
-brought not one page is not a file with a damaged page but a damaged file: it fails with the last child's error. After
-the first failure children read the pages' own text only: what is beside it (a form of 60,000 fields) may be at fault.
+A step is the range of pages for one child. After a child that read some pages, the step is half of what it read. A
+child that fails on its first page shows that this page is the cause, not the number of pages: the page is tried once
+more alone, then it is a gap. If three children in a row read not one page of a file, the whole file is damaged, and it
+fails with the last child's error. After the first failure children read only the text of the pages: annotations (a form
+of 60,000 fields) may be the cause.
 """
 
 from __future__ import annotations
@@ -31,21 +31,22 @@ from ingest_pipeline.parsing.sandbox.outline import MAX_SECTIONS
 logger = logging.getLogger(__name__)
 CHILDREN_WITHOUT_ANY_PAGE = 3
 FRUITLESS_CHILDREN = 20
-"""In a row, in a file that has given pages: what is left of it then is one gap."""
+"""Children in a row without a page, in a file of which some pages were read: the rest becomes one gap."""
 FRUITLESS_WAITS = 3
-"""The same for children that hang: each costs `page_seconds`."""
+"""The same for children that time out: each costs `page_seconds`."""
 STEP_AFTER_KILLS: tuple[int | None, ...] = (None, 32, 4)
-"""Pages for one child, by how many runs were killed while the file was open. At 32 growth is flat: findings.md, C."""
+"""Pages for one child, by the number of runs that were killed while the file was open. With 32 pages memory does not
+grow (docs/findings.md, C3)."""
 CHILD_FAILURES = (ParserOutOfMemory, ParserTimedOut, ParserCrashed)
 
 
 class EventParser(Protocol):
-    """What a file is parsed by: the sandbox, or a fake."""
+    """What parses a file: the sandbox, or a fake in tests."""
 
     file_seconds: float
 
     def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
-        """Yield the events of a request; raise a PermanentError for a child's failure."""
+        """Yield the events of a request; raise a PermanentError if the child fails."""
 
     def close(self) -> None:
         """End the child."""
@@ -53,67 +54,67 @@ class EventParser(Protocol):
 
 @dataclass(slots=True)
 class Steps:
-    """Which pages the next child gets. Pure: what arrived and what failed goes in, the next range comes out."""
+    """Computes the range of pages for the next child from the pages that arrived and the failures. Pure."""
 
     next_page: int
     width: int | None = None
-    """Pages for a child; None: all that are left."""
+    """Pages for one child; None: all remaining pages."""
     file_seconds: float = float("inf")
     alone: bool = False
-    """The next child gets one page: the last one failed at its first."""
+    """The next child gets one page, because the last one failed on its first page."""
     ended: bool = False
     brought: int = 0
     """Pages that arrived from all children."""
     _began_at: int = 0
     _ends_at: int | None = None
-    _fruitless: int = 0
-    _hung: int = 0
+    _without_page: int = 0
+    _timed_out: int = 0
 
     @property
     def last_page(self) -> int | None:
-        """The last page of the next step; None: to the end."""
+        """The last page of the next step; None: the last page of the file."""
         width = 1 if self.alone else self.width
         return None if width is None else self.next_page + width - 1
 
     def begin(self) -> None:
-        """Note that a child starts on the next step."""
+        """Record that a child starts the next step."""
         self._began_at, self._ends_at = self.next_page, self.last_page
 
     def reached(self, page: int) -> None:
-        """Note that every page before this one is complete."""
+        """Record that every page before this one is complete."""
         self.brought += max(0, page - self.next_page)
         self.next_page = max(self.next_page, page)
 
     def finished(self, *, more: bool) -> None:
-        """Note that a child came to the end of its step; `more`: the file goes on behind it."""
+        """Record that a child finished its step; `more`: the file has further pages."""
         self.ended = self._ends_at is None or not more
         self.next_page = max(self.next_page, (self._ends_at or 0) + 1)
-        self._fruitless = self._hung = 0
+        self._without_page = self._timed_out = 0
         self.alone = False
 
     def failed(self, error: PermanentError, *, total: int | None, waited_seconds: float) -> Gap | None:
-        """Note a child's failure; return the gap that it leaves, if it leaves one.
+        """Record a child's failure; return the gap if the failure leaves one.
 
         Args:
-            error: how it failed.
-            total: pages of the file, where its parser could say so.
-            waited_seconds: spent on the file so far.
+            error: the failure.
+            total: pages of the file, if its parser reported them.
+            waited_seconds: time spent on the file so far.
 
         Raises:
-            PermanentError: the same, when there is no sense in going on.
+            PermanentError: the same error, if the file is to be given up.
         """
         arrived = self.next_page - self._began_at
-        self._fruitless = 0 if arrived else self._fruitless + 1
-        self._hung = 0 if arrived else self._hung + isinstance(error, ParserTimedOut)
+        self._without_page = 0 if arrived else self._without_page + 1
+        self._timed_out = 0 if arrived else self._timed_out + isinstance(error, ParserTimedOut)
         late = waited_seconds >= self.file_seconds
-        if not self.brought and (late or self._fruitless >= CHILDREN_WITHOUT_ANY_PAGE):
+        if not self.brought and (late or self._without_page >= CHILDREN_WITHOUT_ANY_PAGE):
             raise error
-        if late or self._fruitless >= FRUITLESS_CHILDREN or self._hung >= FRUITLESS_WAITS:
+        if late or self._without_page >= FRUITLESS_CHILDREN or self._timed_out >= FRUITLESS_WAITS:
             self.ended = True
             return self._gap(max(total or 0, self.next_page), f"{error.reason}; given up from here on")
         if arrived:
             self.width, self.alone = max(1, arrived // 2), False
-        elif self._ends_at == self._began_at:
+        elif self._ends_at == self._began_at:  # the page was tried alone
             gap = self._gap(self.next_page, error.reason)
             self.alone, self.ended = False, total is not None and self.next_page > total
             return gap
@@ -130,17 +131,17 @@ class Steps:
 def events_in_steps(
     parser: EventParser, stream: BinaryIO, request: ParseRequest, *, width: int | None = None
 ) -> Iterator[ParseEvent]:
-    """Yield the events of a whole file, each page once; what no child could read is a gap. `Done` is the last.
+    """Yield the events of a whole file, each page once; pages that no child could read are gaps. `Done` is the last.
 
     Args:
         parser: usually the sandbox.
         stream: the file, at any position.
-        request: the whole file, from the first page that is wanted.
-        width: pages for one child from the start, for a file that killed a run before.
+        request: the whole file, from the first page to parse.
+        width: pages for one child from the start, for a file that was open when a run was killed.
 
     Raises:
-        PermanentError: what the parser says of the file, or why no child brought a page.
-        NoText, UnreadableDocument: it was read to its end, and there was nothing.
+        PermanentError: the parser's error, or the reason why no child read a page.
+        NoText, UnreadableDocument: the file was read to its end, but has no text.
     """
     steps = Steps(request.first_page, width, parser.file_seconds)
     joined = _Joined(steps)
@@ -157,17 +158,18 @@ def events_in_steps(
         else:
             yield from joined.after_step()
             if step.last_page is not None:
-                parser.close()  # the next step gets a fresh child: that is what steps are for
+                parser.close()  # a new child for each step: steps bound what a child can accumulate
+    # If parsing continued from a checkpoint, an earlier run has read text.
     if request.first_page == 1 and not joined.has_text:
         raise joined.nothing_read(request)
     yield Done(joined.pages)
 
 
 class _Joined:
-    """Joins the events of several children: what a child repeats of a page that an earlier one had begun is left out.
+    """Joins the events of several children; drops what a child repeats of a page that an earlier one had begun.
 
-    Headings wait for their page, gaps until every page before their end is complete: those of a page at which a child
-    failed come again from the next one.
+    Headings are held until their page arrives, and gaps until every page before their end is complete: those of the
+    page on which a child failed arrive again from the next child.
     """
 
     def __init__(self, steps: Steps) -> None:
@@ -181,7 +183,7 @@ class _Joined:
         self._more = False
 
     def take(self, event: ParseEvent) -> Iterator[ParseEvent]:
-        """Yield what one event of the present child lets go."""
+        """Take one event of the current child; yield the events that are now final."""
         match event:
             case Page():
                 yield from self._take_page(event)
@@ -202,11 +204,11 @@ class _Joined:
                 yield event
 
     def after_step(self) -> Iterator[ParseEvent]:
-        """Yield what waits when a child came to the end of its step."""
+        """Yield the held events after a child finished its step."""
         if self._child.page:
             self._steps.reached(self._child.page + 1)
         yield from self._headings
-        yield from self._let_go(self._gaps)
+        yield from self._emit_gaps(self._gaps)
         self._steps.finished(more=self._more)
         self._begin_child()
 
@@ -214,16 +216,16 @@ class _Joined:
         """Yield the gaps that a child's failure leaves.
 
         Raises:
-            PermanentError: the same, when there is no sense in going on.
+            PermanentError: the same error, if the file is to be given up.
         """
-        yield from self._let_go([gap for gap in self._gaps if gap.page_to < self._steps.next_page])
+        yield from self._emit_gaps([gap for gap in self._gaps if gap.page_to < self._steps.next_page])
         waited = self._total_cost().waited_seconds
         gap = self._steps.failed(error, total=self._total, waited_seconds=waited)
-        yield from self._let_go([gap] if gap else [])
+        yield from self._emit_gaps([gap] if gap else [])
         self._begin_child()
 
     def nothing_read(self, request: ParseRequest) -> PermanentError:
-        """Return the failure of a file of which nothing came."""
+        """Return the error for a file without any text."""
         if self._first_gap:
             return UnreadableDocument(f"{request.name}: not one page could be read ({self._first_gap.reason})")
         return NoText(f"{request.name}: {without_text(request.media_type, self.pages)}")
@@ -233,7 +235,7 @@ class _Joined:
             self._steps.reached(page.number)
             complete = [gap for gap in self._gaps if gap.page_to < self._steps.next_page]
             self._gaps = [gap for gap in self._gaps if gap.page_to >= self._steps.next_page]
-            yield from self._let_go(complete)
+            yield from self._emit_gaps(complete)
         self.pages = max(self.pages, page.number)
         self.has_text = self.has_text or bool(page.text.strip())
         if self._child.pieces > self._brought.pieces_of(page.number):
@@ -244,7 +246,7 @@ class _Joined:
         if page.whole:
             self._steps.reached(page.number + 1)
 
-    def _let_go(self, gaps: list[Gap]) -> Iterator[Gap]:
+    def _emit_gaps(self, gaps: list[Gap]) -> Iterator[Gap]:
         for gap in gaps:
             self._first_gap = self._first_gap or gap
             yield gap
@@ -265,7 +267,7 @@ class _Joined:
 
 @dataclass(slots=True)
 class _Position:
-    """How far a child came: its page, and how many pieces and headings of that page."""
+    """The position of a child: its page, and the number of pieces and headings of that page."""
 
     page: int = 0
     pieces: int = 0
