@@ -34,7 +34,7 @@ from ndcg import mean_ndcg
 from ingest_pipeline.chunking import load_encoder
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import model_card, model_folder
+from ingest_pipeline.embedding.model import card_of, model_folder
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
@@ -186,7 +186,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         source = home / DOCUMENTS
         write_documents(task.documents, source)
         settings = replace(Settings(), sources=(str(source),), home=home)
-        card = model_card(settings.model)
+        card = card_of(settings)
         engine = RunBudget.of(settings).engine
         embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
         with running_store(settings) as connection:
@@ -241,7 +241,7 @@ def ingest(
     scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
     seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     chunks = run_batches(connection, settings, embedder)
-    work = refresh_index(connection, settings.model)
+    work = refresh_index(connection, settings)
     seconds = time.monotonic() - began
     stored, pace = work.counts["chunks"], chunks / seconds
     say(f"{stored} chunks in the store; {chunks} embedded in {seconds:.0f} s, {pace:.1f} a second")

@@ -5,6 +5,8 @@
 | `models.py`      | the nouns: frozen dataclasses that packages pass to each other                |
 | `errors.py`      | the error tree, by whose fault it is                                          |
 | `settings.py`    | one table of settings: the `INGEST_*` environment, read once and checked      |
+| `engines.py`     | the table of engines: who computes vectors, and what each needs               |
+| `schemes.py`     | the table of schemes: which module reads a source                             |
 | `sizes.py`       | bytes and the text that people write for them                                 |
 | `sources/`       | a folder, bucket or list of URLs -> its files -> streams of bytes; uploads    |
 | `planning/`      | what files will cost, and how they are packed into batches; pure arithmetic   |
@@ -20,6 +22,7 @@
 | `cli/`           | the `ingest` command                                                          |
 
 Imports point one way: `cli -> definitions -> defs -> instance -> stages -> the packages in the middle -> memory ->
-settings, sizes -> models, errors`. The packages in the middle (sources, planning, parsing, chunking, embedding, store)
-do not import each other; they meet in `stages/`. Import contracts in pyproject.toml check it. Nothing is imported here.
+settings -> engines, schemes, sizes -> models, errors`. The packages in the middle (sources, planning, parsing,
+chunking, embedding, store) do not import each other; they meet in `stages/`. Import contracts in pyproject.toml check
+it. Nothing is imported here.
 """

@@ -13,7 +13,9 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ingest_pipeline.engines import AUTO, ENGINES
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.schemes import scheme_of
 from ingest_pipeline.sizes import parse_size
 
 SAMPLES = Path(__file__).parent / "samples"
@@ -111,9 +113,13 @@ def _endpoint(text: str) -> str:
 
 
 def _engine(text: str) -> str:
-    if text not in ("auto", "torch", "openvino"):
+    if text not in (AUTO, *ENGINES):
         raise ValueError(text)
     return text
+
+
+def _engines_help() -> str:
+    return ", ".join(f"`{name}`" + f" ({engine.help})" * bool(engine.help) for name, engine in ENGINES.items())
 
 
 def _cron(text: str) -> str:
@@ -226,9 +232,9 @@ class Settings:
         "A sentence-transformers model; the default comes with the package.", write=_write_model, of_instance=True,
     )  # fmt: skip
     engine: str = _setting(
-        "auto", _engine, "auto, torch or openvino",
-        "Who computes vectors: `torch`, `openvino` (the same vectors in less memory), or `auto`: torch where "
-        "`INGEST_RUN_MEMORY` is 768MiB or more.", of_instance=True,
+        AUTO, _engine, f"{AUTO}, {' or '.join(ENGINES)}",
+        f"Who computes vectors: {_engines_help()}, or `{AUTO}`: torch where `INGEST_RUN_MEMORY` is 768MiB or more.",
+        of_instance=True,
     )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",
@@ -239,7 +245,7 @@ class Settings:
     @property
     def reads_servers(self) -> bool:
         """Whether a run under these settings carries the libraries that speak with servers."""
-        return any("://" in source and not source.startswith("file://") for source in self.sources)
+        return any((scheme := scheme_of(source)) is not None and scheme.on_server for source in self.sources)
 
     def environ(self) -> dict[str, str]:
         """Return the variables that give a child process these settings, wherever it runs: paths are absolute.

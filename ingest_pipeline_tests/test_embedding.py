@@ -17,21 +17,23 @@ from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.batching import (
     ACTIVATION_SHARE,
     BYTES_PER_TOKEN_AND_DIMENSION,
-    MAX_BATCH_TOKENS,
     MIN_BATCH_TOKENS,
     batch_tokens,
     micro_batches,
 )
 from ingest_pipeline.embedding.export import exported_model, pooling_of
-from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, model_card, model_folder, weights_sha256
+from ingest_pipeline.embedding.load import load_embedder, prepare_engine
+from ingest_pipeline.embedding.model import PACKAGED, PACKAGED_SHA256, card_of, model_card, model_folder, weights_sha256
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting, ModelExportFailed, ModelMismatch
-from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import StoredChunk
+from ingest_pipeline.settings import Settings, read_settings
+from ingest_pipeline_tests import toy_engine
 
 GIB = 1024**3
 quick = settings(max_examples=40, deadline=None)
-TORCH_FLOOR_BYTES = ENGINE_COSTS["torch"].floor_bytes
+TORCH_FLOOR_BYTES = ENGINES["torch"].floor_bytes
 
 
 def stored(lengths: list[int]) -> list[StoredChunk]:
@@ -199,7 +201,7 @@ def test_no_chunks_are_no_groups() -> None:
 def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within the share."""
     tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
-    assert MIN_BATCH_TOKENS <= tokens <= MAX_BATCH_TOKENS["torch"]
+    assert MIN_BATCH_TOKENS <= tokens <= ENGINES["torch"].max_batch_tokens
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
 
@@ -211,7 +213,7 @@ def test_more_headroom_never_means_smaller_batches() -> None:
     ]
     assert sizes == sorted(sizes)
     assert sizes[0] == MIN_BATCH_TOKENS
-    assert sizes[-1] == MAX_BATCH_TOKENS["torch"]
+    assert sizes[-1] == ENGINES["torch"].max_batch_tokens
 
 
 def test_the_least_batch_holds_one_chunk_of_the_packaged_model() -> None:
@@ -322,3 +324,20 @@ def test_a_model_that_the_lean_engine_cannot_serve_is_a_bad_setting(copied: Path
     (copied / "modules.json").write_text(json.dumps(modules))
     with pytest.raises(BadSetting, match="INGEST_MODEL"):
         pooling_of(copied)
+
+
+def test_toy_engine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A module and a row make an engine: it is a setting, is prepared, loads, and its vectors are another model's."""
+    monkeypatch.setitem(ENGINES, "toy", toy_engine.ROW)
+    asked = read_settings({"INGEST_ENGINE": "toy", "INGEST_HOME": str(tmp_path), "INGEST_RUN_MEMORY": "400MiB"})
+    budget, card = RunBudget.of(asked), card_of(asked)
+    budget.require_room()
+    assert card.identity != model_card(PACKAGED).identity == card_of(Settings()).identity
+    prepare_engine(asked)
+    assert (tmp_path / "prepared").read_text().endswith(PACKAGED)
+    embedder = load_embedder(PACKAGED, card, engine=budget.engine, home=tmp_path)
+    vectors = embedder.embed(["the mill", "", "mill the"])
+    assert vectors.shape == (3, card.dimension)
+    assert np.allclose(vectors[0], vectors[2])
+    with pytest.raises(ModelMismatch):
+        load_embedder(PACKAGED, card, engine="torch", home=tmp_path)

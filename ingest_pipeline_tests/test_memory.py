@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory import machine as real_machine
-from ingest_pipeline.memory.budget import ENGINE_COSTS, RunBudget
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.machine import (
     MACHINE_SHARE,
     RESERVE_BYTES,
@@ -30,7 +32,7 @@ from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
 GIB = 1024**3
-MIN_RUN_BYTES = ENGINE_COSTS["openvino"].minimum_bytes
+MIN_RUN_BYTES = ENGINES["openvino"].minimum_bytes
 
 
 def limits(budget: int, *, run: int, most: int = 0) -> Settings:
@@ -221,12 +223,21 @@ def test_a_run_too_small_for_the_model_is_a_bad_setting() -> None:
     assert budget.activation_bytes > 0
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_least_budget_with_servers(engine: str) -> None:
+    """In the least budget of each engine a micro-batch fits beside the clients of servers."""
+    budget = RunBudget.of(Settings(("s3://b/p",), run_memory=ENGINES[engine].minimum_bytes, engine=engine))
+    activations = activation_bytes(batch_tokens(budget, dimension=384), dimension=384)
+    assert budget.model_bytes + activations <= budget.total_bytes
+
+
 def test_torch_computes_where_it_fits_and_openvino_where_it_does_not() -> None:
     """By itself; whoever wants one of them says so, and hears when it cannot be had."""
-    torch = ENGINE_COSTS["torch"].minimum_bytes
+    torch = ENGINES["torch"].minimum_bytes
     assert RunBudget.of(Settings(run_memory=torch)).engine == "torch"
     assert RunBudget.of(Settings(run_memory=torch - 1)).engine == "openvino"
-    assert RunBudget.of(Settings(run_memory=64 * GIB, engine="openvino")).engine == "openvino"
+    for engine in ENGINES:
+        assert RunBudget.of(Settings(run_memory=64 * GIB, engine=engine)).engine == engine
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*torch"):
         RunBudget.of(Settings(run_memory=torch - 1, engine="torch")).require_room()
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*openvino"):

@@ -14,8 +14,9 @@ import pytest
 from ingest_pipeline.errors import BadSetting, FileChanged, FileTooLarge, FileVanished
 from ingest_pipeline.models import RawFile
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.schemes import SCHEMES
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sources import Access, Source, canonical_source, registry, source_of
+from ingest_pipeline.sources import Access, Source, canonical_source, source_of
 from ingest_pipeline.sources.base import Uploads
 from ingest_pipeline.sources.registry import uploads_of
 from ingest_pipeline.store.connection import Connection
@@ -121,7 +122,7 @@ def place(
         with web_server(pages) as (url, _):
             yield ListPlace(f"{url}/docs/list.txt", pages)
     else:
-        monkeypatch.setitem(registry.ADAPTERS, "toy", "ingest_pipeline_tests.toy_source")
+        monkeypatch.setitem(SCHEMES, "toy", toy_source.SCHEME)
         monkeypatch.setitem(toy_source.FILES, "toy://documents", {})
         yield ToyPlace("toy://documents")
 
@@ -261,7 +262,7 @@ def test_uploads(kind: str, tmp_path: Path, seaweed: Seaweed, bucket: str, acces
 
 def test_no_uploads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind of source whose module has no `open_uploads` takes no files."""
-    monkeypatch.setitem(registry.ADAPTERS, "toy", "ingest_pipeline_tests.toy_source")
+    monkeypatch.setitem(SCHEMES, "toy", toy_source.SCHEME)
     for name in ("toy://documents", "https://host/list.txt"):
         with pytest.raises(BadSetting, match="takes no files"):
             uploads_of(name, Access())

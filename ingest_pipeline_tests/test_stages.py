@@ -117,7 +117,7 @@ def test_a_deleted_file_leaves_with_chunks_and_vectors(
     (source / "a.txt").unlink()
     assert pipeline.scan().deleted == 1
     assert count(connection, "chunks") == 0
-    refresh = refresh_index(connection, "all-MiniLM-L6-v2")
+    refresh = refresh_index(connection, pipeline.settings)
     assert refresh.vectors_dropped > 0
     assert refresh.inconsistencies == {}
     assert count(connection, "embeddings") == 0

@@ -1,4 +1,4 @@
-"""A source in memory, `toy://name`: what a new kind of source has to offer. One module, one line of `ADAPTERS`."""
+"""A source in memory, `toy://name`: what a new kind of source has to offer. One module, one row of `SCHEMES`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest_pipeline.models import ListedFile, RawFile
+from ingest_pipeline.schemes import Scheme
 from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.hashing import hash_pieces
 from ingest_pipeline.sources.spool import spooled
 from ingest_pipeline.sources.wording import changed, vanished
 
+SCHEME = Scheme("ingest_pipeline_tests.toy_source", "toy://name", on_server=False)
 FILES: dict[str, dict[str, tuple[int, bytes]]] = {}
 """By the name of the source and by path: how often the file was written, and its bytes."""
 

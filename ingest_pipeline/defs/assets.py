@@ -84,5 +84,5 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
 def vector_index(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The HNSW index of the model, in order: made if missing, what nobody uses deleted, dead rows taken out."""
     with ingest.store() as connection:
-        work: IndexWork = refresh_index(connection, ingest.settings().model)
+        work: IndexWork = refresh_index(connection, ingest.settings())
     return dg.MaterializeResult(metadata=metadata.of_index(work), check_results=metadata.index_checks(work))

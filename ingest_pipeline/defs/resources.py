@@ -14,7 +14,7 @@ from pydantic import Field, create_model
 from ingest_pipeline.chunking import Encode, load_encoder
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import model_card, model_folder
+from ingest_pipeline.embedding.model import card_of, model_folder
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings, info_of, read_settings, variable
 from ingest_pipeline.stages.fingerprint import fingerprint_of
@@ -64,7 +64,7 @@ class IngestResource(SettingFields):
     def fingerprint(self) -> str:
         """Return the fingerprint under which files are indexed now."""
         settings = self.settings()
-        return fingerprint_of(model_card(settings.model), settings)
+        return fingerprint_of(card_of(settings), settings)
 
     def encoder(self) -> Encode:
         """Return the model's tokenizer as the chunker wants it."""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ingest_pipeline.memory.budget import Engine, RunBudget
+from ingest_pipeline.engines import ENGINES
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import StoredChunk
 
 # 190 MB for 4,096 padded tokens of 384 dimensions, 47 MB for 1,024 (docs/findings.md, H6).
 BYTES_PER_TOKEN_AND_DIMENSION = 120
-# Larger batches gain nothing. torch: 256 chunks took 27.8, 26.2, 27.0 CPU seconds with 1,024, 2,048, 4,096 tokens.
-# OpenVINO: 467 microseconds a token with 1,024, 480 with 512, which is three chunks of usual length (H7).
-MAX_BATCH_TOKENS: dict[Engine, int] = {"torch": 1024, "openvino": 512}
 MIN_BATCH_TOKENS = 256  # one chunk of the packaged model
 ACTIVATION_SHARE = 0.5  # half of the free memory; the allocator needs the other half for fragments that it keeps
 
@@ -19,7 +17,7 @@ ACTIVATION_SHARE = 0.5  # half of the free memory; the allocator needs the other
 def batch_tokens(budget: RunBudget, *, dimension: int) -> int:
     """Return how many padded tokens a micro-batch may have so that its activations stay within their share."""
     affordable = int(budget.activation_bytes * ACTIVATION_SHARE) // (BYTES_PER_TOKEN_AND_DIMENSION * dimension)
-    return max(MIN_BATCH_TOKENS, min(MAX_BATCH_TOKENS[budget.engine], affordable))
+    return max(MIN_BATCH_TOKENS, min(ENGINES[budget.engine].max_batch_tokens, affordable))
 
 
 def activation_bytes(tokens: int, *, dimension: int) -> int:

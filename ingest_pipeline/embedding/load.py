@@ -1,23 +1,44 @@
-"""Selects the embedder for an engine; its libraries are imported when it is loaded.
+"""Loads the embedder of an engine; its module and libraries are imported when it is loaded.
 
-Both engines give the same vectors (cosine 0.999999 over 128 texts, docs/findings.md, H2), so the engine is not stored
-with a vector.
+torch and OpenVINO give the same vectors (cosine 0.999999 over 128 texts, docs/findings.md, H2), so a vector does not
+remember its engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
 
 from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.model import model_card, model_folder, weights_sha256
+from ingest_pipeline.embedding.model import card_of, identity_under, model_folder, weights_sha256
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import ModelMismatch
-from ingest_pipeline.memory.budget import Engine, RunBudget
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.settings import Settings
 
+Prepare = Callable[[Callable[[], Path], ModelCard, Path], None]
+"""Makes, under a home folder, what an engine needs of a model; the function returns the model's verified folder."""
 
-def load_embedder(name: str, card: ModelCard, *, engine: Engine, home: Path) -> Embedder:
+
+class EngineModule(Protocol):
+    """What the module of an engine offers; one that has to convert models offers `prepare`, too."""
+
+    def load(self, folder: Path, card: ModelCard, home: Path) -> Embedder:
+        """Return the model of a verified folder, loaded into this process."""
+
+
+if TYPE_CHECKING:  # the table of engines holds names: here the types are compared
+    from ingest_pipeline.embedding import openvino, torch
+
+    _MODULES: tuple[EngineModule, ...] = (torch, openvino)
+    _PREPARE: tuple[Prepare, ...] = (openvino.prepare,)
+
+
+def load_embedder(name: str, card: ModelCard, *, engine: str, home: Path) -> Embedder:
     """Load a model into this process.
 
     Args:
@@ -30,26 +51,7 @@ def load_embedder(name: str, card: ModelCard, *, engine: Engine, home: Path) -> 
         ModelMismatch: the weights on disk are different.
         BadSetting: OpenVINO does not support this model.
     """
-    return LOADERS[engine](verified_folder(name, card), card, home)
-
-
-def _load_torch(folder: Path, card: ModelCard, home: Path) -> Embedder:
-    from ingest_pipeline.embedding.torch import TorchEmbedder
-
-    return TorchEmbedder(folder, card)
-
-
-def _load_openvino(folder: Path, card: ModelCard, home: Path) -> Embedder:
-    from ingest_pipeline.embedding.export import exported_model
-    from ingest_pipeline.embedding.openvino import OpenVinoEmbedder
-
-    return OpenVinoEmbedder(folder, exported_model(folder, card, home=home), card)
-
-
-LOADERS: dict[Engine, Callable[[Path, ModelCard, Path], Embedder]] = {
-    "torch": _load_torch,
-    "openvino": _load_openvino,
-}
+    return _module(engine).load(verified_folder(name, card, engine), card, home)
 
 
 def prepare_engine(settings: Settings) -> None:
@@ -58,24 +60,25 @@ def prepare_engine(settings: Settings) -> None:
     Raises:
         BadSetting, ModelExportFailed: the model cannot be exported.
     """
-    if RunBudget.of(settings).engine == "openvino":
-        from ingest_pipeline.embedding.export import export_path, exported_model
-
-        name, home = settings.model, settings.home
-        card = model_card(name)
-        # Checked first, because every launch comes here, and hashing 90 MB of weights takes time.
-        if not export_path(card, home=home).is_file():
-            exported_model(verified_folder(name, card), card, home=home)
+    engine = RunBudget.of(settings).engine
+    prepare: Prepare | None = getattr(_module(engine), "prepare", None)
+    if prepare is not None:
+        card = card_of(settings)
+        prepare(partial(verified_folder, settings.model, card, engine), card, settings.home)
 
 
-def verified_folder(name: str, card: ModelCard) -> Path:
+def verified_folder(name: str, card: ModelCard, engine: str) -> Path:
     """Return a model's folder after comparing its weights with the card.
 
     Raises:
         ModelMismatch: the weights are different.
     """
     folder = model_folder(name)
-    actual = weights_sha256(folder)
+    actual = identity_under(engine, weights_sha256(folder))
     if actual != card.identity:
         raise ModelMismatch(name, actual, card.identity)
     return folder
+
+
+def _module(engine: str) -> EngineModule:
+    return cast(EngineModule, import_module(ENGINES[engine].module))

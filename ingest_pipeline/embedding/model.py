@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
 PACKAGED = "all-MiniLM-L6-v2"
 # Known in advance: the card of the packaged model is needed often, and is made without hashing 90 MB.
@@ -68,6 +72,22 @@ def model_card(name: str) -> ModelCard:
         raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
     shown = folder.name if name != PACKAGED and Path(name).is_dir() else name
     return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
+
+
+def card_of(settings: Settings) -> ModelCard:
+    """Return the card of the model of these settings, as their engine computes it.
+
+    Raises:
+        BadSetting: there is no such model.
+    """
+    card = model_card(settings.model)
+    return replace(card, identity=identity_under(RunBudget.of(settings).engine, card.identity))
+
+
+def identity_under(engine: str, weights: str) -> str:
+    """Return what an engine's vectors are known by: the hash of the weights, unless its vectors are its own."""
+    own = ENGINES[engine].own_vectors
+    return hashlib.sha256(f"{own} {weights}".encode()).hexdigest() if own else weights
 
 
 def weights_sha256(folder: Path) -> str:

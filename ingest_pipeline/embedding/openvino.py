@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,3 +85,23 @@ def pooled(hidden: np.ndarray, mask: np.ndarray, pooling: str) -> np.ndarray:
 def _threads() -> int:
     # The supervisor sets the run's share of the cores in this variable, which OpenVINO itself does not read.
     return int(os.environ.get("OMP_NUM_THREADS") or 0)
+
+
+def prepare(verified_folder: Callable[[], Path], card: ModelCard, home: Path) -> None:
+    """Export the model if that has not been done yet.
+
+    Raises:
+        BadSetting, ModelExportFailed: the model cannot be exported.
+    """
+    from ingest_pipeline.embedding.export import export_path, exported_model
+
+    # Checked first, because every launch comes here, and hashing 90 MB of weights takes time.
+    if not export_path(card, home=home).is_file():
+        exported_model(verified_folder(), card, home=home)
+
+
+def load(folder: Path, card: ModelCard, home: Path) -> OpenVinoEmbedder:
+    """Return the model of a folder, loaded from its exported form; it is exported first if need be."""
+    from ingest_pipeline.embedding.export import exported_model
+
+    return OpenVinoEmbedder(folder, exported_model(folder, card, home=home), card)

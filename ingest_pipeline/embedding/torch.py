@@ -33,3 +33,8 @@ class TorchEmbedder:
             show_progress_bar=False,
         )
         return vectors.reshape(len(texts), self.card.dimension)
+
+
+def load(folder: Path, card: ModelCard, home: Path) -> TorchEmbedder:
+    """Return the model of a folder, loaded; nothing is kept under `home`."""
+    return TorchEmbedder(folder, card)

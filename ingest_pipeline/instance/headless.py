@@ -11,7 +11,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 
-from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.embedding.model import card_of
 from ingest_pipeline.instance.dagster_private import (
     DEFAULT_DAGSTER_ENTRY_POINT,
     IN_PROGRESS_RUN_STATUSES,
@@ -102,7 +102,7 @@ class Headless:
     ) -> None:
         self._instance, self._connection, self._settings = instance, connection, settings
         self._definitions = definitions
-        self._fingerprint = fingerprint_of(model_card(settings.model), settings)
+        self._fingerprint = fingerprint_of(card_of(settings), settings)
         self._slots = run_slots(settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}

@@ -4,7 +4,7 @@
 `url_list.py`. The last two use `download.py`, which downloads in pieces and resumes after an interruption; `spool.py`
 stores a download for the parser; `upload.py` adds files to a source; `wording.py` has the common error messages.
 
-A new kind of source is one module and one line of `registry.ADAPTERS`.
+A new kind of source is one module and one line of `schemes.SCHEMES`.
 """
 
 from ingest_pipeline.sources.access import Access

@@ -7,18 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ingest_pipeline.errors import BadSetting
+from ingest_pipeline.schemes import known_forms, scheme_of
 from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.base import Source, Uploads
-from ingest_pipeline.sources.wording import KINDS, not_a_source
-
-ADAPTERS = {
-    "": "ingest_pipeline.sources.folder",
-    "file": "ingest_pipeline.sources.folder",
-    "s3": "ingest_pipeline.sources.bucket",
-    "http": "ingest_pipeline.sources.url_list",
-    "https": "ingest_pipeline.sources.url_list",
-}
-"""The module for each scheme; a path has none."""
+from ingest_pipeline.sources.wording import not_a_source
 
 
 class Adapter(Protocol):
@@ -48,7 +40,7 @@ def canonical_source(text: str) -> str:
     # Refused before any adapter sees it: names of sources are stored in the ledger and shown in the UI.
     if separator and scheme != "file" and "@" in rest.partition("/")[0]:
         raise BadSetting(
-            "INGEST_SOURCES", f"{scheme}://…", f"{KINDS}, without a password: those belong in .netrc or AWS_*"
+            "INGEST_SOURCES", f"{scheme}://…", f"{known_forms()}, without a password: those belong in .netrc or AWS_*"
         )
     return _adapter_of(text).canonical(text)
 
@@ -79,13 +71,12 @@ def uploads_of(name: str, access: Access) -> Uploads:
     """
     open_uploads: Callable[[str, Access], Uploads] | None = getattr(_adapter_of(name), "open_uploads", None)
     if open_uploads is None:
-        raise BadSetting("--to", name, "a folder or a bucket; a list of URLs takes no files")
+        raise BadSetting("--to", name, "a folder or a bucket: this source takes no files")
     return open_uploads(name, access)
 
 
 def _adapter_of(name: str) -> Adapter:
-    scheme, separator, _ = name.partition("://")
-    module = ADAPTERS.get(scheme if separator else "")
-    if module is None:
+    scheme = scheme_of(name)
+    if scheme is None:
         raise not_a_source(name)
-    return cast(Adapter, import_module(module))
+    return cast(Adapter, import_module(scheme.module))

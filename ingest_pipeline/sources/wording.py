@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from ingest_pipeline.errors import BadSetting, FileChanged, FileTooLarge, FileVanished, UploadRefused
-
-KINDS = "a folder, s3://bucket/prefix, or the http(s):// URL of a list"
+from ingest_pipeline.schemes import known_forms
 
 
 def not_a_source(text: str) -> BadSetting:
     """Return the error for a source of an unsupported kind."""
-    return BadSetting("INGEST_SOURCES", text, KINDS)
+    return BadSetting("INGEST_SOURCES", text, known_forms())
 
 
 def vanished(name: str) -> FileVanished:

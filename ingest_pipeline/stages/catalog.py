@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
-from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.embedding.model import card_of
 from ingest_pipeline.errors import (
     FileError,
     FileNeedsMoreMemory,
@@ -223,7 +223,7 @@ def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
         max_files=settings.batch_files,
         target_seconds=settings.batch_minutes * 60,
         overhead_bytes=budget.parent_bytes,
-        floor_bytes=embedding_peak_bytes(budget, model_card(settings.model)),
+        floor_bytes=embedding_peak_bytes(budget, card_of(settings)),
     )
 
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.embedding.model import card_of
+from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import generations, reports, vectors
 from ingest_pipeline.store.connection import Connection
 
@@ -23,9 +24,9 @@ class IndexWork:
     seconds: float = 0.0
 
 
-def refresh_index(connection: Connection, model: str) -> IndexWork:
+def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
-    began, card = time.monotonic(), model_card(model)
+    began, card = time.monotonic(), card_of(settings)
     dropped = generations.drop_unused_generations(connection), vectors.drop_unused_vectors(connection)
     number = vectors.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.embedding.model import card_of
 from ingest_pipeline.errors import FileError, RunOutOfMemory
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
@@ -81,7 +81,7 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
     """
     status_before = batches.begin_batch(connection, batch, run_id)
     [sealed] = batches.list_batches(connection, batch=batch)
-    settings, card = replace(settings, run_memory=sealed.memory_limit_bytes), model_card(settings.model)
+    settings, card = replace(settings, run_memory=sealed.memory_limit_bytes), card_of(settings)
     return BatchRun(
         connection=connection,
         batch=batch,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import model_card
+from ingest_pipeline.embedding.model import card_of
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import SearchHit
 from ingest_pipeline.settings import Settings
@@ -18,6 +18,6 @@ def search(connection: Connection, *, settings: Settings, query: str, top: int) 
         BadSetting, ModelMismatch: the model cannot be used.
         StoreUnavailable: Postgres went away.
     """
-    card, engine = model_card(settings.model), RunBudget.of(settings).engine
+    card, engine = card_of(settings), RunBudget.of(settings).engine
     vector = load_embedder(settings.model, card, engine=engine, home=settings.home).embed([query])[0]
     return store_search.search(connection, card, vector, query=query, top=top)
