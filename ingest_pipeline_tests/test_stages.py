@@ -202,6 +202,22 @@ def test_added_format(
     assert status_of(connection, "data.bin") == ("synced", None)
 
 
+def test_added_text_format(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that was read as plain text is read by a format that an upgrade adds for it."""
+    (source / "a.notes").write_text(f"# The mill\n\n{TEXT}")
+    assert pipeline.ingest()[0] == 1
+    monkeypatch.setitem(detect.BY_SUFFIX, ".notes", detect.MARKDOWN)
+    assert pipeline.ingest()[0] == 0
+    connection.execute("UPDATE files SET fingerprint = 'of another release'")
+    counts = pipeline.scan()
+    assert (counts.changed, counts.hashed_bytes) == (1, 0)
+    assert pipeline.ingest()[0] == 1
+    assert connection.execute("SELECT media_type, status FROM files").fetchall() == [(detect.MARKDOWN, "indexed")]
+    assert count(connection, "document_sections") == 1
+
+
 def test_a_file_over_the_size_limit_is_refused_and_taken_when_the_limit_is_raised(
     pipeline: Pipeline, source: Path, connection: Connection
 ) -> None:

@@ -57,10 +57,17 @@ class SourceScan:
     source: Source
     settings: Settings
     number: int
+    fingerprint: str
+    valid: tuple[str, ...]
+    """The fingerprints that are not outdated."""
 
     def known(self, slab: Sequence[ListedFile]) -> dict[str, KnownFile]:
         """Return what the ledger remembers of these files, by path."""
         return ledger.known_files(self.connection, self.source.name, [file.path for file in slab])
+
+    def is_outdated(self, known: KnownFile) -> bool:
+        """Return whether a file was indexed or refused under another fingerprint: it will be parsed again."""
+        return known.fingerprint is not None and known.fingerprint not in self.valid
 
     def mark_seen(self, paths: Sequence[str]) -> None:
         """Note that these files are there and unchanged."""
@@ -102,20 +109,21 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
         SourceUnavailable: a source that cannot be read; nothing of it is deleted then.
     """
     counts = ScanCounts()
-    files.requeue_outdated(connection, valid_fingerprints(fingerprint, settings))
+    valid = (*valid_fingerprints(fingerprint, settings), formats_fingerprint())
+    files.requeue_outdated(connection, valid)
     if repaired := files.requeue_without_vector(connection):
         logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
     for name in canonical_sources(names):
         source = source_of(name, access_of(settings))
-        counts += _scan(SourceScan(connection, source, settings, ledger.next_scan(connection)), fingerprint)
+        counts += _scan(SourceScan(connection, source, settings, ledger.next_scan(connection), fingerprint, valid))
     return counts
 
 
-def _scan(scan: SourceScan, fingerprint: str) -> ScanCounts:
+def _scan(scan: SourceScan) -> ScanCounts:
     counts = ScanCounts()
     for slab in slabs(scan.source.files()):
         counts += _compare(scan, slab)
-    renamed = files.adopt_known_versions(scan.connection, fingerprint)
+    renamed = files.adopt_known_versions(scan.connection, scan.fingerprint)
     deleted = files.delete_unseen(scan.connection, scan.source.name, scan.number)
     if deleted:
         generations.drop_unused_generations(scan.connection)
@@ -145,6 +153,8 @@ def _compare(scan: SourceScan, slab: list[ListedFile]) -> ScanCounts:
     for file in slab:
         if file.path not in unchanged:
             counts += _read(scan, file, known.get(file.path))
+        elif scan.is_outdated(known[file.path]):
+            counts += _detect_again(scan, file, known[file.path])
     return counts
 
 
@@ -162,6 +172,18 @@ def _must_be_read_again(file: ListedFile, known: KnownFile, settings: Settings) 
     if known.error == FileTooLarge.__name__:
         return file.size_bytes <= settings.max_file_size  # the limit was raised
     return not known.version  # it was never read to its end
+
+
+def _detect_again(scan: SourceScan, file: ListedFile, known: KnownFile) -> ScanCounts:
+    """Look at the first bytes of a file that will be parsed again: its format may be one that was added since."""
+    try:
+        media_type = detect.media_type(file.path, scan.source.read_head(file.path))
+    except FileError:
+        return ScanCounts()  # its run finds out, with the reason
+    if media_type == known.media_type or media_type not in detect.SUPPORTED:
+        return ScanCounts()
+    scan.record_version(file, known.version, media_type)
+    return ScanCounts(changed=1)
 
 
 def _is_new(known: KnownFile | None) -> bool:
@@ -190,7 +212,8 @@ def _version_of(scan: SourceScan, file: ListedFile) -> tuple[str, int, bytes]:
 
 
 def _record(scan: SourceScan, file: ListedFile, known: KnownFile | None, version: str, media_type: str) -> ScanCounts:
-    if known and known.version == version and not _waits_for_another_try(known):
+    same = known is not None and (known.version, known.media_type) == (version, media_type)
+    if known and same and not _waits_for_another_try(known):
         scan.record_touch(file)
         return ScanCounts()
     if media_type not in detect.SUPPORTED:

@@ -19,7 +19,7 @@ from ingest_pipeline.store.connection import Connection, scalar
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
 SELECT path, revision, version, status, error,
-       coalesce(retryable, false) AND status = 'failed' AS retryable, fingerprint
+       coalesce(retryable, false) AND status = 'failed' AS retryable, fingerprint, media_type
 FROM files WHERE source = %s AND path = ANY(%s)
 """
 WAITING = """
@@ -64,6 +64,7 @@ class KnownFile:
     retryable: bool = False
     """It failed, and the reason may be gone."""
     fingerprint: str | None = None
+    media_type: str = ""
 
 
 @dataclass(frozen=True, slots=True)
