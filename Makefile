@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 .PHONY: help install run ui test test-corpus test-proof check proof proof-memory bench-scifact clean
 PYTEST := $(BIN)/python -m pytest
 
-help:              ## what there is
+help:              ## list the targets
 	@grep -hE '^[a-z-]+: .*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+): .*## */  make \1\t/' | expand -t24
 
-install: $(VENV)/.installed ## .venv with everything in it
+install: $(VENV)/.installed ## create .venv with all dependencies
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -16,7 +16,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-run: install       ## ingest the sample documents (or INGEST_SOURCES), then answer one question
+run: install       ## ingest the sample documents (or INGEST_SOURCES), then run one search
 	$(BIN)/ingest run
 	@echo
 	$(BIN)/ingest search "How often do the steam boxes have to be descaled, and with what?" --top 1
@@ -24,13 +24,13 @@ run: install       ## ingest the sample documents (or INGEST_SOURCES), then answ
 ui: install        ## Postgres, webserver, daemon and code location on 127.0.0.1:3000 until Ctrl-C
 	@exec $(BIN)/ingest ui
 
-test: install      ## the tests that need nothing but this clone, on every core, with coverage
+test: install      ## the tests that need only this clone, on all cores, with coverage
 	$(PYTEST) -n auto -m "not corpus and not proof" --cov --cov-fail-under=85 $(PYTEST_OPTIONS)
 
-test-corpus: install ## the tests that read real documents at INGEST_CORPUS (../shared/corpus); one line where there are none
+test-corpus: install ## the tests that read real documents at INGEST_CORPUS (../shared/corpus); none without them
 	$(PYTEST) -n auto -m "corpus and not proof" $(PYTEST_OPTIONS)
 
-test-proof: install ## the slow proofs in short form: a real daemon, kills, 400 damaged files, large files
+test-proof: install ## the short form of the slow tests: a real daemon, kills, 400 damaged files, large files
 	$(PYTEST) -m proof $(PYTEST_OPTIONS)
 
 check: install     ## ruff, mypy, import contract, Dagster definitions
@@ -40,10 +40,10 @@ check: install     ## ruff, mypy, import contract, Dagster definitions
 	$(BIN)/lint-imports
 	$(BIN)/dg check defs
 
-proof: install     ## the slow proofs whole: 2,000 damaged files, the whole corpus from a bucket
+proof: install     ## the full form of the slow tests: 2,000 damaged files, the whole corpus from a bucket
 	INGEST_PROOF=whole $(PYTEST) -m proof $(PYTEST_OPTIONS)
 
-proof-memory: install ## the corpus under kernel limits of 512 MiB, 768 MiB and 1 GiB: a table, and exit 1 if one is passed
+proof-memory: install ## ingest the corpus under limits of 512 MiB, 768 MiB and 1 GiB; exit 1 if one is exceeded
 	$(BIN)/python benchmarks/memory_proof.py $(PROOF_OPTIONS)
 
 bench-scifact: install ## nDCG@10 on SciFact, through the pipeline and by exact search

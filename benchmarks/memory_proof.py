@@ -1,8 +1,9 @@
-"""Does it finish inside the memory that it was given? `make proof-memory`.
+"""Checks that `ingest run` finishes within a memory budget: `make proof-memory`.
 
-Ingests the corpus under real kernel limits, once for each budget, and prints a table. Where cgroups can be made, every
-run has one of its budget, and everything together (Postgres too) another that is 512 MiB larger, both without swap;
-elsewhere each run's process has RLIMIT_DATA. Exit code 1 if one did not finish, passed its budget, or was killed.
+Ingests the corpus under kernel limits, once for each budget, and prints a table. Where cgroups can be created, every
+run has one with its budget, and all processes together (also Postgres) have one that is 512 MiB larger, both without
+swap; elsewhere each run's process has RLIMIT_DATA. Exit code 1 if one budget was exceeded, a run was killed, or files
+were not processed.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ BUDGETS_MIB = (512, 768, 1024)
 SHORT_BUDGETS_MIB = (500, 768)
 FOLDERS = ("pdf", "html", "md", "txt", "epub", "bad")
 SHORT_FILES, SHORT_BYTES = 6, 20 * 1024
-"""Of each folder, so many files of at most so many bytes: the short form proves the limits, not the corpus."""
-BESIDES_MIB = 512
-"""Postgres, the waiting command, and once the exporter, which is not part of any run."""
+"""The short form takes so many files of at most so many bytes from each folder: it tests the limits, not the corpus."""
+EXTRA_MIB = 512
+"""For Postgres, the waiting command, and once the exporter, which is not part of a run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What one budget came to."""
+    """The result for one budget."""
 
     budget_bytes: int
     code: int
@@ -54,16 +55,16 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Whether the promise was kept: finished, within the budget, nothing killed."""
+        """Whether all files were processed within the budget and without a kill."""
         unfinished = sum(self.account.get("files", {}).get(name, 1) for name in ("synced", "processing", "processed"))
         return self.code == 0 and not unfinished and 0 < self.peak_bytes <= self.budget_bytes and not self.oom_kills
 
 
 def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
-    """Ingest these folders in a home of its own under one budget."""
-    box = make_cgroup(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + BESIDES_MIB * MIB, prefix="box-")
+    """Ingest these folders under one budget, in a home folder of its own."""
+    box = make_cgroup(f"proof-{os.getpid()}-{budget_bytes}", budget_bytes + EXTRA_MIB * MIB, prefix="box-")
     environment = {**os.environ, "INGEST_HOME": str(home), "INGEST_RUN_MEMORY": str(budget_bytes)}
-    environment["INGEST_MACHINE_MEMORY"] = str(budget_bytes + BESIDES_MIB * MIB)
+    environment["INGEST_MACHINE_MEMORY"] = str(budget_bytes + EXTRA_MIB * MIB)
     environment["INGEST_MAX_RUNS"] = "1"
     command = [sys.executable, "-m", "ingest_pipeline.cli"]
     began = time.monotonic()
@@ -76,7 +77,7 @@ def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
         seconds = time.monotonic() - began
         subprocess.run([*command, "memory"], env=environment, cwd=REPOSITORY, check=False)
         account = json.loads(result.stdout) if result.stdout.startswith("{") else {}
-        return Proof(budget_bytes, result.returncode, seconds, account, *_kernel_says(box))
+        return Proof(budget_bytes, result.returncode, seconds, account, *_kernel_counts(box))
     finally:
         subprocess.run(
             [*command, "db", "stop"], env=environment, cwd=REPOSITORY, stdout=subprocess.DEVNULL, check=False
@@ -85,12 +86,12 @@ def prove(budget_bytes: int, sources: Sequence[Path], home: Path) -> Proof:
             box.remove()
 
 
-def _kernel_says(box: RunCgroup | None) -> tuple[int | None, int | None]:
+def _kernel_counts(box: RunCgroup | None) -> tuple[int | None, int | None]:
     return (box.peak_bytes(), box.oom_kills()) if box else (None, None)
 
 
 def short_sources(corpus: Path, folder: Path) -> list[Path]:
-    """Return a folder with a few small files of every kind, under the names that they have."""
+    """Return a folder with a few small files of every kind, under their own names."""
     for name in FOLDERS:
         files = sorted(path for path in (corpus / name).rglob("*") if path.is_file())
         for path in [path for path in files if 0 < path.stat().st_size <= SHORT_BYTES][:SHORT_FILES]:
@@ -129,7 +130,7 @@ def _cells(proof: Proof) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Prove each budget; 0 if all of them hold."""
+    """Test each budget; return 0 if all of them hold."""
     parser = argparse.ArgumentParser(description="Ingest the corpus under kernel limits.")
     parser.add_argument("--short", action="store_true", help="a few small files, two budgets: for CI")
     parser.add_argument("--corpus", type=Path, default=REPOSITORY.parent / "shared" / "corpus")

@@ -1,4 +1,4 @@
-"""nDCG, as trec_eval (and so pytrec_eval and MTEB) computes it."""
+"""nDCG, computed as by trec_eval (and therefore by pytrec_eval and MTEB)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Iterable, Mapping, Sequence
 def ndcg(ranking: Sequence[str], gains: Mapping[str, int], *, k: int = 10) -> float:
     """Return the normalised discounted cumulative gain of one query's ranking, between 0 and 1.
 
-    A document at rank r adds its gain over log2(r + 1). The ideal ranking is made of all that was judged
-    relevant, found or not: a relevant document that the search misses costs its share.
+    A document at rank r adds its gain divided by log2(r + 1). The ideal ranking contains all documents that were judged
+    relevant, whether the search returned them or not.
 
     Args:
         ranking: documents, best first, each once.
-        gains: what the judges said; a document without an entry, or with one below 1, gains nothing.
-        k: ranks that count.
+        gains: the judgements; a document without an entry, or with one below 1, adds nothing.
+        k: number of ranks that count.
     """
     ideal = _discounted(sorted(_positive(gains.values()), reverse=True)[:k])
     if not ideal:

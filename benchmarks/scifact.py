@@ -1,14 +1,14 @@
-"""Does the pipeline find what the model alone would find? nDCG@10 on SciFact, both ways.
+"""Compares the pipeline's search with an exact search by the model alone: nDCG@10 on SciFact.
 
     ndcg@10 pipeline=0.xxxx exact=0.xxxx
 
-`pipeline` is production's own code: each abstract is a text file in a source, catalogued, parsed in the
-sandbox, chunked, embedded, stored, and found again through the HNSW index; a document stands where its best
-chunk stands. `exact` is sentence-transformers on the first 256 tokens of each abstract and a full matrix
-product: what MTEB reports as 0.645 for all-MiniLM-L6-v2. More than 0.01 between the two is exit code 1.
+`pipeline` uses the code of production: each abstract is a text file in a source, which is catalogued, parsed in the
+sandbox, chunked, embedded, stored, and searched through the HNSW index; a document has the rank of its best chunk.
+`exact` uses sentence-transformers on the first 256 tokens of each abstract and a full matrix product, for which MTEB
+reports 0.645 with all-MiniLM-L6-v2. Exit code 1 if the two differ by more than 0.01.
 
-The settings are the defaults, whatever `INGEST_*` says: a figure is of what we ship. Only `INGEST_CORPUS`
-is read.
+The settings are the defaults, whatever `INGEST_*` variables are set, so that the figures are those of the released
+configuration. Only `INGEST_CORPUS` is read.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ DOCUMENTS = "scifact-documents"
 
 RANKS = 10
 CHUNKS_PER_QUERY = 50
-"""Ten documents hide in the best 50 chunks unless each had more than five, and an abstract has two."""
+"""The best 50 chunks contain at least ten documents if none has more than five of them; an abstract has about two."""
 ENCODED_AT_ONCE = 32
 TOLERANCE = 0.01
 OK, TOO_FAR_APART, UNUSABLE = 0, 1, 2
@@ -72,7 +72,7 @@ Rankings = dict[str, list[str]]
 
 
 class CannotRun(Exception):
-    """There is no figure to print; the message is one line that says why."""
+    """No figure can be computed; the message is one line with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,34 +86,34 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to search, what to ask, and what the judges said."""
+    """The documents, the queries, and the relevance judgements."""
 
     documents: list[Document]
     queries: dict[str, str]
-    """Only those that were judged."""
+    """Only queries that have judgements."""
     judgements: dict[str, dict[str, int]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the line; return the exit code."""
     options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server is stopped then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # raises SystemExit, so that the server is stopped
     try:
         task = read_task(corpus_folder() / DATA, limit=options.limit)
-        found = mean_ndcg(pipeline_rankings(task, keep=options.keep), task.judgements, k=RANKS)
+        actual = mean_ndcg(pipeline_rankings(task, keep=options.keep), task.judgements, k=RANKS)
         expected = mean_ndcg(exact_rankings(task), task.judgements, k=RANKS)
     except (CannotRun, IngestError) as error:
         say(str(error))
         return UNUSABLE
-    print(f"ndcg@{RANKS} pipeline={found:.4f} exact={expected:.4f}")
-    if abs(found - expected) > TOLERANCE:
-        say(f"pipeline and exact are {found - expected:+.4f} apart; {TOLERANCE} is allowed")
+    print(f"ndcg@{RANKS} pipeline={actual:.4f} exact={expected:.4f}")
+    if abs(actual - expected) > TOLERANCE:
+        say(f"pipeline and exact are {actual - expected:+.4f} apart; {TOLERANCE} is allowed")
         return TOO_FAR_APART
     return OK
 
 
 def say(text: str) -> None:
-    """Report to whoever waits; stdout is for the one line."""
+    """Print a message on stderr; stdout is for the result only."""
     print(f"scifact: {text}", file=sys.stderr, flush=True)
 
 
@@ -122,7 +122,7 @@ def _parser() -> argparse.ArgumentParser:
     keep = "ingest into this folder and leave it; a second run only searches"
     limit = (
         "every judged document, filled up to N with others: the two figures can be compared with each\n"
-        "other, not with those of a full run, which has more to confuse"
+        "other, but not with those of a full run, which has more irrelevant documents"
     )
     parser.add_argument("--keep", type=Path, metavar="HOME", help=keep)
     parser.add_argument("--limit", type=int, metavar="N", help=limit)
@@ -141,7 +141,7 @@ def read_task(folder: Path, *, limit: int | None = None) -> Task:
     """Return the documents and the judged queries.
 
     Raises:
-        CannotRun: a file is not there.
+        CannotRun: a file is missing.
     """
     files = folder / "corpus.jsonl.gz", folder / "queries.jsonl", folder / "qrels" / "test.tsv"
     for path in files:
@@ -162,11 +162,11 @@ def _document(row: dict[str, str]) -> Document:
 
 
 def _judgements(path: Path) -> dict[str, dict[str, int]]:
-    found: dict[str, dict[str, int]] = {}
+    judgements: dict[str, dict[str, int]] = {}
     for line in path.read_text(encoding="utf-8").splitlines()[1:]:
         query, document, score = line.split("\t")
-        found.setdefault(query, {})[document] = int(score)
-    return found
+        judgements.setdefault(query, {})[document] = int(score)
+    return judgements
 
 
 def _limited(documents: list[Document], judgements: dict[str, dict[str, int]], limit: int | None) -> list[Document]:
@@ -177,11 +177,11 @@ def _limited(documents: list[Document], judgements: dict[str, dict[str, int]], l
     return first[: max(limit, len(judged))]
 
 
-# The pipeline's way
+# Search by the pipeline
 
 
 def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
-    """Return each query's documents as production finds them, in a database of its own."""
+    """Return the documents for each query as the pipeline ranks them, with a database of its own."""
     with workspace(keep) as home:
         source = home / DOCUMENTS
         write_documents(task.documents, source)
@@ -191,7 +191,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
         with running_store(settings) as connection:
             ingest(connection, settings, card, embedder, expected_files=len(task.documents))
-            return ask_all(connection, card, embedder, task.queries)
+            return rank_queries(connection, card, embedder, task.queries)
 
 
 @contextmanager
@@ -208,7 +208,7 @@ def workspace(keep: Path | None) -> Iterator[Path]:
 
 
 def write_documents(documents: Iterable[Document], folder: Path) -> None:
-    """Make a folder hold these documents as text files, title first, and nothing else."""
+    """Write these documents as text files, title first, and delete all other text files in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.txt"):  # of an earlier run with another --limit
         stale.unlink()
@@ -218,7 +218,7 @@ def write_documents(documents: Iterable[Document], folder: Path) -> None:
 
 @contextmanager
 def running_store(settings: Settings) -> Iterator[Connection]:
-    """Yield a connection to an embedded server that stops however this ends."""
+    """Yield a connection to an embedded server, and stop the server in any case."""
     server = EmbeddedServer(settings.home)
     try:
         url = server.start()
@@ -232,10 +232,10 @@ def running_store(settings: Settings) -> Iterator[Connection]:
 def ingest(
     connection: Connection, settings: Settings, card: ModelCard, embedder: Embedder, *, expected_files: int
 ) -> None:
-    """Bring the source into the store by the functions that the assets call, batch by batch.
+    """Ingest the source by the functions that the assets call, batch by batch.
 
     Raises:
-        CannotRun: a file did not arrive; a figure without it would be of other documents.
+        CannotRun: a file was not indexed; without it the figure would be for other documents.
     """
     began, fingerprint = time.monotonic(), fingerprint_of(card, Settings())
     scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
@@ -263,7 +263,7 @@ def run_batches(connection: Connection, settings: Settings, embedder: Embedder) 
 
 
 def run_batch(run: BatchRun, sandbox: Sandbox, embedder: Embedder) -> int:
-    """Do what a Dagster run of one partition does, without Dagster; return how many chunks were embedded."""
+    """Do the work of one Dagster run without Dagster; return how many chunks were embedded."""
     _drain(check_files(run))
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
     _drain(chunk_files(run, encode=encode, sandbox=sandbox, degradation=Degradation(0)))
@@ -273,16 +273,16 @@ def run_batch(run: BatchRun, sandbox: Sandbox, embedder: Embedder) -> int:
 
 
 def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
-    """Do a stage's work, which is done as its outcomes are asked for.
+    """Return all outcomes of a stage; a stage is a generator and works only while it is iterated.
 
     Raises:
         CannotRun: a file failed.
     """
-    found = list(outcomes)
-    for outcome in found:
+    finished = list(outcomes)
+    for outcome in finished:
         if not outcome.done:
             raise CannotRun(f"{outcome.file.path}: {outcome.reason}")
-    return found
+    return finished
 
 
 def _sandbox(settings: Settings) -> Sandbox:
@@ -293,20 +293,20 @@ def _sandbox(settings: Settings) -> Sandbox:
     )
 
 
-def ask_all(connection: Connection, card: ModelCard, embedder: Embedder, queries: dict[str, str]) -> Rankings:
-    """Return each query's documents, best first."""
+def rank_queries(connection: Connection, card: ModelCard, embedder: Embedder, queries: dict[str, str]) -> Rankings:
+    """Return the documents for each query, best first."""
     began, rankings = time.monotonic(), {}
     for keys in _groups(list(queries), ENCODED_AT_ONCE):
         for key, vector in zip(keys, embedder.embed([queries[key] for key in keys]), strict=True):
             hits = search(connection, card, vector, query=queries[key], top=CHUNKS_PER_QUERY)
             rankings[key] = documents_of(hits)
     seconds = time.monotonic() - began
-    say(f"{len(queries)} questions in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")
+    say(f"{len(queries)} queries in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")
     return rankings
 
 
 def documents_of(hits: Iterable[SearchHit]) -> list[str]:
-    """Return the documents of some chunks, each where its best chunk stands."""
+    """Return the documents of these chunks, each at the rank of its best chunk."""
     return list(dict.fromkeys(Path(hit.path).stem for hit in hits))[:RANKS]
 
 
@@ -315,11 +315,11 @@ def _groups(items: list[str], size: int) -> Iterator[list[str]]:
         yield items[start : start + size]
 
 
-# The model's way
+# Exact search by the model
 
 
 def exact_rankings(task: Task) -> Rankings:
-    """Return each query's documents by the model alone: one vector each, every pair compared."""
+    """Return the documents for each query by the model alone: one vector each, all pairs compared."""
     from sentence_transformers import SentenceTransformer
 
     began = time.monotonic()

@@ -1,8 +1,8 @@
-"""Pages become chunks: spans of at most `max_tokens` tokens that lose no character of text.
+"""Splits pages into chunks: spans of at most `max_tokens` tokens that together contain the whole text.
 
-A packer on token offsets (docs/findings.md, F: 2.9 MB/s, exact offsets on every adversarial text, no chunk over the
-limit), because one encoding of a window serves all the chunks in it. Each chunk is counted again before it is
-let go: a cut inside a word can change how the word is split.
+Packs on token offsets, so that one encoding of a window serves all chunks in it (docs/findings.md, F: 2.9 MB/s, exact
+offsets on all adversarial texts, no chunk over the limit). The tokens of each chunk are counted again before it is
+yielded, because a cut inside a word can change how the word is tokenized.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from pathlib import Path
 
 from ingest_pipeline.models import START, Checkpoint, Chunk, Page
 
-WINDOW_CHARACTERS = 20_000  # encoded at once: 7 MB of offsets; a whole 2.2 MB document costs 427 MB
-MAX_CHUNK_CHARACTERS = 4_000  # WordPiece makes one [UNK] of a long run: "169 tokens" once held 5 kB
-# A sentence's end before a line's end: the lines of a PDF end anywhere.
+WINDOW_CHARACTERS = 20_000  # encoded at once: 7 MB; a document of 2.2 MB would take 427 MB (docs/findings.md, F2)
+MAX_CHUNK_CHARACTERS = 4_000  # WordPiece makes one [UNK] of a long run: a chunk of "169 tokens" had 5 kB (F4)
+# Where to cut, the best first. Sentences before lines, because the lines of a PDF end anywhere.
 CUTS = (re.compile(r"\n\s*\n"), re.compile(r"[.!?:]['\")\]]?\s|[。！？]"), re.compile(r"\n"), re.compile(r"\s"))
 VERSION = 1
-"""Raise it when the same pages would give other chunks: every file is then chunked anew."""
+"""Raise it when the same pages would give different chunks: all files are then processed again."""
 
 Offsets = list[tuple[int, int]]
 Encode = Callable[[str], Offsets]
@@ -34,10 +34,10 @@ class _Span:
 
 
 def load_encoder(tokenizer_file: Path) -> Encode:
-    """Return a function that gives the character offsets of a text's tokens, special tokens left out.
+    """Return a function that returns the character offsets of a text's tokens, without special tokens.
 
-    Truncation and padding are switched off: models ship a tokenizer file with truncation on, and a splitter
-    that believes it once made one chunk of 108,661 tokens (docs/findings.md, F).
+    Truncation and padding are switched off: tokenizer files have truncation on, and with it a splitter made one chunk
+    of 108,661 tokens (docs/findings.md, F3).
     """
     from tokenizers import Tokenizer
 
@@ -48,20 +48,20 @@ def load_encoder(tokenizer_file: Path) -> Encode:
 
 
 def text_hash(text: str) -> bytes:
-    """Return the SHA-256 of a chunk's text: the key under which its vector is kept."""
+    """Return the SHA-256 of a chunk's text: the key of its vector."""
     return hashlib.sha256(text.encode("utf-8", "replace")).digest()
 
 
 class Chunker:
-    """Turns one file's pages into chunks while they stream by.
+    """Splits the pages of one file into chunks, as a stream.
 
-    Text is carried from a page to the next only where the next says that it continues; everywhere else a
-    page's end is a chunk's end, so that a chunk names its pages exactly.
+    A chunk extends over a page's end only if the next page continues the text; otherwise the end of a page is the end
+    of a chunk, so that a chunk's page numbers are exact.
 
     Args:
-        encode: gives the token offsets of a text.
+        encode: returns the token offsets of a text.
         max_tokens: tokens in one chunk at most.
-        start: where an earlier run stopped; its pages are not fed again.
+        start: where an earlier run stopped; pages before it are not passed again.
     """
 
     def __init__(self, encode: Encode, *, max_tokens: int, start: Checkpoint = START) -> None:
@@ -74,22 +74,22 @@ class Chunker:
         self.checkpoint = start
 
     def split(self, pages: Iterable[Page]) -> Iterator[list[Chunk]]:
-        """Yield each page's chunks as soon as they are final; `checkpoint` is true after each list."""
+        """Yield the chunks of each page as soon as they are final; `checkpoint` is valid after each list."""
         for page in pages:
             chunks = [] if page.continues else list(self._drain(final=True))
             if not page.continues:
-                self._mark(page)
-            self._take(page)
+                self._advance_checkpoint(page)
+            self._append(page)
             chunks += self._drain(final=False)
             yield chunks
         yield list(self._drain(final=True))
 
-    def _mark(self, page: Page) -> None:
-        # Sections of one chapter share a number: only between two numbers may the parser be taken up again.
+    def _advance_checkpoint(self, page: Page) -> None:
+        # Sections of one chapter share a page number: a parser can continue only between two numbers.
         if self.checkpoint.pages < page.number - 1:
             self.checkpoint = Checkpoint(page.number - 1, self._base, self._ordinal)
 
-    def _take(self, page: Page) -> None:
+    def _append(self, page: Page) -> None:
         self._pages.append((self._base + len(self._buffer), page))
         self._buffer += page.text
 
@@ -101,23 +101,23 @@ class Chunker:
             for span in self._pack(window, whole=last and final):
                 yield from self._chunk(window, span)
                 used = span.end
-            self._forget(used)
+            self._drop(used)
 
     def _pack(self, window: str, *, whole: bool) -> Iterator[_Span]:
-        """Yield spans that tile the window from its start; the last is kept back unless the window is whole."""
+        """Yield spans that cover the window from its start; the last one is held back unless the window is whole."""
         offsets = self._encode(window)
         first = start = 0
         while start < len(window):
             if first >= len(offsets):
-                if whole or not start:  # marks or signs that the tokenizer drops are text all the same
+                if whole or not start:  # characters that the tokenizer drops are text all the same
                     yield from _pieces(start, len(window))
                 return
             fits = first + self._max_tokens >= len(offsets) and len(window) - start <= MAX_CHUNK_CHARACTERS
-            if fits and not whole:
+            if fits and not whole:  # more text may follow and fit into the same chunk
                 return
             limit = len(window) if fits else self._limit(offsets, first, start, len(window))
             end = len(window) if fits else _cut(window, start, limit)
-            span = self._shrunk(window, start, end)
+            span = self._fitted(window, start, end)
             yield span
             start = span.end
             while first < len(offsets) and offsets[first][1] <= start:
@@ -128,8 +128,8 @@ class Chunker:
         by_tokens = offsets[after][0] if after < len(offsets) else end
         return max(start + 1, min(by_tokens, start + MAX_CHUNK_CHARACTERS))
 
-    def _shrunk(self, window: str, start: int, end: int) -> _Span:
-        """Return the span with its true count of tokens, shortened until it keeps the limit."""
+    def _fitted(self, window: str, start: int, end: int) -> _Span:
+        """Return the span with its exact number of tokens, shortened until it is within the limit."""
         while True:
             offsets = self._encode(window[start:end].strip())
             if len(offsets) <= self._max_tokens or end - start <= 1:
@@ -159,14 +159,14 @@ class Chunker:
         self._ordinal += 1
 
     def _page_at(self, position: int) -> Page:
-        found = self._pages[0][1]
+        last = self._pages[0][1]
         for start, page in self._pages:
             if start > position:
                 break
-            found = page
-        return found
+            last = page
+        return last
 
-    def _forget(self, used: int) -> None:
+    def _drop(self, used: int) -> None:
         self._base += used
         self._buffer = self._buffer[used:]
         keep = 0
@@ -176,12 +176,13 @@ class Chunker:
 
 
 def _pieces(start: int, end: int) -> Iterator[_Span]:
+    # Text without tokens: cut by length only.
     for begin in range(start, end, MAX_CHUNK_CHARACTERS):
         yield _Span(begin, min(begin + MAX_CHUNK_CHARACTERS, end), 0)
 
 
 def _cut(window: str, start: int, limit: int) -> int:
-    """Return where to end a chunk that may reach `limit`: after the best boundary in its second half."""
+    """Return the end of a chunk that may extend to `limit`: after the best boundary in its second half."""
     for pattern in CUTS:
         ends = [match.end() for match in pattern.finditer(window, start + (limit - start) // 2, limit)]
         if ends:

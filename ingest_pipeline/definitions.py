@@ -1,4 +1,4 @@
-"""Composition: the `dg.Definitions` that webserver, daemon and run processes load."""
+"""Builds the `dg.Definitions` that the code server, `ingest run` and run processes load."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ defs = dg.Definitions(
     schedules=[automation.catalog_schedule],
     sensors=[automation.waiting_batches, automation.failed_runs],
     resources={"ingest": IngestResource()},
-    # One process for a run: one thing to budget, to watch and to kill. Also for runs of the implicit job,
-    # which a backfill in the UI uses and where a job's own executor does not apply.
+    # One process for each run, with one memory limit. Set here and not on the jobs, because a backfill in the UI uses
+    # the implicit asset job, to which a job's executor does not apply (docs/dagster.md, T5 and E1).
     executor=dg.in_process_executor,
 )

@@ -1,57 +1,58 @@
-"""Errors are types, by whose fault it is; who catches one knows what to do.
+"""The error types, by cause: the type of an error determines how it is handled.
 
 IngestError
-├── ConfigurationError            the configuration's: one clear line at start, exit 2
+├── ConfigurationError            of the configuration: one line at start, exit code 2
 │   ├── BadSetting
 │   └── ModelMismatch
-├── UploadRefused                 `ingest add` cannot put this file there; the other files go on
-├── ErrorBudgetSpent              too many errors in a row that are no file's fault; exit 3
-├── FileError                     the file's: a row in the ledger, its neighbours go on
+├── UploadRefused                 `ingest add` cannot add this file; the other files are added
+├── ErrorBudgetSpent              too many errors in a row that no file caused; exit code 3
+├── FileError                     of one file: recorded in the ledger, the other files are processed
 │   ├── PermanentError            it will fail again until the file or a setting changes
-│   │   ├── UnreadableDocument    damaged, or not what it claims to be
+│   │   ├── UnreadableDocument    damaged, or not of the type that it claims
 │   │   ├── UnsupportedFormat
 │   │   ├── EncryptedDocument
-│   │   ├── NoText                opened well, but holds no text (a scan, an empty file)
+│   │   ├── NoText                readable, but without text (a scan, an empty file)
 │   │   ├── UnreadablePages       pages that no parser could read, and gaps are not allowed
 │   │   ├── FileTooLarge
 │   │   ├── TooManyPages
-│   │   ├── TooMuchText           far more text than a file of its size can hold: a decompression bomb
+│   │   ├── TooMuchText           far more text than a file of its size can contain: a decompression bomb
 │   │   ├── LinkLeavesSource
 │   │   ├── FileNeedsMoreMemory   refused before parsing: no batch can hold it
 │   │   ├── ParserOutOfMemory     the parser's child reached its kernel limit
 │   │   ├── ParserTimedOut
 │   │   ├── ParserCrashed
 │   │   └── KilledRepeatedly      three runs were killed while this file was open
-│   └── TransientFileError        it cannot be read now; the next catalog run looks at it again
+│   └── TransientFileError        it cannot be read now; the next catalog run tries it again
 │       ├── FileCutShort          a server keeps breaking off while it sends this file
-│       ├── FileChanged           its bytes are no longer those that the batch was sealed with
+│       ├── FileChanged           its bytes are no longer those with which the batch was sealed
 │       └── FileVanished
-└── RunError                      the run's: it stops, what is committed stays, its batch waits; a retry may help
+└── RunError                      of the run: it stops, what is committed stays, its batch waits; a retry may help
     ├── StoreUnavailable
     ├── SourceUnavailable
-    ├── ParserUnavailable         the parser's child cannot even start
+    ├── ParserUnavailable         the parser's child cannot start
     ├── RunOutOfMemory            a run stopped by itself before its limit
-    └── ModelExportFailed         the OpenVINO form of the model could not be made
+    └── ModelExportFailed         the model could not be converted for OpenVINO
 
-Attributes carry the data; the message names the file, what happened, and what to do.
+The names of these types are the reasons in the ledger: a contract. A message names the file, what happened, and what to
+do.
 """
 
 from __future__ import annotations
 
 
 class IngestError(Exception):
-    """Everything that this package raises on purpose."""
+    """Base class of all errors that this package raises."""
 
     retryable = False
 
     @property
     def reason(self) -> str:
-        """The type's name: what the ledger, the UI and `ingest files` call it."""
+        """The name of the type, as shown in the ledger, the UI and `ingest files`."""
         return type(self).__name__
 
 
 class ConfigurationError(IngestError):
-    """A setting or the machine does not allow a start."""
+    """A setting or the machine makes it impossible to start."""
 
 
 class BadSetting(ConfigurationError):
@@ -63,7 +64,7 @@ class BadSetting(ConfigurationError):
 
 
 class ModelMismatch(ConfigurationError):
-    """The weights on disk are not the ones that the package is known to carry."""
+    """The weights on disk are not those of the expected model."""
 
     def __init__(self, model: str, found: str, expected: str) -> None:
         self.model, self.found, self.expected = model, found, expected
@@ -77,11 +78,11 @@ class UploadRefused(IngestError):
 
 
 class ErrorBudgetSpent(IngestError):
-    """Too many errors in a row that are no file's fault."""
+    """Too many errors in a row that no file caused."""
 
 
 class FileError(IngestError):
-    """One file cannot be ingested: recorded in the ledger; its neighbours go on."""
+    """One file cannot be ingested: recorded in the ledger; the other files are processed."""
 
 
 class PermanentError(FileError):
@@ -89,7 +90,7 @@ class PermanentError(FileError):
 
 
 class UnreadableDocument(PermanentError):
-    """Damaged, or not what it claims to be."""
+    """Damaged, or not of the type that it claims."""
 
 
 class UnsupportedFormat(PermanentError):
@@ -101,7 +102,7 @@ class EncryptedDocument(PermanentError):
 
 
 class NoText(PermanentError):
-    """Opened well, but there is no text in it."""
+    """Readable, but without text."""
 
 
 class UnreadablePages(PermanentError):
@@ -117,15 +118,15 @@ class TooManyPages(PermanentError):
 
 
 class TooMuchText(PermanentError):
-    """Far more text than a file of its size can hold."""
+    """Far more text than a file of its size can contain."""
 
 
 class LinkLeavesSource(PermanentError):
-    """A symbolic link that points outside its source is never followed."""
+    """A symbolic link that points outside its source; such links are never followed."""
 
 
 class FileNeedsMoreMemory(PermanentError):
-    """No batch within the run budget can hold this file."""
+    """The predicted peak of this file exceeds the run budget."""
 
 
 class ParserOutOfMemory(PermanentError):
@@ -141,23 +142,23 @@ class ParserCrashed(PermanentError):
 
 
 class KilledRepeatedly(PermanentError):
-    """Runs kept being killed while this file was open."""
+    """Several runs were killed while this file was open."""
 
 
 class TransientFileError(FileError):
-    """One file cannot be read now: the next catalog run looks at it again."""
+    """One file cannot be read now: the next catalog run tries it again."""
 
     retryable = True
 
 
 class RunError(IngestError):
-    """Something that is no file's fault: the run stops, what is committed stays, its batch waits for another run."""
+    """No file is the cause: the run stops, what is committed stays, its batch waits for another run."""
 
     retryable = True
 
 
 class StoreUnavailable(RunError):
-    """Postgres cannot be reached, or went away."""
+    """Postgres cannot be reached, or the connection was lost."""
 
 
 class SourceUnavailable(RunError):
@@ -177,19 +178,19 @@ class ModelExportFailed(RunError):
 
 
 class FileCutShort(TransientFileError):
-    """A server answers, but breaks off at the same place of this file again and again."""
+    """A server responds, but breaks off at the same place of this file again and again."""
 
 
 class FileChanged(TransientFileError):
-    """The bytes are no longer those that the batch was sealed with; the next catalog run takes them up."""
+    """The bytes are no longer those with which the batch was sealed; the next catalog run finds the new version."""
 
 
 class FileVanished(TransientFileError):
-    """The file was there when the catalog looked; the next catalog run takes note."""
+    """The file no longer exists, but did at the last catalog run; the next one marks it as deleted."""
 
 
 def error_named(reason: str) -> type[IngestError]:
-    """The error type with this name, for a reason that crossed a process boundary.
+    """Return the error type with this name, for a reason that another process sent.
 
     Raises:
         KeyError: no such type.

@@ -1,4 +1,4 @@
-"""The nouns of the pipeline: frozen dataclasses that rooms pass to each other."""
+"""Frozen dataclasses that the packages pass to each other."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ class ListedFile:
     path: str
     """Relative to the source, with `/` between the parts."""
     size_bytes: int
-    """As the source says; 0 where it does not say."""
+    """As reported by the source; 0 if it does not report a size."""
     revision: str = ""
-    """What the source says cheaply to show that the file is unchanged. Opaque: only compared, never parsed.
-
-    '' cannot be compared: the file is always read.
+    """What the source reports without reading the file to show that it is unchanged. Opaque: only compared, never
+    parsed. '' cannot be compared: the file is always read.
     """
     refusal: FileError | None = None
     """Why this file must not be opened (a link that leaves the source), or None."""
@@ -32,7 +31,7 @@ class ListedFile:
 
 @dataclass(frozen=True, slots=True)
 class RawFile:
-    """One file version that a batch asks for, as the ledger knows it."""
+    """One file version in a batch, with its state in the ledger."""
 
     file_id: int
     source: str
@@ -41,12 +40,12 @@ class RawFile:
     """SHA-256 of the bytes, in hex."""
     size_bytes: int
     revision: str
-    """As its source said when the file was catalogued; '' where it must be read again."""
+    """As reported by the source when the file was catalogued; '' if the file must be read again."""
     media_type: str
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
     kills: int = 0
-    """Runs that were killed while it was open: its next attempt takes smaller steps."""
+    """Number of runs that were killed while it was open: after a kill, parsing goes in smaller steps."""
 
     @property
     def name(self) -> str:
@@ -63,18 +62,18 @@ class Page:
     text: str
     heading: str | None = None
     continues: bool = False
-    """True when the text goes on from the page before without a boundary (the next slab of one text)."""
+    """True when the text continues the page before without a boundary (the next slab of one text)."""
     label: str | None = None
-    """What is printed on the page where that is not its number: `xii`, `A-3`."""
+    """The printed page number, if it differs from `number`: `xii`, `A-3`."""
     whole: bool = True
     """False when more text with the same number may follow."""
     section: int | None = None
-    """The ordinal of the section that the page begins in; a parser does not know it."""
+    """The ordinal of the section in which the page begins; not set by parsers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """Pages that could not be read, and why. Recorded, never silent."""
+    """Pages that could not be read, and the reason. Always recorded."""
 
     page_from: int
     page_to: int
@@ -83,7 +82,7 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """A heading as a parser meets it: an outline entry of a PDF, a heading of a text. Comes before its page."""
+    """An outline entry of a PDF or a heading of a text. Comes before its page."""
 
     level: int
     """From 1."""
@@ -93,14 +92,14 @@ class Heading:
 
 @dataclass(frozen=True, slots=True)
 class ParseWarning:
-    """What should be recorded beside a file that can be read: a guessed encoding, attachments that are not read."""
+    """A warning about a file that can be read: a guessed encoding, attachments that are not read."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """What a parser learns of the whole document; may come more than once, a field that is None says nothing."""
+    """Properties of the whole document; may come more than once, and fields that are None are unknown."""
 
     title: str | None = None
     total_pages: int | None = None
@@ -108,33 +107,33 @@ class Properties:
 
 @dataclass(frozen=True, slots=True)
 class ParseCost:
-    """What parsing has cost so far."""
+    """The cost of parsing so far."""
 
     peak_memory_bytes: int
     """Of the parser's process."""
     seconds: float
     """Of the parser's process."""
     waited_seconds: float = 0.0
-    """That the run waited for it; deadlines count this."""
+    """Time for which the run waited for the parser; the deadlines count this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The end of what was asked for."""
+    """The end of the requested pages."""
 
     pages: int
     """The number of the last page, read or not."""
     more: bool = False
-    """The file goes on behind the last page that was asked for."""
+    """True when the file has pages after the last requested one."""
 
 
 ParseEvent = Page | Gap | Heading | ParseWarning | Properties | ParseCost | Done
-"""What comes of a file while it is parsed; a format's parser yields the first five kinds."""
+"""The events of a file while it is parsed; the parser of a format yields the first five kinds."""
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """What is known of a file beside its text once it is parsed."""
+    """The result of parsing a file, without its text."""
 
     pages: int = 0
     title: str | None = None
@@ -147,25 +146,25 @@ class ParsedFile:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a document with a title: from its heading to the next one that is not below it."""
+    """A part of a document with a title: from its heading to the next heading that is not below it."""
 
     ordinal: int
     """From 0, in document order."""
     level: int
     title: str
     path: str
-    """Its own and all its parents' titles, the outermost first, with ` › ` between them."""
+    """The titles of its parents and its own, the outermost first, with ` › ` between them."""
     page_from: int
     page_to: int | None = None
-    """None while the file is read."""
+    """None while the file is parsed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """Where chunking may be taken up again: a page boundary with nothing carried over."""
+    """A position from which chunking can continue: a page boundary without pending text."""
 
     pages: int
-    """Number of the last page that is wholly in the chunks so far."""
+    """Number of the last page that is completely in the chunks so far."""
     characters: int
     chunks: int
 
@@ -188,12 +187,12 @@ class Chunk:
     heading: str | None = None
     page_label: str | None = None
     section: int | None = None
-    """The ordinal of the section that the chunk begins in."""
+    """The ordinal of the section in which the chunk begins."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredChunk:
-    """A chunk's text waiting for its vector."""
+    """A stored chunk that has no vector yet."""
 
     ordinal: int
     text: str
@@ -203,7 +202,7 @@ class StoredChunk:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One file version as it was measured."""
+    """The measured cost of one file version."""
 
     name: str
     media_type: str
@@ -214,22 +213,22 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class CostRate:
-    """How files of one media type cost."""
+    """The rate by which the cost of a file of one media type is predicted."""
 
     base_bytes: float
     bytes_per_byte: float
     factor: float
-    """From the middle to the upper bound."""
+    """From the expected peak to the upper bound."""
     seconds_per_mib: float
     seen_bytes: int = 0
-    """The largest file that the line was fitted on; beyond it the shipped slope goes on."""
+    """Size of the largest file in the fit; beyond it the shipped slope is used."""
     observations: int = 0
-    """0: shipped."""
+    """Number of files in the fit; 0 for a shipped rate."""
 
 
 @dataclass(frozen=True, slots=True)
 class CostModel:
-    """The rates of all types, and which edition they are: 0 is shipped, each refit that changes something adds one."""
+    """The rates of all types; version 0 is shipped, and each fit with different rates increases it by one."""
 
     version: int
     rates: dict[str, CostRate]
@@ -237,7 +236,7 @@ class CostModel:
 
 @dataclass(frozen=True, slots=True)
 class FileCost:
-    """What a file is predicted to cost, before it is parsed."""
+    """The predicted cost of a file."""
 
     file_id: int
     name: str
@@ -247,12 +246,12 @@ class FileCost:
     alone: bool = False
     """True when the file must have a batch of its own: it was open when a run was killed."""
     why: str = ""
-    """In words, where the prediction comes from."""
+    """An explanation of the prediction."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """Files that one run will process, and what the run is predicted to cost."""
+    """Files that one run will process, with the predicted cost of that run."""
 
     costs: tuple[FileCost, ...]
     predicted_peak_bytes: int
@@ -261,7 +260,7 @@ class PlannedBatch:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Every waiting file in exactly one place: a batch, or refused because no budget holds it."""
+    """A plan for all waiting files: each is in one batch, or refused because it exceeds the budget."""
 
     batches: tuple[PlannedBatch, ...]
     refused: tuple[FileCost, ...] = ()
@@ -280,14 +279,14 @@ class Batch:
     runs: int
     """How many runs have begun on it."""
     failures: int = 0
-    """How many of them in a row ended without finishing it, with no file to charge."""
+    """How many runs in a row ended without finishing it, and could not be attributed to a file."""
     run_id: str | None = None
     measured_peak_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ScanCounts:
-    """What a catalog scan found."""
+    """The result of a catalog scan."""
 
     listed: int = 0
     new: int = 0
@@ -304,7 +303,7 @@ class ScanCounts:
 
 @dataclass(frozen=True, slots=True)
 class ModelCard:
-    """Which embedding model: its name, its exact weights, and the shape of its work."""
+    """An embedding model: its name, the hash of its weights, and its shape."""
 
     name: str
     identity: str
@@ -316,7 +315,7 @@ class ModelCard:
 
 @dataclass(frozen=True, slots=True)
 class SearchHit:
-    """One chunk that answers a query, best first."""
+    """One chunk that matches a query."""
 
     score: float
     source: str
@@ -327,4 +326,4 @@ class SearchHit:
     heading: str | None = None
     page_label: str | None = None
     section: str | None = None
-    """The path of the section that the chunk begins in."""
+    """The path of the section in which the chunk begins."""

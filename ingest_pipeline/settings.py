@@ -1,7 +1,8 @@
-"""One table of settings: each field of `Settings` carries its default, reader, expectation and help.
+"""The table of settings: each field of `Settings` has its default, reader, expected form and help.
 
-The environment variables, the fields of the `ingest` resource, docs/settings.md and what child processes get are all
-made from this table. The environment is read once by whoever starts a process and handed on as a plain value.
+The environment variables, the fields of the `ingest` resource, docs/settings.md and the environment of child processes
+are derived from this table. A process reads the environment at its start and passes the settings on as a value; only
+the classes that dagster.yaml names read it at each call.
 """
 
 from __future__ import annotations
@@ -24,22 +25,22 @@ SIZE, COUNT, NUMBER = "a size such as 512MiB or 1GiB", "a whole number above 0",
 
 @dataclass(frozen=True, slots=True)
 class SettingInfo:
-    """What is known of a setting beside its name, type and default."""
+    """The description of a setting, beside its name, type and default."""
 
     read: Callable[[str], object]
-    """Returns the value of a text; raises ValueError, KeyError or OverflowError for one that cannot be used."""
+    """Parses a text; raises ValueError, KeyError or OverflowError if it is invalid."""
     expected: str
-    """What the text must be, for the message about one that cannot be used."""
+    """The expected form of the text, for error messages."""
     help: str
     write: Callable[[Any], str] = str
     """The inverse of `read`."""
     default_text: str = ""
-    """How the documentation shows the default; empty: as `write` gives it."""
+    """The default in the documentation; empty: as `write` returns it."""
     of_instance: bool = False
-    """True for what Dagster's instance (launcher, queue, storage, schedule) or the server needs: these processes have
-    no resource, so such a setting comes from the environment alone and is no field of the resource."""
+    """True for settings that Dagster's instance (launcher, queue, storage, schedule) or the server needs: these have no
+    resource, so such a setting is read from the environment only and is not a field of the resource."""
     secret: bool = False
-    """True when the value may hold a password: it is never shown."""
+    """True when the value may contain a password: it is never shown."""
 
 
 def _setting(default: Any, read: Callable[[str], object], expected: str, help: str, **more: Any) -> Any:
@@ -131,11 +132,12 @@ def _cron(text: str) -> str:
 def _folder(text: str) -> Path:
     try:
         return Path(text).expanduser()
-    except RuntimeError as error:  # `~nobody` has no home
+    except RuntimeError as error:  # `~name` of a user that does not exist
         raise ValueError(text) from error
 
 
 def _write_sources(sources: tuple[str, ...]) -> str:
+    # Absolute, because a child process may run in another folder.
     return ",".join(source if "://" in source else str(Path(source).expanduser().absolute()) for source in sources)
 
 
@@ -144,7 +146,7 @@ def _write_model(model: str) -> str:
 
 
 def _write_number(number: float) -> str:
-    return f"{number:.17g}"
+    return f"{number:.17g}"  # 17 digits give the same float again
 
 
 def _write_flag(flag: bool) -> str:
@@ -153,7 +155,7 @@ def _write_flag(flag: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Every setting; the help of each says what it is."""
+    """All settings; the help of each describes it."""
 
     sources: tuple[str, ...] = _setting(
         (str(SAMPLES),), _listed, "folders, buckets or lists, with commas between them",
@@ -195,7 +197,8 @@ class Settings:
         write=_write_number,
     )  # fmt: skip
     page_seconds: float = _setting(
-        30.0, _positive_number, NUMBER,  # three such waits fail a file within two minutes; the slowest page takes 2 s
+        # Three such waits fail a file within two minutes; the slowest page takes 2 s (docs/findings.md, E10).
+        30.0, _positive_number, NUMBER,
         "The longest that one page may take, in seconds.", write=_write_number,
     )  # fmt: skip
     file_seconds: float = _setting(
@@ -244,14 +247,14 @@ class Settings:
 
     @property
     def reads_servers(self) -> bool:
-        """Whether a run under these settings carries the libraries that speak with servers."""
+        """Whether a run with these settings needs the client libraries for servers."""
         return any((scheme := scheme_of(source)) is not None and scheme.on_server for source in self.sources)
 
     def environ(self) -> dict[str, str]:
-        """Return the variables that give a child process these settings, wherever it runs: paths are absolute.
+        """Return the environment variables that pass these settings to a child process; paths are absolute.
 
-        `read_settings` of them gives settings that mean the same; a setting that has its default is left out, unless
-        it is a path.
+        `read_settings` of them returns equivalent settings. A setting with its default value is left out, unless it is
+        a path.
         """
         written = {}
         for setting in fields(self):
@@ -262,7 +265,7 @@ class Settings:
 
 
 def info_of(setting: Field[Any]) -> SettingInfo:
-    """Return what is known of a field of `Settings`."""
+    """Return the description of a field of `Settings`."""
     info: SettingInfo = setting.metadata["info"]
     return info
 
@@ -273,7 +276,7 @@ def variable(name: str) -> str:
 
 
 def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings that the environment asks for; `home` is made absolute.
+    """Return the settings in the environment; `home` is made absolute.
 
     Raises:
         BadSetting: a value that cannot be used; the message names the variable.
@@ -282,7 +285,7 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
     values: dict[str, Any] = {}
     for setting in fields(Settings):
         text = environ.get(variable(setting.name), "").strip()
-        if text:
+        if text:  # an empty variable means the default, as in compose files
             values[setting.name] = _read(setting, text)
     home = values.get("home", Settings.__dataclass_fields__["home"].default)
     return Settings(**{**values, "home": home.absolute()})

@@ -1,9 +1,10 @@
-"""Bytes and the text that people write for them."""
+"""Parses and formats sizes in bytes."""
 
 from __future__ import annotations
 
 import re
 
+# `k`, `m`, `g`, `t` alone are binary, as in Docker and the JVM; `kb` and `mb` are decimal.
 UNITS = {
     "": 1, "b": 1,
     "k": 1024, "kib": 1024, "kb": 1000,
@@ -14,7 +15,7 @@ UNITS = {
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a size such as `512MiB`, `1.5 GiB`, `50MB` or `1073741824` names.
+    """Return the bytes of a size such as `512MiB`, `1.5 GiB`, `50MB` or `1073741824`.
 
     Raises:
         ValueError: not a positive size.
@@ -29,7 +30,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size_bytes: float) -> str:
-    """Return bytes as a short text in the binary unit that suits, such as `512 MiB`."""
+    """Return a size as a short text in a suitable binary unit, such as `512.0 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size_bytes) < 1024 or unit == "GiB":
             return f"{size_bytes:.0f} {unit}" if unit in ("B", "KiB") else f"{size_bytes:.1f} {unit}"

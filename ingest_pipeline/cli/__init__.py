@@ -1,3 +1,5 @@
-"""The `ingest` command: `main.py` parses and dispatches, `run.py` is `ingest run`, `tables.py` prints for people,
-`rows.py` for programs, `memory_plot.py` draws. This module imports nothing.
+"""The `ingest` command. This module imports nothing.
+
+`main.py` parses the command line and dispatches; `run.py` is `ingest run` and `progress.py` its progress; `tables.py`
+prints for people (with `text.py`), `rows.py` for programs; `memory_plot.py` makes an SVG plot.
 """

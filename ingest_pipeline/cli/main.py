@@ -1,4 +1,4 @@
-"""The `ingest` command: thin, over the same functions as the assets."""
+"""The `ingest` command: parses arguments and calls the same functions as the assets."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ EXIT_CODES = """exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; a user's mistake is one line and exit code 2, never a traceback."""
+    """Run the command line; a user's mistake gives one line and exit code 2, never a traceback."""
     options = _parser().parse_args(arguments)
     try:
         sys.exit(options.command(options, read_settings()))
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _fail(error, FAILED)
     except KeyboardInterrupt:
         _fail("interrupted", INTERRUPTED)
-    except BrokenPipeError:  # `ingest files | head`
+    except BrokenPipeError:  # `ingest files | head`; the interpreter flushes stdout at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
 
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "run",
         _run,
-        "bring every file of the sources to its end: searchable, or failed with a reason",
+        "process all files of the sources until each is searchable, or failed with a reason",
     )
     run.add_argument("sources", nargs="*", metavar="SOURCE", help="folders, buckets, lists; default INGEST_SOURCES")
     add = _command(commands, "add", _add, "copy files into a source, for the next run to take up")
@@ -88,11 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "status", _status, "counts of files, chunks, embeddings and batches")
     files = _command(commands, "files", _files, "what happened to every file")
     files.add_argument("--status", choices=FILE_STATUSES)
-    search = _command(commands, "search", _search, "the places that answer a question")
+    search = _command(commands, "search", _search, "the passages that match a query, with pages")
     search.add_argument("query")
     search.add_argument("--top", type=_count, default=5, metavar="N")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
-    memory = _command(commands, "memory", _memory, "predicted against measured: how well the memory is known")
+    memory = _command(commands, "memory", _memory, "predicted and measured peaks of files and runs, and the errors")
     memory.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
     database = _command(commands, "db", _db, "the embedded Postgres", json_output=False)
     database.add_argument("action", choices=("start", "stop", "url"))
@@ -124,13 +124,14 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.cli import progress
     from ingest_pipeline.cli.run import run_everything
 
-    for number in (signal.SIGINT, signal.SIGTERM):  # also where a script started us with `&`, or a container stops us
+    # SIGINT is ignored in a process that a script starts with `&`; a container is stopped by SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     if options.sources:
         if any("," in source or not source.strip() for source in options.sources):
-            raise ConfigurationError("a source's name must not be empty or hold a comma")
+            raise ConfigurationError("a source's name must not be empty or contain a comma")
         settings = replace(settings, sources=tuple(options.sources))
-        os.environ.update(settings.environ())  # the run's processes inherit it
+        os.environ.update(settings.environ())  # the processes of the runs inherit it
     stopped = run_everything(settings, progress.reporter(), _print_json if options.json else _print_account)
     return STOPPED if stopped else OK
 
@@ -143,7 +144,7 @@ def _print_account(connection: Connection, account: Account) -> None:
     from ingest_pipeline.cli import tables
     from ingest_pipeline.store import reports
 
-    status = None if account.files <= tables.FULL_TABLE_FILES else "failed"
+    status = None if account.files <= tables.FULL_TABLE_FILES else "failed"  # of many files only the failed ones
     files = (row for row in reports.files(connection, status=status) if row["status"] != "deleted")
     tables.print_account(account, files)
 
@@ -192,7 +193,7 @@ def _files(options: argparse.Namespace, settings: Settings) -> int:
 
     with _store(settings) as connection:
         show = rows.print_rows if options.json else tables.print_files
-        show(files(connection, status=options.status))
+        show(files(connection, status=options.status))  # printed within the connection: rows are read as they are shown
     return OK
 
 
@@ -246,6 +247,7 @@ def _db(options: argparse.Namespace, settings: Settings) -> int:
         return OK
     url = database_url(settings)
     applied = migrate(url)
+    # The URL of a user's own Postgres may contain a password.
     print(f"{url if not settings.database_url else 'your own Postgres'}  ({len(applied)} migrations applied)")
     return OK
 
@@ -255,5 +257,5 @@ def _store(settings: Settings) -> AbstractContextManager[Connection]:
     from ingest_pipeline.store.migrate import migrate
 
     url = database_url(settings)
-    migrate(url)
+    migrate(url)  # any command may be the first one after an upgrade
     return store(url)

@@ -1,4 +1,4 @@
-"""Predicted against measured, as a picture: one SVG file, no library."""
+"""Plots predicted against measured peaks as an SVG file, without a library."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ Point = tuple[float, float]
 
 
 def memory_plot(outcomes: Sequence[Outcome]) -> str:
-    """Return an SVG: a dot for each file, measured to the right, predicted upwards; too low below the line."""
+    """Return an SVG with a dot for each file: x measured, y predicted; below the diagonal it was too low."""
+    # Logarithmic axes in powers of two: peaks range from 15 MiB to several hundred.
     sizes = [size for outcome in outcomes for size in (outcome.measured_bytes, outcome.predicted_bytes)] or [MIB]
     low, high = 2.0 ** math.floor(math.log2(min(sizes))), 2.0 ** math.ceil(math.log2(max(sizes) + 1))
     kinds = sorted({outcome.media_type for outcome in outcomes})
     parts = [_axes(low, high)]
     for index, kind in enumerate(kinds):
         color = COLORS[index % len(COLORS)]
-        mine = [outcome for outcome in outcomes if outcome.media_type == kind]
-        parts += [_dot(outcome, color, low, high) for outcome in mine]
-        parts.append(_text(MARGIN + 34, MARGIN + 18 * index, f"{kind} ({len(mine)})", color))
+        of_kind = [outcome for outcome in outcomes if outcome.media_type == kind]
+        parts += [_dot(outcome, color, low, high) for outcome in of_kind]
+        parts.append(_text(MARGIN + 34, MARGIN + 18 * index, f"{kind} ({len(of_kind)})", color))
     head = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">'
     return "\n".join([head, f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>', *parts, "</svg>\n"])
 
@@ -58,7 +59,7 @@ def _dot(outcome: Outcome, color: str, low: float, high: float) -> str:
 
 
 def _place(measured: float, predicted: float, low: float, high: float) -> Point:
-    span = math.log2(high / low) or 1.0
+    span = math.log2(high / low) or 1.0  # 1.0 where all values are equal
     x = MARGIN + 20 + (WIDTH - 2 * MARGIN) * math.log2(measured / low) / span
     y = HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * math.log2(predicted / low) / span
     return round(x, 1), round(y, 1)

@@ -1,4 +1,4 @@
-"""How far `ingest run` has come, on stderr: a bar on a terminal, a line now and then elsewhere."""
+"""Progress of `ingest run` on stderr: a bar on a terminal, otherwise lines at intervals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ EVERY_SECONDS = 15.0
 
 
 class Lines:
-    """A line now and then: for logs and pipes."""
+    """Lines at intervals, for logs and pipes."""
 
     def __init__(self) -> None:
         self._last = 0.0
@@ -28,16 +28,16 @@ class Lines:
         print(text, file=sys.stderr, flush=True)
 
     def show(self, progress: Progress) -> None:
-        """Print the progress if the last line is some time ago."""
+        """Print the progress if the last line is EVERY_SECONDS old."""
         if time.monotonic() - self._last >= EVERY_SECONDS:
             self.say(f"{progress.files_done}/{progress.files} files · {described(progress)}")
 
     def end(self) -> None:
-        """Nothing is left to do."""
+        """Do nothing: lines need no end."""
 
 
 class TerminalBar:
-    """A bar over the bytes of the files, with the time that is left."""
+    """A bar for the number of files, with the remaining time."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -46,7 +46,7 @@ class TerminalBar:
 
         columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("files · {task.description}"))
         console = Console(stderr=True, highlight=False)
-        # Drawn when there is news: a thread that redraws would be in the way of Ctrl-C.
+        # Redrawn only with new progress: a thread that redraws would interfere with Ctrl-C.
         self._bar: Bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
         self._task = self._bar.add_task("", total=None)
 
@@ -56,24 +56,24 @@ class TerminalBar:
 
     def show(self, progress: Progress) -> None:
         """Redraw the bar."""
-        self._bar.start()
+        self._bar.start()  # no effect if it has started; before the first progress there is nothing to draw
         self._bar.update(
             self._task, completed=progress.files_done, total=progress.files, description=described(progress)
         )
         self._bar.refresh()
 
     def end(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         self._bar.stop()
 
 
 def reporter() -> Lines | TerminalBar:
-    """Return what suits where stderr goes."""
+    """Return a bar if stderr is a terminal, else lines."""
     return TerminalBar() if sys.stderr.isatty() else Lines()
 
 
 def described(progress: Progress) -> str:
-    """Return in words what is going on and how long it will take."""
+    """Return a description of the progress with the remaining time."""
     eta = progress.eta_seconds
     left = f"about {clock(eta)} left" if eta is not None else "first batch"
     return " · ".join(

@@ -1,4 +1,4 @@
-"""What the command prints for programs: `--json`. Names, order and types are a contract."""
+"""Output for programs (`--json`). Names, order and types are a contract."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def print_rows(rows: Iterable[dict[str, Any]]) -> None:
 
 
 def account_row(account: Account) -> dict[str, Any]:
-    """Return what `ingest run` did."""
+    """Return the result of `ingest run`."""
     return account.counts | {
         "files_parsed": account.work["parsed"],
         "pages_parsed": account.work["pages"],
@@ -40,6 +40,7 @@ def hit_row(hit: SearchHit) -> dict[str, Any]:
     """Return one search result."""
     row: dict[str, Any] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
     row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
+    # New keys go to the end, because the order is part of the contract.
     return row | {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
 
 
@@ -62,7 +63,7 @@ def _cost_row(cost: FileCost) -> dict[str, Any]:
 
 
 def memory_row(report: MemoryReport) -> dict[str, Any]:
-    """Return how well memory was predicted; `promised` is the predicted upper bound."""
+    """Return the errors of memory predictions; `promised` in a key means the predicted peak."""
     from ingest_pipeline.planning.predict import summarize
 
     errors: dict[str, Sequence[float]] = {
@@ -76,5 +77,5 @@ def memory_row(report: MemoryReport) -> dict[str, Any]:
 
 
 def added_row(added: Added) -> dict[str, Any]:
-    """Return what became of one upload."""
+    """Return the result of one upload."""
     return asdict(added)

@@ -1,4 +1,4 @@
-"""`ingest run`: everything is put together here, and what it did is handed on; nothing is printed."""
+"""`ingest run`: composes what it needs, runs it, and passes on the result; prints nothing."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
 
 
 Finish = Callable[["Connection", "Account"], None]
-"""Gets the connection and the account when a run is over."""
+"""Called with the connection and the account at the end of a run."""
 
 
 class Reporter(Protocol):
-    """Who hears how far a run has come."""
+    """Receives messages and the progress of a run."""
 
     def say(self, text: str) -> None:
-        """Take a line for people."""
+        """Show a line of text."""
 
     def show(self, progress: Progress) -> None:
-        """Take the progress."""
+        """Show the progress."""
 
     def end(self) -> None:
-        """The run is over; its account follows."""
+        """End the progress display; the account follows."""
 
 
 def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> str | None:
-    """Bring every file of the sources to its end: searchable, or failed with a reason.
+    """Process all files of the sources until each is searchable, or failed with a reason.
 
     Args:
-        settings: as the environment gives them.
-        reporter: hears the progress.
-        finish: called once, when the run is over.
+        settings: as read from the environment.
+        reporter: receives the progress.
+        finish: called once, at the end of the run.
 
     Returns:
-        Why it stopped before the end; None when every file is accounted for.
+        Why it stopped before the end; None if every file is accounted for.
 
     Raises:
         ConfigurationError, StoreUnavailable: it cannot start.
-        ErrorBudgetSpent: the database went away too often.
+        ErrorBudgetSpent: the database was lost too often.
     """
     from ingest_pipeline import sources
     from ingest_pipeline.embedding.load import prepare_engine
 
-    sources.canonical_sources(settings.sources)  # a folder that is not there is said before anything starts
-    # Before Dagster is in memory: a small machine must not hold it beside the exporter.
+    sources.canonical_sources(settings.sources)  # reports a folder that does not exist before anything is started
+    # Before Dagster is imported: a small machine cannot hold it beside the exporter, which peaks at 572 MiB.
     prepare_engine(settings)
 
     from ingest_pipeline.instance.headless import HeadlessResult
@@ -61,7 +61,7 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
 
     settings, began = settings_of_runs(settings), time.monotonic()
     with connected(database_url(settings)) as connection:
-        result = HeadlessResult(since=reports.now(connection))
+        result = HeadlessResult(since=reports.now(connection))  # the database's clock, as in the rows to be counted
     with_reconnect(
         lambda: _run_once(settings, reporter, finish, result, began),
         max_errors=settings.max_errors,
@@ -70,22 +70,22 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
     return result.stopped
 
 
-def settings_of_runs(asked: Settings) -> Settings:
-    """Return the settings that runs have: fields of the `ingest` resource win over the environment.
+def settings_of_runs(requested: Settings) -> Settings:
+    """Return the settings of the runs: fields of the `ingest` resource take precedence over the environment.
 
     Raises:
-        ConfigurationError: the resource reads other sources than were asked for.
+        ConfigurationError: the resource reads other sources than requested.
     """
     from ingest_pipeline.definitions import defs
 
     settings: Settings = defs.resources["ingest"].settings()  # type: ignore[index]
-    if settings.sources != asked.sources:
+    if settings.sources != requested.sources:
         raise ConfigurationError(f"the `ingest` resource reads other sources: {', '.join(settings.sources)}")
     return settings
 
 
 def _run_once(settings, reporter, finish, result, began):  # type: ignore[no-untyped-def]
-    """Run to the end over one connection; may be begun again with the same result."""
+    """Run with one connection; may be called again with the same result object."""
     from ingest_pipeline.definitions import defs
     from ingest_pipeline.instance.headless import Headless
     from ingest_pipeline.instance.home import open_instance
@@ -95,7 +95,7 @@ def _run_once(settings, reporter, finish, result, began):  # type: ignore[no-unt
     with open_instance(settings) as instance, store(database_url(settings)) as connection:
         headless = Headless(instance, connection, settings, definitions=defs, result=result)
         try:
-            reporter.say("looking through the sources")
+            reporter.say("reading the sources")
             headless.run(reporter.show)
         except KeyboardInterrupt:
             reporter.say("stopping; what is committed stays, and the next run goes on from there")

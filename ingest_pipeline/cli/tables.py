@@ -1,4 +1,4 @@
-"""What the command prints for people, on stdout."""
+"""Output for people, on stdout."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from ingest_pipeline.stages.costs import MemoryReport
     from ingest_pipeline.stages.uploads import Added
 
-FULL_TABLE_FILES = 100  # beyond it only what needs attention is listed; `ingest files` has the rest
+FULL_TABLE_FILES = 100  # of more files only those that need attention are listed; `ingest files` lists all
 NAME_WIDTH, SHOWN_GAPS = 44, 5
 
 
 def print_files(rows: Iterable[dict[str, Any]]) -> None:
-    """Print a line for each file as it comes: a million files are never in memory, so widths are fixed."""
+    """Print one line for each file as it arrives; columns have fixed widths, so that rows need not be in memory."""
     print(
         f"{'status':<11}{'file':<{NAME_WIDTH}}{'size':>10}{'pages':>7}{'chunks':>8}"
         f"{'predicted':>11}{'parsing':>11}{'embedding':>11}{'seconds':>9}  reason"
@@ -49,6 +49,7 @@ def _file_line(row: dict[str, Any]) -> str:
 
 def _reason(row: dict[str, Any]) -> str:
     if row["error"]:
+        # The line shows the path already.
         message = str(row["message"] or "").removeprefix(f"{row['source']}/{row['path']}: ")
         return f"{row['error']}: {message}"
     if row["gaps"]:
@@ -61,7 +62,7 @@ def _gap(gap: dict[str, Any]) -> str:
 
 
 def print_added(added: Added) -> None:
-    """Print what became of one upload."""
+    """Print the result of one upload."""
     if added.error:
         print(f"ingest: {printable(added.error)}", file=sys.stderr)
     else:
@@ -69,7 +70,7 @@ def print_added(added: Added) -> None:
 
 
 def print_hits(hits: Sequence[SearchHit]) -> None:
-    """Print search results for reading."""
+    """Print search results."""
     if not hits:
         print("nothing found: is anything indexed? `ingest status`")
     for number, hit in enumerate(hits, start=1):
@@ -81,7 +82,7 @@ def print_hits(hits: Sequence[SearchHit]) -> None:
 
 
 def print_plan(plan: Plan, settings: Settings) -> None:
-    """Print a dry run's batches and refusals."""
+    """Print the batches and refusals of a plan."""
     if not plan.batches and not plan.refused:
         print("nothing waits: every file of the sources is accounted for")
     for number, batch in enumerate(plan.batches, start=1):
@@ -104,11 +105,11 @@ def print_status(counts: dict[str, Any]) -> None:
 
 
 def print_account(account: Account, files: Iterable[dict[str, Any]]) -> None:
-    """Print what a run did.
+    """Print the result of a run.
 
     Args:
-        account: its numbers.
-        files: the rows to list; of a large source, only those that need attention.
+        account: its counts and costs.
+        files: the rows to list; of many files, only those that need attention.
     """
     print_files(files)
     if account.files > FULL_TABLE_FILES:
@@ -143,16 +144,16 @@ def _print_costs(account: Account) -> None:
 
 
 def print_memory(report: MemoryReport) -> None:
-    """Print how well the memory was predicted: files as they were planned, files left out one by one, runs."""
+    """Print the errors of memory predictions: leave-one-out, as planned, and for runs."""
     from ingest_pipeline.planning.predict import summarize
 
     if not report.left_out:
         print("nothing measured yet: `ingest run`")
         return
-    print(f"Cost model {report.model.version}. Each file as all the others predict it (leave one out):")
+    print(f"Cost model {report.model.version}. Each file as predicted by all the others (leave one out):")
     table = _table("format", "files", "expected: p50", "p95", "predicted: p50", "p95", "too low")
     for kind in sorted({outcome.media_type for outcome in report.left_out}):
-        _add_errors(table, short_name(kind), [one for one in report.left_out if one.media_type == kind])
+        _add_errors(table, short_name(kind), [outcome for outcome in report.left_out if outcome.media_type == kind])
     _add_errors(table, "all", report.left_out)
     _print(table)
     planned = summarize([outcome.error for outcome in report.files])
@@ -185,5 +186,5 @@ def _print(table: Table) -> None:
     from rich.console import Console
     from rich.padding import Padding
 
-    # As wide as it needs: what is cut for a narrow terminal, or a pipe of 80 columns, is lost.
+    # A fixed width: rich cuts the table to a narrow terminal, and to 80 columns in a pipe.
     Console(highlight=False, markup=False, width=200).print(Padding(table, (0, 0, 0, 0)))

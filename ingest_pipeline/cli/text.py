@@ -1,4 +1,4 @@
-"""Names, sizes and times as a terminal shows them."""
+"""Formats names, sizes and durations for a terminal."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ingest_pipeline.sizes import format_size
 
 
 def printable(text: str) -> str:
-    """Return a text that moves no cursor and stays on one line: a file's name may hold anything."""
+    """Return a text with control characters escaped: a file's name may contain terminal sequences."""
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 
 def fitted(text: str, width: int) -> str:
-    """Return a text that fills exactly so many cells of a terminal, its end kept where it is too long.
+    """Return a text that fills exactly so many cells of a terminal; the end of a longer text is kept.
 
     Cells, not characters: a Chinese character takes two.
     """

@@ -1,5 +1,5 @@
-"""What Dagster shows: assets, their checks and metadata, automation, the resource. This module imports nothing.
+"""Dagster's definitions: assets with checks and metadata, automation, the resource. This module imports nothing.
 
-`assets.py` are the sentences; `resources.py` hands them the settings and what is opened from them; `metadata.py` is
-what they tell the UI; `automation.py` starts them.
+`assets.py` defines the assets; `resources.py` gives them the settings and opens connection, sandbox and model;
+`metadata.py` makes what they report to the UI; `automation.py` starts runs.
 """

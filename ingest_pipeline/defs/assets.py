@@ -1,4 +1,4 @@
-"""The assets. Each is a sentence: open, call one plain function, report what it did."""
+"""The assets. Each opens what it needs, calls one plain function, and reports what it did."""
 
 import warnings
 from functools import partial
@@ -14,11 +14,11 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.store.incidents import reset_incidents
 
-# Beta since 1.5 and needed: see one_batch_per_run. The warning would greet every user of every command.
+# Beta, but needed: see one_batch_per_run. Without the filter every command prints the warning.
 warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", category=dg.BetaWarning)
 
 batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
-# Any other policy puts several batches into one run, and a run's budget is for one (docs/dagster.md, P).
+# Any other policy puts several batches into one run, but a run has the budget of one batch (docs/dagster.md, P3).
 one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 embedding_checks = [
@@ -31,10 +31,10 @@ index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index
 
 @dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
 def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
-    """Every file of every source, compared with the ledger; what is new or changed waits in sealed batches."""
+    """All files of all sources, compared with the ledger; new and changed ones wait in sealed batches."""
     settings, fingerprint = ingest.settings(), ingest.fingerprint()
     with ingest.store() as connection:
-        reset_incidents(connection)  # whoever lists the sources asks for another try
+        reset_incidents(connection)  # materializing the catalog is the user's request to try again
         counts = scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
         sealed = seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))
@@ -47,7 +47,7 @@ def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mat
     kinds={"file"},
 )  # fmt: skip
 def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
-    """The batch's files, read once in 256 KiB pieces: still the bytes that were catalogued, within the limits."""
+    """The batch's files, checked to have the catalogued bytes and to be within the limits."""
     with ingest.batch(context) as run:
         outcomes = list(check_files(run))
         return dg.MaterializeResult(metadata=metadata.of_raw_files(run, outcomes))
@@ -58,7 +58,7 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
     kinds={"python"},
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
-    """The files' text in chunks of at most the model's tokens, parsed page by page in a sandbox."""
+    """The files' text, parsed page by page in a sandbox, in chunks of at most the model's tokens."""
     with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
         encode = ingest.encoder()
         outcomes = list(chunk_files(run, encode=encode, sandbox=sandbox, degradation=watch.degradation))
@@ -70,8 +70,9 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
     kinds={"torch", "postgres"}, check_specs=embedding_checks,
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
-    """A vector for each chunk, in micro-batches committed one by one; each file becomes searchable at its last."""
+    """One vector for each chunk, committed by micro-batch; a file is published when its last vector is stored."""
     with ingest.batch(context) as run, run.watched() as watch:
+        # The model is loaded only if a chunk needs a vector: a batch of renamed files loads nothing.
         outcomes = list(embed_files(run, load_embedder=partial(ingest.embedder, run), watch=watch))
         unfinished = run.finish()
         return dg.MaterializeResult(
@@ -82,7 +83,7 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
 
 @dg.asset(deps=[embeddings], group_name="ingest", kinds={"postgres"}, check_specs=index_checks, pool="vector_index")
 def vector_index(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
-    """The HNSW index of the model, in order: made if missing, what nobody uses deleted, dead rows taken out."""
+    """The HNSW index of the model: created if missing, unused vectors deleted, dead rows vacuumed."""
     with ingest.store() as connection:
         work: IndexWork = refresh_index(connection, ingest.settings())
     return dg.MaterializeResult(metadata=metadata.of_index(work), check_results=metadata.index_checks(work))

@@ -1,4 +1,4 @@
-"""Who starts what: a schedule the catalog, a sensor the sealed batches, the same sensor the index at the end."""
+"""Automation: a schedule starts the catalog, a sensor the sealed batches and then the index, another reconciles."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,9 +28,10 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget
 
 MAX_QUEUED = 50
-"""No more are requested while this many wait: the coordinator reads the whole queue at each pass, 0.27 ms a run."""
+"""While so many runs are queued, no more are requested: the coordinator reads the whole queue at each pass, 0.27 ms for
+each run (docs/dagster.md, L2)."""
 REQUESTS_PER_TICK = 25
-"""7 runs a second is what the daemon creates (docs/dagster.md, L): a tick stays far under its 60 s."""
+"""The daemon creates 7 runs a second (docs/dagster.md, L3): a tick stays far below its timeout of 60 s."""
 TICK_SECONDS = 30
 
 catalog_job = dg.define_asset_job(CATALOG_JOB, selection=[catalog], description="List every source, seal batches.")
@@ -45,25 +46,26 @@ catalog_schedule = dg.ScheduleDefinition(
     name="catalog_schedule",
     job=catalog_job,
     cron_schedule=read_settings().schedule,
-    # Off until somebody wants it: how often a bucket is listed is money and load that only its owner can weigh.
+    # Off by default: listing a bucket costs money and load, so its owner must decide how often.
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Lists every source; INGEST_SCHEDULE. Its batches are drained by waiting_batches.",
+    description="Lists every source; INGEST_SCHEDULE. The sensor waiting_batches starts its batches.",
 )
 
 
 @dg.sensor(
     jobs=[batch_job, index_job],
     minimum_interval_seconds=TICK_SECONDS,
-    # On from the start: a sealed batch is work that somebody asked for by materializing the catalog.
+    # On by default: whoever materializes the catalog wants its batches to be processed.
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Requests a run for each sealed batch while the queue is short, then for the index.",
 )
 def waiting_batches(
     context: dg.SensorEvaluationContext, ingest: IngestResource
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
-    """Request runs for sealed batches."""
+    """Request runs for sealed batches, and for the index when all are done."""
     with ingest.store() as connection:
-        settled = _reconcile(context.instance, connection, ingest)
+        # First, because a batch whose run has ended unnoticed is not `waiting` yet.
+        reconciled = _reconcile(context.instance, connection, ingest)
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
             return
@@ -75,37 +77,39 @@ def waiting_batches(
         if not waiting and (index := _index_request(context.instance, connection)):
             yield index
         elif not requests:
-            yield dg.SkipReason(f"{len(waiting)} batches wait, room for {room} in the queue, {len(settled)} settled")
+            yield dg.SkipReason(
+                f"{len(waiting)} batches wait, room for {room} in the queue, {len(reconciled)} reconciled"
+            )
 
 
 @dg.run_failure_sensor(
     name="failed_runs",
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Charges the file at which a run was killed, and gives it a batch of its own.",
+    description="Attributes a killed run to the file that was open, and gives that file a batch of its own.",
 )
 def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> None:
-    """Settle what a failed run was at: seconds after the failure, where `waiting_batches` may take half a minute."""
+    """Reconcile the batch of a failed run seconds after the failure; `waiting_batches` may take half a minute."""
     with ingest.store() as connection:
         _reconcile(context.instance, connection, ingest)
 
 
 def _reconcile(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
-    """Settle the batches whose runs have ended; the file that a killed run was at gets a batch of its own."""
-    settled = reconcile_running(instance, connection)
-    if settled:
+    """Reconcile the batches whose runs have ended; seal a new batch for a file that was open in a killed run."""
+    reconciled = reconcile_running(instance, connection)
+    if reconciled:
         seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
-    return settled
+    return reconciled
 
 
 def _catalog_time(instance: dg.DagsterInstance) -> float:
-    """Return when the catalog was last materialized, in seconds since 1970; 0 if never."""
+    """Return the time of the last materialization of the catalog, in seconds since 1970; 0 if there is none."""
     event = instance.get_latest_materialization_event(catalog.key)
     return event.timestamp if event else 0.0
 
 
 def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> str | None:
-    """Return why no more runs are to be requested: an error budget is spent since the catalog was last asked for."""
+    """Return why no more runs are requested: the error budget is spent since the catalog was last materialized."""
     return spent_budget(
         connection,
         max_errors=settings.max_errors,
@@ -117,18 +121,19 @@ def _verdict(instance: dg.DagsterInstance, connection: Connection, settings: Set
 def _requests(
     instance: dg.DagsterInstance, connection: Connection, waiting: list[Batch], room: int
 ) -> Iterator[dg.RunRequest]:
-    asked_at = _catalog_time(instance)
+    catalog_time = _catalog_time(instance)
     for batch in waiting:
         if room <= 0:
             return
         run = latest_run(instance, batch.key)
         if run is not None and not run.is_finished:
             continue
-        if run is not None and was_canceled_after(instance, run, asked_at):
-            continue  # who terminated it does not want it back in half a minute
+        if run is not None and was_canceled_after(instance, run, catalog_time):
+            continue  # the user terminated it: it must not start again before the next catalog
         if run is not None and reconcile_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
+        # Dagster remembers run keys for ever: the number of runs makes a second try a new key (docs/dagster.md, L4).
         yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)
 
 
@@ -139,7 +144,7 @@ def _queued(instance: dg.DagsterInstance) -> int:
 
 
 def _index_request(instance: dg.DagsterInstance, connection: Connection) -> dg.RunRequest | None:
-    """Return a request to put the index in order, once after the last of some batches is done."""
+    """Return a run request for the index, once after the last batch has ended."""
     ended = batches.last_ended(connection)
     if ended is None or batches.list_batches(connection, status="running"):
         return None

@@ -1,4 +1,4 @@
-"""What the assets tell the UI: numbers that it plots, small tables that it shows, results of checks."""
+"""Metadata of the assets for the UI: numbers that it plots, small tables, results of checks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.store import batches, reports, vectors
 
 MIB = 1024**2
-TABLE_ROWS = 100  # a batch's default size; an event of it is 12 kB, and events are never deleted
+TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)
 Metadata = dict[str, Any]
 
 
 def of_catalog(counts: ScanCounts, sealed: Sealed) -> Metadata:
-    """Return what a scan found and what was planned."""
+    """Return the counts of a scan and of the batches that were sealed."""
     return {
         "files": counts.listed,
         "new": counts.new,
@@ -39,7 +39,7 @@ def of_catalog(counts: ScanCounts, sealed: Sealed) -> Metadata:
 
 
 def of_raw_files(run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
-    """Return what the batch's files are."""
+    """Return counts and predicted costs of the batch's files."""
     batch = batches.list_batches(run.connection, batch=run.batch)[0]
     size = sum(outcome.file.size_bytes for outcome in outcomes)
     return {
@@ -54,7 +54,7 @@ def of_raw_files(run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
 
 
 def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
-    """Return what parsing did and cost."""
+    """Return results and costs of parsing."""
     largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
     return {
         "files": len(outcomes),
@@ -71,7 +71,7 @@ def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) 
 
 
 def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
-    """Return what embedding did and cost, what the batch holds now, and the prediction beside the measurement."""
+    """Return results and costs of embedding, the totals of the batch, and predicted and measured peaks."""
     batch = batches.list_batches(run.connection, batch=run.batch)[0]
     totals = reports.batch_totals(run.connection, run.batch)
     seconds = sum(outcome.seconds for outcome in outcomes)
@@ -95,13 +95,14 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
 
 
 def _of_watch(watch: TreeWatch) -> Metadata:
-    """Return the measured peak of the run's processes in this step, and how far down the degradation it went."""
+    """Return the measured peak of the run's processes in this step, and the degradation steps taken."""
     steps = [str(taken) for taken in watch.degradation.steps_taken]
+    # Keys of metadata are a contract: `memory_ladder` keeps its name.
     return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
 
 
 def of_index(work: IndexWork) -> Metadata:
-    """Return what keeping the index in order did, and the counts of the whole store."""
+    """Return results of the index's maintenance, and the counts of the whole store."""
     return {
         "chunks": work.counts["chunks"],
         "embeddings": work.counts["embeddings"],
@@ -113,7 +114,7 @@ def of_index(work: IndexWork) -> Metadata:
 
 
 def embedding_checks(run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult]:
-    """Return the checks of one batch."""
+    """Return the check results of one batch."""
     without = reports.chunks_without_vector(run.connection, run.batch)
     unnormalized = vectors.not_unit_norm(run.connection, run.model_id, batch=run.batch)
     return [
@@ -124,7 +125,7 @@ def embedding_checks(run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult
 
 
 def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
-    """Return the checks of the whole store."""
+    """Return the check results of the whole store."""
     problems = work.inconsistencies | (
         {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
     )
@@ -138,9 +139,9 @@ def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
     ]
 
 
-def _check(name: str, wrong: int, words: str) -> dg.AssetCheckResult:
+def _check(name: str, count: int, description: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name=name, passed=wrong == 0, metadata={"count": wrong}, description=f"{wrong} {words}"
+        check_name=name, passed=count == 0, metadata={"count": count}, description=f"{count} {description}"
     )
 
 
@@ -150,7 +151,7 @@ def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
 
 
 def _table(run: BatchRun) -> dg.MetadataValue:
-    """Return a Markdown table of the batch's files; names are made harmless, contents never appear."""
+    """Return a Markdown table of the batch's files; names are escaped, and no content of a file appears."""
     lines = [
         "| file | status | bytes | pages | chunks | predicted | parsing | embedding | seconds | reason |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|---|",
@@ -164,15 +165,18 @@ def _table(run: BatchRun) -> dg.MetadataValue:
 
 def _row(row: Metadata) -> str:
     cells = [
-        _plain(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
+        _escaped(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
         _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]), _size(row["embed_peak_bytes"]),
         None if row["seconds"] is None else round(row["seconds"], 1), row["error"],
     ]  # fmt: skip
     return "| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |"
 
 
-def _plain(text: str) -> str:
-    return "".join("\\" + letter if letter in "|\\`*_[]<>" else letter for letter in text.replace("\n", " "))
+def _escaped(text: str) -> str:
+    # A file may be named `[click](https://...)`, and the UI renders Markdown.
+    return "".join(
+        f"\\{character}" if character in "|\\`*_[]<>" else character for character in text.replace("\n", " ")
+    )
 
 
 def _size(size_bytes: int | None) -> str | None:

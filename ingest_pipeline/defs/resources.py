@@ -1,4 +1,4 @@
-"""The `ingest` resource: the settings of runs as fields, and what assets open from them."""
+"""The `ingest` resource: the settings of runs as fields, and the objects that assets open with them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,17 @@ FIELDS = {
     for setting in fields(Settings)
     if not info_of(setting).of_instance
 }
-# The fields come from the table of settings: mypy cannot know them.
+# mypy cannot know the fields, which come from the table of settings.
 SettingFields: Any = create_model("SettingFields", __base__=dg.ConfigurableResource, **FIELDS)  # type: ignore[call-overload]
 
 
 class IngestResource(SettingFields):
-    """What a run can be told: each field is the text of an `INGEST_*` setting; an empty one is read from its variable.
+    """The settings of a run: each field is the text of an `INGEST_*` setting; an empty one is read from its variable.
 
-    Settings of the instance (`INGEST_HOME`, `INGEST_DATABASE_URL`, memory, model, schedule, port) are no fields:
-    launcher, queue and storage have no resource, so these come from the environment for everybody.
+    Settings of the instance (`INGEST_HOME`, `INGEST_DATABASE_URL`, memory, model, schedule, port) are not fields:
+    launcher, queue and storage have no resource and must read the same values, so all read them from the environment.
+
+    Keep the logic of assets out of this module.
     """
 
     def settings(self) -> Settings:
@@ -57,21 +59,21 @@ class IngestResource(SettingFields):
 
     @contextmanager
     def batch(self, context: dg.AssetExecutionContext) -> Iterator[BatchRun]:
-        """Take up the batch of the partition that is materialized, and open what the run needs to work on it."""
+        """Open the batch of the partition that is materialized, with what a run needs to process it."""
         with self.store() as connection:
             yield open_batch(connection, self.settings(), batch=context.partition_key, run_id=context.run.run_id)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint under which files are indexed now."""
+        """Return the fingerprint of the present settings and model."""
         settings = self.settings()
         return fingerprint_of(card_of(settings), settings)
 
     def encoder(self) -> Encode:
-        """Return the model's tokenizer as the chunker wants it."""
+        """Return the model's tokenizer as a function for the chunker."""
         return load_encoder(model_folder(self.settings().model) / "tokenizer.json")
 
     def sandbox(self, run: BatchRun) -> Sandbox:
-        """Return a sandbox that keeps within what the run's budget leaves for parsing."""
+        """Return a sandbox with the memory that the run's budget leaves for parsing."""
         return Sandbox(
             memory_limit_bytes=run.budget.parser_bytes,
             page_seconds=run.settings.page_seconds,
@@ -79,5 +81,5 @@ class IngestResource(SettingFields):
         )
 
     def embedder(self, run: BatchRun) -> Embedder:
-        """Load the model."""
+        """Load the model and return its embedder."""
         return load_embedder(run.settings.model, run.card, engine=run.budget.engine, home=run.settings.home)
