@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -143,3 +144,84 @@ def test_the_cause_of_end_says_who_killed() -> None:
     assert "not by the limit of its own group" in cause_of_end(-9, 5, oom_kills=0)
     assert cause_of_end(-15, 5, oom_kills=0) == "SIGTERM"
     assert cause_of_end(1, 5) == "exit code 1"
+
+
+def test_joining_a_group_writes_the_pid(tmp_path: Path) -> None:
+    """The calling process moves; its children follow by themselves."""
+    RunCgroup(tmp_path, module.V2).join()
+    assert (tmp_path / "cgroup.procs").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("names", [module.V1, module.V2])
+@pytest.mark.parametrize("text", [None, "", "max\n", "oom 3\n"])
+def test_a_silent_group_has_no_numbers(tmp_path: Path, names: module.Names, text: str | None) -> None:
+    """Files that are missing or say something else: no peak, and no kill that was counted."""
+    if text is not None:
+        for name in (names.peak, names.events):
+            (tmp_path / name).write_text(text)
+    group = RunCgroup(tmp_path, names)
+    assert (group.peak_bytes(), group.oom_kills()) == (None, 0)
+
+
+def test_a_busy_group_is_left_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group with a process cannot be removed: after a while nobody waits any longer."""
+    monkeypatch.setattr(module, "REMOVE_SECONDS", 0.2)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "busy").write_text("")
+    RunCgroup(tmp_path / "group", module.V2).remove()
+    assert (tmp_path / "group").is_dir()
+
+
+def test_a_group_is_removed_when_it_is_empty(tmp_path: Path) -> None:
+    """The kernel takes a moment to bury the last process: removing is tried until it works; twice does no harm."""
+    folder = tmp_path / "group"
+    folder.mkdir()
+    (folder / "busy").write_text("")
+    thread = threading.Timer(0.2, (folder / "busy").unlink)
+    thread.start()
+    RunCgroup(folder, module.V2).remove()
+    thread.join()
+    assert not folder.exists()
+    RunCgroup(folder, module.V2).remove()
+
+
+def test_swap_that_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without swap accounting gives a group all the same."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app")
+    real = Path.write_text
+
+    def write(self: Path, text: str) -> int:
+        if "swap" in self.name:
+            raise PermissionError
+        return real(self, text)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
+    assert group is not None
+    assert (group.folder / "memory.max").exists()
+
+
+def test_limits_of_all_ancestors(tmp_path: Path) -> None:
+    """Every limit from this process's group up to the root counts, except that of a run's own group."""
+    proc, root = fake_tree(tmp_path, "0::/outer/inner/ingest-run1\n", "outer/inner/ingest-run1")
+    for name, text in (("", "max"), ("outer", "700"), ("outer/inner", "900"), ("outer/inner/ingest-run1", "500")):
+        (root / name / "memory.max").write_text(f"{text}\n")
+    assert module.limits_bytes(proc, root) == [900, 700]
+
+
+def test_limits_of_version_1(tmp_path: Path) -> None:
+    """A number near 2**63 is no limit; a path of the host's is read at the root of the container."""
+    proc, root = fake_tree(tmp_path, "4:cpu,memory:/host/path\n2:cpu:/a\n", "memory")
+    limit = root / "memory" / "memory.limit_in_bytes"
+    limit.write_text("9223372036854771712\n")
+    assert module.limits_bytes(proc, root) == []
+    limit.write_text("600\n")
+    assert module.limits_bytes(proc, root) == [600]
+    [group] = module.memory_cgroups(proc, root)
+    assert (group.folder, group.path_is_ours) == (root / "memory", False)
+
+
+def test_no_groups_at_all(tmp_path: Path) -> None:
+    """Without `/proc/self/cgroup` there are no groups and no limits."""
+    assert module.memory_cgroups(tmp_path, tmp_path) == []
+    assert module.limits_bytes(tmp_path, tmp_path) == []
