@@ -33,7 +33,6 @@ from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
 from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.embedding.load import load_embedder
 from ingest_pipeline.embedding.model import model_card, model_folder
 from ingest_pipeline.errors import IngestError
@@ -44,11 +43,12 @@ from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
-from ingest_pipeline.stages.chunks import BatchRun, FileOutcome, check_files, chunk_files
+from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.index import refresh_index
-from ingest_pipeline.store import batches, ledger, vectors
+from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
+from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.search import search
@@ -240,7 +240,7 @@ def ingest(
     began, fingerprint = time.monotonic(), fingerprint_of(card, Settings())
     scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
     seal_waiting(connection, settings=settings, fingerprint=fingerprint)
-    chunks = run_batches(connection, settings, card, embedder)
+    chunks = run_batches(connection, settings, embedder)
     work = refresh_index(connection, settings.model)
     seconds = time.monotonic() - began
     stored, pace = work.counts["chunks"], chunks / seconds
@@ -250,34 +250,26 @@ def ingest(
         raise CannotRun(f"{indexed} of {expected_files} documents are searchable; {work.inconsistencies}")
 
 
-def run_batches(connection: Connection, settings: Settings, card: ModelCard, embedder: Embedder) -> int:
+def run_batches(connection: Connection, settings: Settings, embedder: Embedder) -> int:
     """Run every batch that is not done; return how many chunks were embedded."""
     began, chunks = time.monotonic(), 0  # not only the new ones: a kept folder may have been interrupted
     keys = [batch.key for batch in batches.list_batches(connection) if batch.status != "done"]
-    model, fingerprint = vectors.model_id(connection, card), fingerprint_of(card, Settings())
     with _sandbox(settings) as sandbox:
         for number, key in enumerate(keys, start=1):
-            run = BatchRun(key, f"scifact-{uuid.uuid4()}", settings, card, model, fingerprint)
-            chunks += run_batch(connection, run, sandbox, embedder)
+            run = open_batch(connection, settings, batch=key, run_id=f"scifact-{uuid.uuid4()}")
+            chunks += run_batch(run, sandbox, embedder)
             say(f"batch {number} of {len(keys)}: {chunks} chunks after {time.monotonic() - began:.0f} s")
     return chunks
 
 
-def run_batch(connection: Connection, run: BatchRun, sandbox: Sandbox, embedder: Embedder) -> int:
+def run_batch(run: BatchRun, sandbox: Sandbox, embedder: Embedder) -> int:
     """Do what a Dagster run of one partition does, without Dagster; return how many chunks were embedded."""
-    batches.begin_batch(connection, run.batch, run.run_id)
-    _drain(check_files(connection, ledger.batch_files(connection, run.batch), run))
+    _drain(check_files(run))
     encode = load_encoder(model_folder(run.settings.model) / "tokenizer.json")
-    files = ledger.batch_files(connection, run.batch)
-    _drain(chunk_files(connection, files, run, encode=encode, sandbox=sandbox, degradation=Degradation(0)))
-    tokens = batch_tokens(RunBudget.of(run.settings), dimension=run.card.dimension)
-    files = ledger.batch_files(connection, run.batch)
-    outcomes = embed_files(
-        connection, files, run, load_embedder=lambda: embedder, max_batch_tokens=tokens, watch=TreeWatch()
-    )
-    embedded = sum(outcome.chunks for outcome in _drain(outcomes))
-    batches.finish_batch(connection, run.batch)
-    return embedded
+    _drain(chunk_files(run, encode=encode, sandbox=sandbox, degradation=Degradation(0)))
+    outcomes = _drain(embed_files(run, load_embedder=lambda: embedder, watch=TreeWatch()))
+    run.finish()
+    return sum(outcome.chunks for outcome in outcomes)
 
 
 def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.models import START, Chunk, FileCost, ListedFile, ModelCard, PlannedBatch, RawFile
 from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 
 SOURCE = "/documents"
@@ -14,7 +15,7 @@ FINGERPRINT = "fingerprint0"
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
     """A file that waits."""
     file = ListedFile(path, 100, "1")
-    ledger.record_version(connection, source, file, scan, version=version, media_type="text/plain")
+    store_files.record_version(connection, source, file, scan, version=version, media_type="text/plain")
 
 
 def seal(connection: Connection, *, alone: bool = False) -> str:
@@ -46,7 +47,7 @@ def write(connection: Connection, file: RawFile, texts: list[str], card: ModelCa
         connection.execute(
             "UPDATE generations SET complete = true WHERE generation_id = %s", (generation.generation_id,)
         )
-    ledger.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
+    store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
     return generations.find_generation(connection, file, fingerprint)
 
 

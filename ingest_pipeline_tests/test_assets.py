@@ -19,6 +19,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.stages.run import open_batch
 from ingest_pipeline.store import batches, ledger
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.documents import FINGERPRINT, count, status_of
 
@@ -119,7 +120,7 @@ def test_the_sensor_requests_sealed_batches_a_few_at_a_time(
 ) -> None:
     """Back-pressure: at most 25 a tick; keys name the batch and the run's number, so nothing is asked twice."""
     for number in range(2 * (REQUESTS_PER_TICK + 3)):
-        ledger.record_version(
+        store_files.record_version(
             connection, "/s", ListedFile(f"{number:03d}.txt", 10, "1"), 1, version=str(number), media_type="text/plain"
         )
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
@@ -134,7 +135,7 @@ def test_the_sensor_requests_nothing_while_the_queue_is_full(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """A deep queue costs the coordinator time at each pass."""
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     job = defs.resolve_job_def("ingest_catalog")
     for _ in range(MAX_QUEUED):
@@ -146,7 +147,7 @@ def test_the_sensor_asks_for_the_index_once_when_the_last_batch_is_done(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Not before, and not again after it was materialized."""
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     assert [request.job_name for request in tick(instance, ingest)] == ["ingest_batch"]
     batches.begin_batch(connection, key, "run1")
@@ -161,7 +162,7 @@ def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     batches.begin_batch(connection, key, "a-run-that-nobody-knows")
     assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
@@ -173,7 +174,7 @@ def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     """A run that died without a word: its open file is sealed alone and requested in the same tick."""
     for name in ("bomb.txt", "good.txt"):
         file = ListedFile(name, 10, "1")
-        ledger.record_version(connection, "/s", file, 1, version=name, media_type="text/plain")
+        store_files.record_version(connection, "/s", file, 1, version=name, media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.FAILURE)
     batches.begin_batch(connection, key, run.run_id)
@@ -189,7 +190,7 @@ def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
     ingest: IngestResource, connection: Connection
 ) -> None:
     """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
     [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
@@ -206,7 +207,9 @@ def test_a_killed_run_is_settled_by_the_failure_sensor(
 ) -> None:
     """Seconds after the failure: the open file is attributed and sealed alone, its sibling waits."""
     for name in ("bomb.txt", "good.txt"):
-        ledger.record_version(connection, "/s", ListedFile(name, 10, "1"), 1, version=name, media_type="text/plain")
+        store_files.record_version(
+            connection, "/s", ListedFile(name, 10, "1"), 1, version=name, media_type="text/plain"
+        )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.STARTED)
     batches.begin_batch(connection, key, run.run_id)
@@ -229,7 +232,7 @@ def test_a_killed_run_is_settled_by_the_failure_sensor(
 
 def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection) -> None:
     """A terminated run leaves its batch waiting; it is requested again only after the catalog was materialized."""
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     job = defs.resolve_job_def("ingest_batch")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key})
@@ -249,7 +252,7 @@ def test_run_killed_while_canceling_is_canceled(
     """A run that did not stop in time and was killed for it is attributed to no file."""
     from ingest_pipeline.instance.dagster_private import CheckRunHealthResult, WorkerStatus
 
-    ledger.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     job = defs.resolve_job_def("ingest_batch")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.CANCELING, tags={"dagster/partition": key})

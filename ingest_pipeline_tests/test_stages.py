@@ -16,6 +16,7 @@ from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ListedFile, Page, StoredChunk
+from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import folder
@@ -186,6 +187,19 @@ def test_a_failed_file_is_not_tried_again_until_it_changes(
     (source / "a.txt").write_text(TEXT)
     assert pipeline.ingest()[0] == 1
     assert status_of(connection, "a.txt") == ("indexed", None)
+
+
+def test_added_format(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that no parser was for is read again when a format is added, and only then."""
+    (source / "data.bin").write_bytes(bytes(range(256)))
+    assert pipeline.scan().refused == 1
+    assert pipeline.scan().hashed_bytes == 0
+    monkeypatch.setattr(detect, "SUPPORTED", (*detect.SUPPORTED, "application/octet-stream"))
+    counts = pipeline.scan()
+    assert (counts.changed, counts.hashed_bytes) == (1, 256)
+    assert status_of(connection, "data.bin") == ("synced", None)
 
 
 def test_a_file_over_the_size_limit_is_refused_and_taken_when_the_limit_is_raised(

@@ -205,3 +205,28 @@ def test_a_bucket_that_cannot_be_listed_deletes_nothing(
 def refused(self: object, error: Exception, what: str) -> None:
     """No patience at all."""
     raise SourceUnavailable(what)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "raised", "error"),
+    [
+        ("a.txt", {"max_pages": 1}, {"max_pages": 9}, "TooManyPages"),
+        ("a.txt", {"page_seconds": 1e-9}, {"page_seconds": 30.0}, "ParserTimedOut"),
+    ],
+)
+def test_raised_limit_is_another_try(
+    pipeline: Pipeline, source: Path, connection: Connection, name: str, limit: dict[str, Any], raised: dict[str, Any],
+    error: str,
+) -> None:  # fmt: skip
+    """A file that failed at a limit is taken up by the next catalog run once the setting is raised, and not before."""
+    (source / name).write_text("".join(f"line number {number}\n" for number in range(400_000)))
+    generous, pipeline.settings = pipeline.settings, replace(pipeline.settings, **limit)
+    with Sandbox(memory_limit_bytes=2**29, page_seconds=pipeline.settings.page_seconds) as pipeline.sandbox:
+        pipeline.ingest()
+        assert status_of(connection, name) == ("failed", error)
+        pipeline.ingest()
+        assert connection.execute("SELECT attempts FROM files").fetchone() == (1,)
+    pipeline.settings = replace(generous, **(raised | {"max_pages": 2000}))
+    with Sandbox(memory_limit_bytes=2**29) as pipeline.sandbox:
+        pipeline.scan()
+    assert status_of(connection, name) == ("synced", None)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ingest_pipeline.errors import NoText
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, add_file, count, files_of, seal, status_of, write
@@ -72,7 +73,7 @@ def test_a_refused_file_has_a_typed_reason_and_a_message_without_nul(connection:
     """The reason is the error's type; Postgres takes no NUL."""
     add_file(connection, "a.txt")
     [waiting] = ledger.waiting_files(connection)
-    ledger.refuse_file(connection, waiting.file_id, NoText("a.txt: no\x00thing"), fingerprint=FINGERPRINT)
+    store_files.refuse_file(connection, waiting.file_id, NoText("a.txt: no\x00thing"), fingerprint=FINGERPRINT)
     row = connection.execute("SELECT status, error, message, retryable FROM files").fetchone()
     assert row == ("failed", "NoText", "a.txt: nothing", False)
 
@@ -144,8 +145,8 @@ def test_what_was_indexed_under_another_recipe_waits_again_and_stays_searchable(
 ) -> None:
     """A new model or chunker puts files back in line; readers keep the old generation until then."""
     generation = _indexed(connection, embedder, "a.txt", ["one text"])
-    assert ledger.requeue_outdated(connection, FINGERPRINT) == 0
-    assert ledger.requeue_outdated(connection, "another") == 1
+    assert store_files.requeue_outdated(connection, [FINGERPRINT]) == 0
+    assert store_files.requeue_outdated(connection, ["another"]) == 1
     assert status_of(connection, "a.txt") == ("synced", None)
     assert connection.execute("SELECT generation_id FROM files").fetchone() == (generation,)
 
@@ -154,7 +155,7 @@ def test_equal_bytes_at_a_new_path_are_searchable_without_work(connection: Conne
     """A renamed file is adopted: nothing is parsed or embedded for it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
     add_file(connection, "b.txt")
-    assert ledger.adopt_known_versions(connection, FINGERPRINT) == 1
+    assert store_files.adopt_known_versions(connection, FINGERPRINT) == 1
     assert status_of(connection, "b.txt") == ("indexed", None)
     assert count(connection, "searchable_chunks") == 2
 
@@ -164,7 +165,7 @@ def test_a_file_that_a_scan_did_not_see_is_out_of_every_readers_sight(
 ) -> None:
     """Deleted at once for readers, its chunks with it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
-    assert ledger.delete_unseen(connection, "/documents", scan=2) == 1
+    assert store_files.delete_unseen(connection, "/documents", scan=2) == 1
     assert count(connection, "searchable_chunks") == 0
     generations.drop_unused_generations(connection)
     assert count(connection, "chunks") == 0
@@ -199,14 +200,16 @@ def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost
         batches.reconcile_batch(connection, batch, run_id, killed=end == "die", canceled=False, message="")
     rows = connection.execute("SELECT status, batch, kills FROM files").fetchall()
     assert all(status != "processing" for status, _, _ in rows)
-    assert all(kills <= ledger.MAX_KILLS for _, _, kills in rows)
+    assert all(kills <= store_files.MAX_KILLS for _, _, kills in rows)
     assert sum(kills for _, _, kills in rows) == attributed
     assert connection.execute("SELECT count(*) FROM attempts WHERE open").fetchone() == (0,)
 
 
 def test_the_cheap_check_knows_every_path_of_a_slab(connection: Connection) -> None:
     """Known facts come back by path; unknown paths are absent."""
-    ledger.record_version(connection, "/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, "/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain"
+    )
     known = ledger.known_files(connection, "/s", ["ä/b.txt", "none.txt"])
     assert {path: file.revision for path, file in known.items()} == {"ä/b.txt": "7 9"}
 
@@ -222,7 +225,7 @@ def _indexed(connection: Connection, embedder: FakeEmbedder, path: str, texts: l
     file = files_of(connection, seal(connection))[path]
     generation = write(connection, file, texts, CARD)
     model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, generation.generation_id, model, limit=100)
+    pending = vectors.pending_chunks(connection, generation.generation_id, limit=100)
     vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
     assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     return generation.generation_id

@@ -13,7 +13,8 @@ from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.models import START, RawFile
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import generations, ledger, reports, vectors
+from ingest_pipeline.store import files as store_files
+from ingest_pipeline.store import generations, reports, vectors
 from ingest_pipeline.store.connection import SEARCH_PATH, Connection
 from ingest_pipeline_tests.conftest import CARD, WHOLE_PROOF, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count, files_of, seal, status_of
@@ -63,8 +64,8 @@ def run(connection: Connection, file: RawFile) -> None:
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         row = (chunk(0, TEXT), text_hash(TEXT))
         generations.write_chunks(connection, generation, [row], checkpoint=START, gaps=[])
-        ledger.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
-        pending = vectors.pending_chunks(connection, generation.generation_id, model, limit=10)
+        store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
+        pending = vectors.pending_chunks(connection, generation.generation_id, limit=10)
         if pending:
             vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
         generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)

@@ -1,4 +1,4 @@
-"""What one `ingest run` did, as numbers: for people, for programs, and for whoever asks later."""
+"""What one `ingest run` did, as numbers for people and programs."""
 
 from __future__ import annotations
 

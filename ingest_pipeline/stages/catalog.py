@@ -28,8 +28,8 @@ from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.costs import refit
-from ingest_pipeline.stages.fingerprint import locked_fingerprint
-from ingest_pipeline.store import batches, generations, ledger
+from ingest_pipeline.stages.fingerprint import formats_fingerprint, valid_fingerprints
+from ingest_pipeline.store import batches, files, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
 
@@ -64,23 +64,30 @@ class SourceScan:
 
     def mark_seen(self, paths: Sequence[str]) -> None:
         """Note that these files are there and unchanged."""
-        ledger.mark_seen(self.connection, self.source.name, paths, self.number)
+        files.mark_seen(self.connection, self.source.name, paths, self.number)
 
     def record_touch(self, file: ListedFile) -> None:
         """Note the new revision of a file whose bytes are the same."""
-        ledger.record_touch(self.connection, self.source.name, file, self.number)
+        files.record_touch(self.connection, self.source.name, file, self.number)
 
     def record_version(self, file: ListedFile, version: str, media_type: str) -> None:
         """Note a new or changed file: it waits."""
-        ledger.record_version(
+        files.record_version(
             self.connection, self.source.name, file, self.number, version=version, media_type=media_type
         )
 
     def refuse(self, file: ListedFile, error: FileError, *, media_type: str = "", version: str = "") -> ScanCounts:
         """Note a file that will not be parsed, and why."""
         media_type = media_type or detect.media_type(file.path, b"")
-        ledger.record_refusal(
-            self.connection, self.source.name, file, self.number, error, media_type=media_type, version=version
+        files.record_refusal(
+            self.connection,
+            self.source.name,
+            file,
+            self.number,
+            error,
+            media_type=media_type,
+            version=version,
+            fingerprint=formats_fingerprint() if isinstance(error, UnsupportedFormat) else None,
         )
         return ScanCounts(refused=1)
 
@@ -95,8 +102,8 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
         SourceUnavailable: a source that cannot be read; nothing of it is deleted then.
     """
     counts = ScanCounts()
-    ledger.requeue_outdated(connection, fingerprint, locked_fingerprint(fingerprint, settings))
-    if repaired := ledger.requeue_without_vector(connection):
+    files.requeue_outdated(connection, valid_fingerprints(fingerprint, settings))
+    if repaired := files.requeue_without_vector(connection):
         logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
     for name in canonical_sources(names):
         source = source_of(name, access_of(settings))
@@ -108,8 +115,8 @@ def _scan(scan: SourceScan, fingerprint: str) -> ScanCounts:
     counts = ScanCounts()
     for slab in slabs(scan.source.files()):
         counts += _compare(scan, slab)
-    renamed = ledger.adopt_known_versions(scan.connection, fingerprint)
-    deleted = ledger.delete_unseen(scan.connection, scan.source.name, scan.number)
+    renamed = files.adopt_known_versions(scan.connection, fingerprint)
+    deleted = files.delete_unseen(scan.connection, scan.source.name, scan.number)
     if deleted:
         generations.drop_unused_generations(scan.connection)
     logger.info(
@@ -150,7 +157,7 @@ def looks_unchanged(file: ListedFile, known: KnownFile | None, settings: Setting
 
 def _must_be_read_again(file: ListedFile, known: KnownFile, settings: Settings) -> bool:
     """Return whether there is a reason to read a file whose revision is the same."""
-    if _is_new(known) or known.retryable:
+    if _is_new(known) or known.retryable or _lacked_a_parser(known):
         return True
     if known.error == FileTooLarge.__name__:
         return file.size_bytes <= settings.max_file_size  # the limit was raised
@@ -195,7 +202,16 @@ def _record(scan: SourceScan, file: ListedFile, known: KnownFile | None, version
 
 
 def _waits_for_another_try(known: KnownFile) -> bool:
-    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable
+    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable or _lacked_a_parser(known)
+
+
+def _lacked_a_parser(known: KnownFile) -> bool:
+    """Return whether no parser was for a file, and formats have been added or removed since."""
+    return (
+        known.error == UnsupportedFormat.__name__
+        and (known.fingerprint or "formats:").startswith("formats:")  # a parser that refused it has another one
+        and known.fingerprint != formats_fingerprint()
+    )
 
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
@@ -220,16 +236,16 @@ def embedding_peak_bytes(budget: RunBudget, card: ModelCard) -> int:
 def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str) -> Sealed:
     """Seal every waiting file into a batch, and refuse those that no batch can hold."""
     with batches.sealing(connection):
-        batches.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
+        files.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
-            ledger.requeue_with_gaps(connection)
-        ledger.requeue_affordable(connection, RunBudget.of(settings).parser_bytes)
+            files.requeue_with_gaps(connection)
+        files.requeue_affordable(connection, RunBudget.of(settings).parser_bytes)
         model = refit(connection)
         plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
             error = needs_more_memory(cost, settings)
             peak = cost.predicted_peak_bytes
-            ledger.refuse_file(connection, cost.file_id, error, fingerprint=fingerprint, predicted_peak_bytes=peak)
+            files.refuse_file(connection, cost.file_id, error, fingerprint=fingerprint, predicted_peak_bytes=peak)
         limit = settings.run_memory
         keys = [
             batches.seal_batch(connection, batch, memory_limit_bytes=limit, cost_model=model.version)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
-from ingest_pipeline.errors import EncryptedDocument, FileError, TransientFileError, UnreadablePages
+from ingest_pipeline.errors import FileError, TransientFileError, UnreadablePages
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
 from ingest_pipeline.parsing.request import ParseRequest
@@ -15,9 +15,9 @@ from ingest_pipeline.parsing.sandbox.steps import STEP_AFTER_KILLS, EventParser,
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.stages.fingerprint import locked_fingerprint
+from ingest_pipeline.stages.fingerprint import refusal_fingerprint
 from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt
-from ingest_pipeline.store import generations, ledger
+from ingest_pipeline.store import files, generations
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
 
@@ -31,10 +31,10 @@ WAITING = ("synced", "processing")
 def check_files(run: BatchRun) -> Iterator[FileOutcome]:
     """Make sure that each waiting file still holds the bytes of its version; yield an outcome for each.
 
-    Where the batch was over, somebody materialized its partition by hand: its failed files get another chance.
+    If the batch had ended, its partition was materialized by hand: its failed files get another attempt.
     """
     if run.status_before in ("done", "failed"):
-        ledger.reopen_failed(run.connection, run.batch)
+        files.reopen_failed(run.connection, run.batch)
     for file in run.files():
         if file.status in WAITING:
             yield _checked(run, file)
@@ -88,7 +88,7 @@ def _chunk_file(run: BatchRun, file: RawFile, encode: Encode, sandbox: EventPars
 
 
 def _mark_processed(run: BatchRun, file: RawFile, done: Generation | ParsedFile) -> None:
-    ledger.mark_processed(run.connection, file, pages=done.pages, gaps=done.gaps, warnings=done.warnings)
+    files.mark_processed(run.connection, file, pages=done.pages, gaps=done.gaps, warnings=done.warnings)
 
 
 def _outcome(file: RawFile, parsed: ParsedFile, *, chunks: int, error: FileError | None = None) -> FileOutcome:
@@ -99,10 +99,9 @@ def _outcome(file: RawFile, parsed: ParsedFile, *, chunks: int, error: FileError
 def _record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
     logger.warning("file %d failed: %s", file.file_id, error.reason)
     if error.retryable:
-        ledger.forget_revision(run.connection, file)
-    locked = isinstance(error, EncryptedDocument)
-    fingerprint = locked_fingerprint(run.fingerprint, run.settings) if locked else run.fingerprint
-    ledger.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
+        files.forget_revision(run.connection, file)
+    fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
+    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
 
 
 class GenerationWriter:

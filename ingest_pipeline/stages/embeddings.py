@@ -53,11 +53,11 @@ class _EmbeddingStage:
         """Embed one file's chunks and publish it."""
         run, began = self._run, time.monotonic()
         embedded = peak = 0
-        if vectors.pending_chunks(run.connection, generation.generation_id, run.model_id, limit=1):
+        if vectors.pending_chunks(run.connection, generation.generation_id, limit=1):
             embedded, peak = self._attempt(file, generation)
         published = generations.publish_file(run.connection, file, generation, fingerprint=run.fingerprint)
         if not published:
-            logger.info("file %d changed while it was embedded; its vectors stay for whoever needs them", file.file_id)
+            logger.info("file %d changed while it was embedded; its vectors stay in use by equal texts", file.file_id)
         return FileOutcome(
             file, done=published, reason=None if published else "moved on", pages=generation.pages, chunks=embedded,
             seconds=time.monotonic() - began, peak_memory_bytes=peak,
@@ -91,7 +91,7 @@ class _EmbeddingStage:
         # A run was killed at this file, or stopped in this batch: something must change.
         most = max(MIN_BATCH_TOKENS, self._max_batch_tokens >> (file.kills + run.failures))
         while chunks := vectors.pending_chunks(
-            run.connection, generation.generation_id, run.model_id, after=after, limit=READ_CHUNKS
+            run.connection, generation.generation_id, after=after, limit=READ_CHUNKS
         ):
             for group in micro_batches(chunks, max_batch_tokens=most):
                 for part in micro_batches(group, max_batch_tokens=degradation.allowed_tokens(most)):

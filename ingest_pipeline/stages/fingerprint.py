@@ -1,11 +1,14 @@
-"""The fingerprint: everything but a file's bytes that decides what its chunks and vectors are."""
+"""The fingerprint: everything but a file's bytes that decides what its chunks are, or why it was refused."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 
 from ingest_pipeline import chunking
+from ingest_pipeline.errors import EncryptedDocument, FileError, ParserOutOfMemory, ParserTimedOut, TooManyPages
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
 
 PARSER_VERSION = 3
@@ -14,10 +17,10 @@ PARSER_VERSION = 3
 
 def fingerprint_of(card: ModelCard, settings: Settings) -> str:
     """Return a short name for parser, chunker, model and the settings that change texts; others are outdated."""
-    facts = (
+    deciding = (
         PARSER_VERSION, chunking.VERSION, card.identity, card.max_tokens, settings.record_text, settings.record_id,
     )  # fmt: skip
-    return hashlib.sha256(repr(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr(deciding).encode()).hexdigest()[:16]
 
 
 def generation_fingerprint(fingerprint: str, media_type: str) -> str:
@@ -25,12 +28,34 @@ def generation_fingerprint(fingerprint: str, media_type: str) -> str:
     return f"{fingerprint}:{media_type}"
 
 
-def locked_fingerprint(fingerprint: str, settings: Settings) -> str:
-    """Return under what a file that no password opens is refused: under other passwords it is outdated.
+def formats_fingerprint() -> str:
+    """Return under what a file is refused that no parser is for: when a format is added, it is read again."""
+    return "formats:" + hashlib.sha256(" ".join(sorted(detect.SUPPORTED)).encode()).hexdigest()[:16]
 
-    The ledger keeps this, so it tells as little of the passwords as scrypt can.
-    """
+
+def refusal_fingerprint(error: FileError, fingerprint: str, settings: Settings) -> str:
+    """Return under what a file is refused: when a setting that decides the refusal changes, it is outdated."""
+    decides = DECIDING_SETTINGS.get(type(error))
+    return f"{fingerprint}+{decides(fingerprint, settings)}" if decides else fingerprint
+
+
+def valid_fingerprints(fingerprint: str, settings: Settings) -> list[str]:
+    """Return the fingerprints that are not outdated under these settings: of generations, and of every refusal."""
+    return [fingerprint, *(f"{fingerprint}+{decides(fingerprint, settings)}" for decides in DECIDING_SETTINGS.values())]
+
+
+def _passwords(fingerprint: str, settings: Settings) -> str:
+    """Return a name for the passwords that tells as little of them as scrypt can: the ledger keeps it."""
     if not settings.pdf_passwords:
-        return f"{fingerprint}+none"
+        return "none"
     secret = "\n".join(sorted(settings.pdf_passwords)).encode()
-    return f"{fingerprint}+{hashlib.scrypt(secret, salt=fingerprint.encode(), n=2**14, r=8, p=1, dklen=8).hex()}"
+    return hashlib.scrypt(secret, salt=fingerprint.encode(), n=2**14, r=8, p=1, dklen=8).hex()
+
+
+DECIDING_SETTINGS: dict[type[FileError], Callable[[str, Settings], str]] = {
+    EncryptedDocument: _passwords,
+    TooManyPages: lambda _, settings: f"pages={settings.max_pages}",
+    ParserTimedOut: lambda _, settings: f"seconds={settings.page_seconds:g},{settings.file_seconds:g}",
+    ParserOutOfMemory: lambda _, settings: f"memory={settings.run_memory}",
+}
+"""Reasons that the message tells to raise a setting for: the next catalog run takes such a file up again."""

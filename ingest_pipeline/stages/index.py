@@ -24,7 +24,7 @@ class IndexWork:
 
 
 def refresh_index(connection: Connection, model: str) -> IndexWork:
-    """Delete what nobody uses, make the model's index if it is missing, vacuum, and compare ledger and tables."""
+    """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
     began, card = time.monotonic(), model_card(model)
     dropped = generations.drop_unused_generations(connection), vectors.drop_unused_vectors(connection)
     number = vectors.model_id(connection, card)

@@ -107,7 +107,7 @@ def attempt(run: BatchRun, file: RawFile, stage: str) -> Iterator[Attempt]:
     """Bracket the work on one file: written before it begins, closed with its cost when the file is done or failed.
 
     An error that is no file's leaves the attempt open: if the run was killed, this is how the ledger knows at which
-    file. Only a run that stops by itself for memory closes it, for then nobody was killed.
+    file. Only a run that stops by itself for memory closes it, for then it was not killed.
     """
     ledger.open_attempt(run.connection, file, batch=run.batch, run_id=run.run_id, stage=stage)
     work = Attempt()

@@ -33,7 +33,7 @@ def add_files(
     """Stream files into a source one after another; yield what became of each: one that is refused stops no other.
 
     Raises:
-        BadSetting, ConfigurationError: the source cannot be used, or it is not said which.
+        BadSetting, ConfigurationError: the source cannot be used, or none is named.
     """
     source = _target(to, settings)
     for file in files:

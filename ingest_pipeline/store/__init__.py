@@ -1,7 +1,8 @@
-"""The only room that speaks SQL. This module imports nothing.
+"""The only package that speaks SQL. This module imports nothing.
 
-`server.py` runs the embedded Postgres; `connection.py` opens connections and names their failures;
-`migrate.py` brings the schema up to date; `ledger.py` knows what is true of every file; `batches.py` seals
-and settles batches; `generations.py` holds chunks and flips versions; `vectors.py` holds embeddings;
-`search.py` answers queries; `reports.py` counts.
+`server.py` runs the embedded Postgres; `connection.py` opens connections and names their failures; `migrate.py` brings
+the schema up to date; `locks.py` has the transactions' locks. `ledger.py` reads what is known of every file and keeps
+attempts; `files.py` (with `files.sql`, found by `queries.py`) makes every change of a file; `batches.py` seals batches
+and reconciles them; `incidents.py` counts errors that are no file's; `generations.py` holds chunks and publishes them;
+`vectors.py` holds embeddings; `search.py` answers queries; `costs.py` keeps what files did cost; `reports.py` counts.
 """

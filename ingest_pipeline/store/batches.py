@@ -1,4 +1,4 @@
-"""Batches in the ledger: sealed once, begun by a run, settled when the run has ended however it ended."""
+"""Batches in the ledger: sealed once, begun by a run, reconciled when the run has ended, however it ended."""
 
 from __future__ import annotations
 
@@ -9,15 +9,13 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from ingest_pipeline.errors import KilledRepeatedly
 from ingest_pipeline.models import Batch, FileCost, PlannedBatch
-from ingest_pipeline.store import locks
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store import files, locks
+from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.incidents import record_incident
-from ingest_pipeline.store.ledger import MAX_KILLS
 
 MAX_FAILURES = 3
-"""Runs of one batch that may end without finishing it before it stays `failed` until somebody asks again."""
+"""Runs of one batch that may end without finishing it before it stays `failed` until it is materialized again."""
 
 NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
@@ -27,10 +25,6 @@ INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_
 VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s, %(cost_model)s)
 """
 INSERT_FILE = "INSERT INTO batch_files (batch, file_id, version) VALUES (%s, %s, %s)"
-ASSIGN = """
-UPDATE files SET batch = %s, predicted_peak_bytes = %s
-WHERE file_id = %s AND version = %s AND status = 'synced' AND batch IS NULL
-"""
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
        b.measured_peak_bytes, b.runs, b.failures, b.run_id,
@@ -58,30 +52,12 @@ OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s A
 CLOSE_ATTEMPTS = """
 UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
 """
-ATTRIBUTE = """
-UPDATE files SET kills = kills + 1, batch = NULL, updated_at = now(), status = 'synced'
-WHERE file_id = ANY(%s) AND batch = %s AND status IN ('processing', 'processed')
-RETURNING file_id, kills, source || '/' || path
-"""
-FAIL_KILLED = """
-UPDATE files SET status = 'failed', error = %s, message = %s, retryable = false WHERE file_id = %s
-"""
-RELEASE_FILES = "UPDATE files SET status = 'synced' WHERE batch = %s AND status = 'processing'"
 RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
 """
 MESSAGE = "SELECT message FROM batches WHERE batch = %s"
 LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
-# Sealed under another budget and not begun: its files are planned again, the batch stays on record, empty.
-DISSOLVE = """
-WITH dissolved AS (
-    UPDATE batches SET status = 'done', ended_at = now(), message = 'planned again under another INGEST_RUN_MEMORY'
-    WHERE status = 'waiting' AND memory_limit_bytes <> %s RETURNING batch
-)
-UPDATE files f SET batch = NULL, status = 'synced', updated_at = now() FROM dissolved
-WHERE f.batch = dissolved.batch AND f.status IN ('synced', 'processing', 'processed')
-"""
 RETRY_FAILED_BATCHES = """
 UPDATE batches b SET status = 'waiting', failures = 0
 WHERE b.status = 'failed' AND EXISTS (
@@ -101,26 +77,18 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
     """Write a batch and its file versions down for good; return its key (sortable, never used again)."""
     with connection.transaction():
         key = f"{_next_key(connection)}-{_plan_hash(planned.costs)}"
-        facts = {
+        batch = {
             "batch": key,
             "memory_limit_bytes": memory_limit_bytes,
             "predicted_peak_bytes": planned.predicted_peak_bytes,
             "predicted_seconds": planned.predicted_seconds,
             "cost_model": cost_model,
         }
-        connection.execute(INSERT_BATCH, facts)
+        connection.execute(INSERT_BATCH, batch)
         with connection.cursor() as cursor:
             cursor.executemany(INSERT_FILE, [(key, cost.file_id, cost.version) for cost in planned.costs])
-            cursor.executemany(
-                ASSIGN,
-                [(key, cost.predicted_peak_bytes, cost.file_id, cost.version) for cost in planned.costs],
-            )
+        files.assign_batch(connection, key, planned.costs)
     return key
-
-
-def dissolve_waiting(connection: Connection, *, memory_limit_bytes: int) -> int:
-    """Let go of the files of batches that wait under another budget; return how many there were."""
-    return connection.execute(DISSOLVE, (memory_limit_bytes,)).rowcount
 
 
 def list_batches(connection: Connection, *, status: str | None = None, batch: str | None = None) -> list[Batch]:
@@ -135,10 +103,10 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
     Raises:
         LookupError: there is no such batch.
     """
-    row = connection.execute(BEGIN, {"batch": batch, "run_id": run_id}).fetchone()
-    if row is None:
+    status = scalar(connection, BEGIN, {"batch": batch, "run_id": run_id})
+    if status is None:
         raise LookupError(f"batch {batch} is not in the ledger: was the partition added by hand?")
-    return str(row[0])
+    return str(status)
 
 
 def finish_batch(connection: Connection, batch: str) -> None:
@@ -153,19 +121,17 @@ def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
 
 def unfinished_files(connection: Connection, batch: str) -> int:
     """Return how many files of a batch are neither indexed nor failed."""
-    row = connection.execute(UNFINISHED, (batch,)).fetchone()
-    return int(row[0]) if row else 0
+    return int(scalar(connection, UNFINISHED, (batch,)))
 
 
 def reconcile_batch(
     connection: Connection, batch: str, run_id: str, *, killed: bool, canceled: bool, message: str
 ) -> str:
-    """Settle a batch whose run ended without finishing it; return its new status.
+    """Reconcile a batch whose run ended without finishing it; return its new status.
 
-    If the run was killed, the file that was open is attributed: it leaves for a batch of its own, and after
-    `MAX_KILLS` it is failed. Its siblings stay and wait. A batch whose runs end `MAX_FAILURES` times without
-    a file to charge stays failed: then something else is wrong. A run that somebody canceled is no failure: its
-    batch waits, as it did before.
+    If the run was killed, the kill is attributed to the file that was open: it leaves for a batch of its own, and
+    after `files.MAX_KILLS` it fails. The other files stay and wait. A batch whose runs end `MAX_FAILURES` times with no
+    file to attribute it to stays failed: then something else is wrong. A canceled run is no failure: its batch waits.
     """
     with connection.transaction():
         row = connection.execute(LOCK_BATCH, (batch,)).fetchone()
@@ -173,11 +139,11 @@ def reconcile_batch(
             return str(row[0]) if row else "unknown"
         attributed = _attribute_kill(connection, batch, run_id) if killed else []
         connection.execute(CLOSE_ATTEMPTS, ("killed" if killed else "interrupted", batch, run_id))
-        connection.execute(RELEASE_FILES, (batch,))
+        files.release_batch(connection, batch)
         failures = 0 if attributed else int(row[2]) + (not canceled)
         status = _status_after(connection, batch, failures=failures)
-        facts = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
-        connection.execute(RECONCILE, facts)
+        ended = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
+        connection.execute(RECONCILE, ended)
         if not attributed and not canceled:
             record_incident(connection, batch=batch, run_id=run_id, message=message)
         return status
@@ -196,20 +162,11 @@ def _status_after(connection: Connection, batch: str, *, failures: int) -> str:
 
 def _attribute_kill(connection: Connection, batch: str, run_id: str) -> list[int]:
     open_files = [file_id for (file_id,) in connection.execute(OPEN_ATTEMPTS, (batch, run_id))]
-    attributed = connection.execute(ATTRIBUTE, (open_files, batch)).fetchall()
-    for file_id, kills, name in attributed:
-        if kills >= MAX_KILLS:
-            error = KilledRepeatedly(
-                f"{name}: {kills} runs were killed while it was open; it needs more memory or is a bomb"
-            )
-            connection.execute(FAIL_KILLED, (error.reason, str(error), file_id))
-    return [file_id for file_id, _, _ in attributed]
+    return files.attribute_kills(connection, open_files, batch)
 
 
 def _next_key(connection: Connection) -> str:
-    row = connection.execute(NEXT_KEY).fetchone()
-    assert row is not None
-    return str(row[0])
+    return str(scalar(connection, NEXT_KEY))
 
 
 def _plan_hash(costs: Sequence[FileCost]) -> str:
@@ -221,11 +178,10 @@ def _plan_hash(costs: Sequence[FileCost]) -> str:
 
 def last_ended(connection: Connection) -> datetime | None:
     """Return when the latest batch ended, None if none ever did."""
-    row = connection.execute(LAST_ENDED).fetchone()
-    return row[0] if row else None
+    ended: datetime | None = scalar(connection, LAST_ENDED)
+    return ended
 
 
 def message(connection: Connection, batch: str) -> str:
     """Return why a batch's last run did not finish it."""
-    row = connection.execute(MESSAGE, (batch,)).fetchone()
-    return str(row[0] or "") if row else ""
+    return str(scalar(connection, MESSAGE, (batch,)) or "")

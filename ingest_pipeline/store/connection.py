@@ -8,7 +8,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
-from psycopg.rows import TupleRow
+from psycopg.abc import Params
+from psycopg.rows import TupleRow, scalar_row
 
 from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.settings import Settings
@@ -77,6 +78,12 @@ def _named_failures() -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable(f"Postgres: {first_line(error)}; is it running? `ingest db start`") from error
+
+
+def scalar(connection: Connection, query: str, parameters: Params | None = None) -> Any:
+    """Return the first column of a query's first row; None where there is no row."""
+    with connection.cursor(row_factory=scalar_row) as cursor:
+        return cursor.execute(query.encode(), parameters).fetchone()
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from psycopg.rows import class_row, dict_row
 from ingest_pipeline.models import CostModel, CostRate, Observation
 from ingest_pipeline.store.connection import Connection
 
-# The peak of a file with a gap may be the limit at which its parser died, and says nothing of what it needed.
+# The peak of a file with a gap may be the limit at which its parser was stopped, and says nothing of what it needed.
 OBSERVATIONS = """
 SELECT name, media_type, size_bytes, peak_bytes, seconds FROM (
     SELECT f.source || '/' || f.path AS name, f.media_type, f.size_bytes, max(a.parse_peak_bytes) AS peak_bytes,

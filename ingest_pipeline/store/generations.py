@@ -15,8 +15,8 @@ from psycopg import Cursor
 from psycopg.rows import class_row
 
 from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
-from ingest_pipeline.store import locks
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store import files, locks
+from ingest_pipeline.store.connection import Connection, scalar
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
 
@@ -61,20 +61,8 @@ WHERE g.generation_id = %s AND c.generation_id = g.generation_id AND c.ordinal >
 COMPLETE = """
 UPDATE generations SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s WHERE generation_id = %s
 """
-MISSING_VECTORS = """
-SELECT count(*) FROM chunks c WHERE c.generation_id = %(generation)s AND NOT EXISTS (
-    SELECT FROM embeddings e WHERE e.model_id = %(model)s AND e.text_hash = c.text_hash)
-"""
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
-PUBLISH = """
-UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
-       message = NULL, retryable = NULL, updated_at = now()
-WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
-  AND NOT EXISTS (SELECT FROM chunks c JOIN generations g USING (generation_id)
-                  WHERE g.generation_id = %(generation)s AND NOT EXISTS (
-      SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash))
-"""
-# Nobody shows it and nobody is on the way to it.
+# No file shows it, and no file that waits will.
 DROP_UNUSED = """
 DELETE FROM generations g
 WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
@@ -170,8 +158,8 @@ def write_chunks(
 
 def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
     """Note that all chunks of a generation are stored."""
-    facts = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(list(parsed.warnings)))
-    connection.execute(COMPLETE, (*facts, generation.generation_id))
+    known = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(list(parsed.warnings)))
+    connection.execute(COMPLETE, (*known, generation.generation_id))
 
 
 def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[Section]) -> None:
@@ -192,30 +180,18 @@ def find_generation(connection: Connection, file: RawFile, fingerprint: str) -> 
     return _select(connection, file.version, fingerprint)
 
 
-def missing_vectors(connection: Connection, generation_id: int, model_id: int) -> int:
-    """Return how many chunks of a generation have no vector yet."""
-    row = connection.execute(MISSING_VECTORS, {"generation": generation_id, "model": model_id}).fetchone()
-    return int(row[0]) if row else 0
-
-
 def publish_file(connection: Connection, file: RawFile, generation: Generation, *, fingerprint: str) -> bool:
-    """Show readers the new generation instead of the old, in one transaction; drop the old if nobody else shows it.
+    """Show readers the new generation instead of the old, in one transaction; drop the old if no other file shows it.
 
     Returns:
         False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.
     """
-    facts = {
-        "file_id": file.file_id,
-        "version": file.version,
-        "fingerprint": fingerprint,
-        "generation": generation.generation_id,
-    }
     with connection.transaction():
-        row = connection.execute(LIVE, (file.file_id,)).fetchone()
-        if not connection.execute(PUBLISH, facts).rowcount:
+        shown = scalar(connection, LIVE, (file.file_id,))
+        if not files.publish(connection, file, generation.generation_id, fingerprint=fingerprint):
             return False
-        if row and row[0] is not None and row[0] != generation.generation_id:
-            connection.execute(DROP_UNUSED, {"generation": row[0]})
+        if shown is not None and shown != generation.generation_id:
+            connection.execute(DROP_UNUSED, {"generation": shown})
     return True
 
 

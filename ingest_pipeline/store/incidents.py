@@ -36,7 +36,7 @@ def record_incident(connection: Connection, *, batch: str, run_id: str, message:
 
 
 def reset_incidents(connection: Connection) -> None:
-    """Begin to count anew: somebody asked for another try."""
+    """Begin to count anew: the catalog was asked for, which is another try."""
     connection.execute(RESET)
 
 

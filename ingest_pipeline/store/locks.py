@@ -4,11 +4,11 @@ Vectors belong to texts, and no foreign key can say that a chunk relies on one. 
 vector is deleted under a chunk:
 
 - whoever stores chunks does so in a transaction that shares the vector lock (`rely_on_vectors`);
-- whoever deletes vectors does so in a transaction that holds it alone (`hold_vectors`), and looks for chunks in a
+- whoever deletes vectors does so in a transaction that holds it alone (`hold_vectors`), and selects chunks in a
   statement that begins after the lock was granted.
 
-So a chunk is stored either before the look, which then sees it, or after the deletion is committed, and then the run
-that stored it finds the vector missing and computes it. `FOR KEY SHARE` on the vector cannot do this: the run would
+So a chunk is stored either before that statement, which then sees it, or after the deletion is committed, and then the
+run that stored it finds the vector missing and computes it. `FOR KEY SHARE` on the vector cannot do this: the run would
 have to know which vectors a deletion that is not committed yet is about to take.
 """
 

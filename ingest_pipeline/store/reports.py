@@ -8,7 +8,7 @@ from typing import Any
 from psycopg.rows import dict_row
 
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, scalar
 
 COUNT_FILES = "SELECT status, count(*) FROM files GROUP BY status"
 COUNT_BATCHES = "SELECT status, count(*) FROM batches GROUP BY status"
@@ -72,17 +72,13 @@ SELECT 'deleted, but still shown', count(*) FROM files f WHERE f.status = 'delet
 UNION ALL
 SELECT 'shown, but not complete', count(*) FROM files f JOIN generations g USING (generation_id) WHERE NOT g.complete
 UNION ALL
-SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN generations g USING (generation_id)
-JOIN chunks c USING (generation_id) WHERE NOT EXISTS (
-    SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash)
+SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN chunks_without_vector c USING (generation_id)
 UNION ALL
 SELECT 'processing without an open attempt', count(*) FROM files f
 WHERE f.status = 'processing' AND NOT EXISTS (SELECT FROM attempts a WHERE a.file_id = f.file_id AND a.open)
 """
 BATCH_WITHOUT_VECTOR = """
-SELECT count(*) FROM files f JOIN generations g USING (generation_id) JOIN chunks c USING (generation_id)
-WHERE f.batch = %s AND NOT EXISTS (
-    SELECT FROM embeddings e WHERE e.model_id = g.model_id AND e.text_hash = c.text_hash)
+SELECT count(*) FROM files f JOIN chunks_without_vector c USING (generation_id) WHERE f.batch = %s
 """
 
 
@@ -92,8 +88,8 @@ def status_counts(connection: Connection) -> dict[str, Any]:
     batches = dict.fromkeys(BATCH_STATUSES, 0) | dict(connection.execute(COUNT_BATCHES).fetchall())
     return {
         "files": files,
-        "chunks": _number(connection, COUNT_CHUNKS),
-        "embeddings": _number(connection, COUNT_EMBEDDINGS),
+        "chunks": scalar(connection, COUNT_CHUNKS),
+        "embeddings": scalar(connection, COUNT_EMBEDDINGS),
         "batches": batches,
     }
 
@@ -102,9 +98,9 @@ def files(connection: Connection, *, status: str | None = None, batch: str | Non
     """Yield what is true of every file, by source and path, 500 rows in memory at a time."""
     source = path = ""
     while True:
-        facts = {"status": status, "batch": batch, "source": source, "path": path, "limit": PAGE_ROWS}
+        wanted = {"status": status, "batch": batch, "source": source, "path": path, "limit": PAGE_ROWS}
         with connection.cursor(row_factory=dict_row) as cursor:
-            rows = cursor.execute(FILES, facts).fetchall()
+            rows = cursor.execute(FILES, wanted).fetchall()
         yield from rows
         if len(rows) < PAGE_ROWS:
             return
@@ -113,15 +109,12 @@ def files(connection: Connection, *, status: str | None = None, batch: str | Non
 
 def now(connection: Connection) -> Any:
     """Return the database's clock, to ask for work since then."""
-    row = connection.execute(NOW).fetchone()
-    assert row is not None
-    return row[0]
+    return scalar(connection, NOW)
 
 
 def last_change(connection: Connection) -> Any:
     """Return when what readers see last changed; None if there is nothing."""
-    row = connection.execute(LAST_CHANGE).fetchone()
-    return row[0] if row else None
+    return scalar(connection, LAST_CHANGE)
 
 
 def work_since(connection: Connection, since: Any, *, batch: str | None = None) -> dict[str, Any]:
@@ -138,12 +131,11 @@ def batch_totals(connection: Connection, batch: str) -> dict[str, int]:
 
 def peak_of_batches(connection: Connection, batches: list[str]) -> int | None:
     """Return the highest peak that a run of these batches measured; None if none did."""
-    row = connection.execute(PEAK_OF_BATCHES, (batches,)).fetchone()
-    return row[0] if row else None
+    return scalar(connection, PEAK_OF_BATCHES, (batches,))
 
 
 def work_by_type(connection: Connection, since: Any) -> list[dict[str, Any]]:
-    """Return the same by media type, dearest first."""
+    """Return the same by media type, most expensive first."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(WORK_BY_TYPE, (since,)).fetchall()
 
@@ -166,10 +158,4 @@ def inconsistencies(connection: Connection) -> dict[str, int]:
 
 def chunks_without_vector(connection: Connection, batch: str) -> int:
     """Return how many chunks that readers see of a batch's files have no vector."""
-    row = connection.execute(BATCH_WITHOUT_VECTOR, (batch,)).fetchone()
-    return int(row[0]) if row else 0
-
-
-def _number(connection: Connection, query: str) -> int:
-    row = connection.execute(query).fetchone()
-    return int(row[0]) if row else 0
+    return int(scalar(connection, BATCH_WITHOUT_VECTOR, (batch,)))

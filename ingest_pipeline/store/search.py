@@ -40,7 +40,7 @@ MIN_CANDIDATES = 100
 MAX_PLACES = 4
 """Rows read for each candidate text: a boilerplate text that stands everywhere must not fill the answer."""
 MIN_COPIED_WORDS = 6
-"""A shorter query is words, not a sentence that somebody copied."""
+"""A shorter query is a set of words, not a copied sentence."""
 RUN_WORDS = 3
 WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")  # scripts without spaces: each sign is a word
 BEAM = "SET LOCAL hnsw.ef_search = {candidates}"
@@ -68,10 +68,10 @@ def search(connection: Connection, card: ModelCard, vector: np.ndarray, *, query
     candidates = min(MAX_BEAM, max(MIN_CANDIDATES, top * CANDIDATES_PER_HIT))
     names = {"dimension": sql.Literal(card.dimension), "model": sql.Literal(model)}
     wanted = max(candidates, top)
-    facts = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
+    parameters = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
         cursor.execute(sql.SQL(BEAM).format(candidates=sql.Literal(candidates)))
-        hits = cursor.execute(sql.SQL(SEARCH).format(**names), facts).fetchall()
+        hits = cursor.execute(sql.SQL(SEARCH).format(**names), parameters).fetchall()
     return sorted(hits, key=lambda hit: -_copied(query, hit.text))[:top]  # stable: by distance within a share
 
 

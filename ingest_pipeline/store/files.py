@@ -1,0 +1,215 @@
+"""The rows of `files`: every change of them is here, and `files.sql` has the statements.
+
+| it becomes | by                       | from                                             |
+|------------|--------------------------|--------------------------------------------------|
+| synced     | `record_version`         | any, or a file that was not known                |
+|            | `requeue_outdated`       | indexed, failed                                  |
+|            | `requeue_affordable`     | failed (FileNeedsMoreMemory)                     |
+|            | `requeue_with_gaps`      | failed (UnreadablePages)                         |
+|            | `requeue_without_vector` | indexed, with a chunk that has no vector         |
+|            | `reopen_failed`          | failed                                           |
+|            | `attribute_kills`        | processing, processed; failed at the third kill  |
+|            | `dissolve_waiting`       | processing, processed                            |
+|            | `release_batch`          | processing                                       |
+| processing | `begin_attempt`          | synced                                           |
+| processed  | `mark_processed`         | synced, processing                               |
+| indexed    | `publish`                | processed, with every vector                     |
+|            | `adopt_known_versions`   | synced, its version searchable at another path   |
+| failed     | `record_refusal`         | any, or a file that was not known                |
+|            | `refuse_file`            | any                                              |
+| deleted    | `delete_unseen`          | any                                              |
+
+No other transition exists: a function does nothing to a file in another status. A test walks this table. What readers
+see is `generation_id`: it stays through all of this until `publish` or `delete_unseen`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from psycopg import Cursor
+
+from ingest_pipeline.errors import FileError, IngestError, KilledRepeatedly
+from ingest_pipeline.models import FileCost, Gap, ListedFile, RawFile
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.queries import query
+
+MAX_KILLS = 3
+"""Runs that may be killed while a file is open before it fails."""
+MAX_MESSAGE_CHARACTERS = 2000
+
+
+def record_version(
+    connection: Connection, source: str, file: ListedFile, scan: int, *, version: str, media_type: str
+) -> None:
+    """Note a new or changed file: it waits."""
+    _run(connection, "record_version", version=version, media_type=media_type, **_listed(source, file, scan))
+
+
+def record_refusal(
+    connection: Connection,
+    source: str,
+    file: ListedFile,
+    scan: int,
+    error: FileError,
+    *,
+    media_type: str,
+    version: str = "",
+    fingerprint: str | None = None,
+) -> None:
+    """Note a file that will not be parsed, and why."""
+    known = {"version": version, "media_type": media_type, "fingerprint": fingerprint, **_listed(source, file, scan)}
+    _run(connection, "record_refusal", **known, **_error(error))
+
+
+def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: int) -> None:
+    """Note that these paths are there and as they were."""
+    _run(connection, "mark_seen", source=source, paths=list(paths), scan=scan)
+
+
+def record_touch(connection: Connection, source: str, file: ListedFile, scan: int) -> None:
+    """Note the new revision of a file whose bytes are the same."""
+    _run(connection, "record_touch", **_listed(source, file, scan))
+
+
+def forget_revision(connection: Connection, file: RawFile) -> None:
+    """Make the next catalog run hash this file, whatever its revision is then."""
+    _run(connection, "forget_revision", file_id=file.file_id)
+
+
+def delete_unseen(connection: Connection, source: str, scan: int) -> int:
+    """Mark the files that a finished scan did not see as deleted; return how many."""
+    return _run(connection, "delete_unseen", source=source, scan=scan).rowcount
+
+
+def adopt_known_versions(connection: Connection, fingerprint: str) -> int:
+    """Make waiting files whose bytes are searchable already indexed at once; return how many."""
+    return _run(connection, "adopt_known_versions", fingerprint=fingerprint).rowcount
+
+
+def requeue_outdated(connection: Connection, fingerprints: Sequence[str]) -> int:
+    """Put back in line what was indexed or failed under a fingerprint that is none of these; return how many."""
+    return _run(connection, "requeue_outdated", fingerprints=list(fingerprints)).rowcount
+
+
+def requeue_affordable(connection: Connection, file_budget_bytes: int) -> int:
+    """Put back in line what was refused for memory and fits by now; return how many."""
+    return _run(connection, "requeue_affordable", file_budget_bytes=file_budget_bytes).rowcount
+
+
+def requeue_with_gaps(connection: Connection) -> int:
+    """Put back in line what failed only because gaps were not allowed; return how many."""
+    return _run(connection, "requeue_with_gaps").rowcount
+
+
+def requeue_without_vector(connection: Connection) -> int:
+    """Put back in line what is indexed with a vector missing; return how many."""
+    return _run(connection, "requeue_without_vector").rowcount
+
+
+def reopen_failed(connection: Connection, batch: str) -> int:
+    """Give the failed files of a batch another attempt: it was materialized by hand; return how many."""
+    return _run(connection, "reopen_failed", batch=batch).rowcount
+
+
+def assign_batch(connection: Connection, batch: str, costs: Iterable[FileCost]) -> None:
+    """Give waiting files to the batch that is sealed with their versions."""
+    rows = [
+        {
+            "batch": batch,
+            "file_id": cost.file_id,
+            "version": cost.version,
+            "predicted_peak_bytes": cost.predicted_peak_bytes,
+        }
+        for cost in costs
+    ]
+    with connection.cursor() as cursor:
+        cursor.executemany(query("files", "assign_batch"), rows)
+
+
+def dissolve_waiting(connection: Connection, *, memory_limit_bytes: int) -> int:
+    """Let go of the files of batches that wait under another budget; return how many."""
+    return _run(connection, "dissolve_waiting", memory_limit_bytes=memory_limit_bytes).rowcount
+
+
+def begin_attempt(connection: Connection, file: RawFile, *, is_new: bool) -> None:
+    """Note that a run works on a file, for the first time in this run or again."""
+    _run(connection, "begin_attempt", file_id=file.file_id, is_new=is_new)
+
+
+def add_cost(connection: Connection, file: RawFile, cost: dict[str, Any]) -> None:
+    """Add what an attempt cost: `parse_peak_bytes`, `embed_peak_bytes`, `parse_seconds`, `embed_seconds`."""
+    _run(connection, "add_cost", file_id=file.file_id, **cost)
+
+
+def mark_processed(
+    connection: Connection, file: RawFile, *, pages: int, gaps: Iterable[Gap], warnings: Sequence[str]
+) -> None:
+    """Note that all chunks of a file are stored."""
+    recorded = {"gaps": json.dumps([asdict(gap) for gap in gaps]), "warnings": json.dumps(list(warnings))}
+    _run(connection, "mark_processed", file_id=file.file_id, version=file.version, pages=pages, **recorded)
+
+
+def publish(connection: Connection, file: RawFile, generation_id: int, *, fingerprint: str) -> bool:
+    """Show readers a generation of a file; return False, with nothing done, if the file is not ready for it."""
+    new = {"generation": generation_id, "fingerprint": fingerprint}
+    return bool(_run(connection, "publish", file_id=file.file_id, version=file.version, **new).rowcount)
+
+
+def refuse_file(
+    connection: Connection,
+    file_id: int,
+    error: IngestError,
+    *,
+    fingerprint: str | None,
+    predicted_peak_bytes: int | None = None,
+) -> None:
+    """Fail a file, with a typed reason.
+
+    Args:
+        connection: to the store.
+        file_id: of the file.
+        error: the reason.
+        fingerprint: under another one the file is tried again; None: never by itself.
+        predicted_peak_bytes: what it was predicted to need, where that is the reason.
+    """
+    known = {"file_id": file_id, "fingerprint": fingerprint, "predicted_peak_bytes": predicted_peak_bytes}
+    _run(connection, "refuse_file", **known, **_error(error))
+
+
+def attribute_kills(connection: Connection, file_ids: Sequence[int], batch: str) -> list[int]:
+    """Attribute a run's kill to the files that were open: each waits for a batch of its own, or fails at last.
+
+    Returns:
+        The files to which it was attributed.
+    """
+    killed = _run(connection, "attribute_kill", file_ids=list(file_ids), batch=batch).fetchall()
+    for file_id, kills, name in killed:
+        if kills >= MAX_KILLS:
+            error = KilledRepeatedly(
+                f"{name}: {kills} runs were killed while it was open; it needs more memory or is a bomb"
+            )
+            refuse_file(connection, file_id, error, fingerprint=None)
+    return [file_id for file_id, _, _ in killed]
+
+
+def release_batch(connection: Connection, batch: str) -> None:
+    """Let what an ended run was processing wait again."""
+    _run(connection, "release_batch", batch=batch)
+
+
+def _run(connection: Connection, name: str, **parameters: Any) -> Cursor[Any]:
+    return connection.execute(query("files", name), parameters)
+
+
+def _listed(source: str, file: ListedFile, scan: int) -> dict[str, Any]:
+    listed = {"path": file.path, "size_bytes": file.size_bytes, "revision": file.revision}
+    return {"source": source, "scan": scan, **listed}
+
+
+def _error(error: IngestError) -> dict[str, Any]:
+    message = str(error)[:MAX_MESSAGE_CHARACTERS].replace("\x00", "")
+    return {"error": error.reason, "message": message, "retryable": error.retryable}

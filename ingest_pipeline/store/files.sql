@@ -1,0 +1,137 @@
+-- Every statement that writes a row of `files`. Each begins with `-- name --` and a sentence.
+
+-- record_version --
+-- New or changed bytes: the file waits from its first attempt on; what readers see (generation_id) stays until it is indexed.
+INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'synced', %(scan)s)
+ON CONFLICT (source, path) DO UPDATE SET
+    size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
+    media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
+    error = NULL, message = NULL, retryable = NULL, attempts = 0, kills = 0, gaps = '[]', warnings = '[]',
+    pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
+    fingerprint = NULL, updated_at = now()
+
+-- record_refusal --
+-- A file that the catalog run could not read, or that no parser is for.
+INSERT INTO files (source, path, size_bytes, revision, version, media_type, status, last_scan, error, message, retryable,
+                   fingerprint)
+VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'failed', %(scan)s,
+        %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
+ON CONFLICT (source, path) DO UPDATE SET
+    size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
+    media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
+    error = excluded.error, message = excluded.message, retryable = excluded.retryable,
+    fingerprint = excluded.fingerprint, updated_at = now()
+
+-- mark_seen --
+-- These paths are there, with the revision that is known.
+UPDATE files SET last_scan = %(scan)s WHERE source = %(source)s AND path = ANY(%(paths)s)
+
+-- record_touch --
+-- Another revision of the same bytes.
+UPDATE files SET size_bytes = %(size_bytes)s, revision = %(revision)s, last_scan = %(scan)s
+WHERE source = %(source)s AND path = %(path)s
+
+-- forget_revision --
+-- Bytes that changed while they were read must be hashed again, even if the revision is the same then.
+UPDATE files SET revision = '' WHERE file_id = %(file_id)s
+
+-- delete_unseen --
+-- What a finished scan did not see is out of every reader's sight.
+UPDATE files SET status = 'deleted', generation_id = NULL, batch = NULL, error = NULL, message = NULL,
+       retryable = NULL, updated_at = now()
+WHERE source = %(source)s AND last_scan < %(scan)s AND status <> 'deleted'
+
+-- adopt_known_versions --
+-- Equal bytes that are searchable already: a renamed file, a copy, a file that came back.
+UPDATE files f SET generation_id = g.generation_id, status = 'indexed', fingerprint = %(fingerprint)s, pages = g.pages,
+       gaps = g.gaps, warnings = g.warnings, batch = NULL, error = NULL, message = NULL, retryable = NULL,
+       updated_at = now()
+FROM generations g
+WHERE f.status = 'synced' AND g.version = f.version AND g.complete
+  AND g.fingerprint = %(fingerprint)s || ':' || f.media_type
+  AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = g.generation_id)
+
+-- requeue_outdated --
+-- Indexed or failed under a fingerprint (parser, chunker, model, settings) that is none of these. What no parser is for
+-- has no media type to be parsed by: the catalog run reads it again.
+UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL, attempts = 0,
+       kills = 0, updated_at = now()
+WHERE status IN ('indexed', 'failed') AND fingerprint IS NOT NULL AND fingerprint <> ALL(%(fingerprints)s)
+  AND fingerprint NOT LIKE 'formats:%%' AND version <> ''
+
+-- requeue_affordable --
+-- Refused for memory, and a run has enough by now.
+UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
+WHERE status = 'failed' AND error = 'FileNeedsMoreMemory' AND predicted_peak_bytes <= %(file_budget_bytes)s
+
+-- requeue_with_gaps --
+-- Failed only because gaps were not allowed.
+UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL
+WHERE status = 'failed' AND error = 'UnreadablePages'
+
+-- requeue_without_vector --
+-- Indexed, but a chunk that readers should see has no vector: embedded again, not parsed again.
+UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
+WHERE f.status = 'indexed' AND EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = f.generation_id)
+
+-- reopen_failed --
+-- Somebody materialized the batch by hand: its failed files get another chance.
+UPDATE files SET status = 'synced', error = NULL, message = NULL, retryable = NULL, kills = 0
+WHERE batch = %(batch)s AND status = 'failed'
+
+-- assign_batch --
+-- A waiting file belongs to the batch that was sealed with its version.
+UPDATE files SET batch = %(batch)s, predicted_peak_bytes = %(predicted_peak_bytes)s
+WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'synced' AND batch IS NULL
+
+-- dissolve_waiting --
+-- Files of batches that wait under another budget are planned again; the batch stays on record, empty.
+WITH dissolved AS (
+    UPDATE batches SET status = 'done', ended_at = now(), message = 'planned again under another INGEST_RUN_MEMORY'
+    WHERE status = 'waiting' AND memory_limit_bytes <> %(memory_limit_bytes)s RETURNING batch
+)
+UPDATE files f SET batch = NULL, status = 'synced', updated_at = now() FROM dissolved
+WHERE f.batch = dissolved.batch AND f.status IN ('synced', 'processing', 'processed')
+
+-- begin_attempt --
+-- A run works on the file; `is_new`: for the first time in this run.
+UPDATE files SET attempts = attempts + (%(is_new)s::boolean)::int, updated_at = now(),
+       status = CASE status WHEN 'synced' THEN 'processing' ELSE status END
+WHERE file_id = %(file_id)s
+
+-- add_cost --
+-- Peaks are the highest of all attempts, seconds add up.
+UPDATE files SET measured_peak_bytes = greatest(measured_peak_bytes, %(parse_peak_bytes)s),
+       embed_peak_bytes = greatest(embed_peak_bytes, %(embed_peak_bytes)s),
+       seconds = coalesce(seconds, 0) + %(parse_seconds)s + %(embed_seconds)s, updated_at = now()
+WHERE file_id = %(file_id)s
+
+-- mark_processed --
+-- All chunks of this version are stored.
+UPDATE files SET status = 'processed', pages = %(pages)s, gaps = %(gaps)s, warnings = %(warnings)s, updated_at = now()
+WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', 'processing', 'processed')
+
+-- publish --
+-- Readers see the new generation from now on; not while a vector is missing, nor after the file has changed.
+UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
+       message = NULL, retryable = NULL, updated_at = now()
+WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
+  AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = %(generation)s)
+
+-- refuse_file --
+-- The file failed with a typed reason, under the fingerprint that is given.
+UPDATE files SET status = 'failed', error = %(error)s, message = %(message)s, retryable = %(retryable)s,
+       fingerprint = %(fingerprint)s, updated_at = now(),
+       predicted_peak_bytes = coalesce(%(predicted_peak_bytes)s, predicted_peak_bytes)
+WHERE file_id = %(file_id)s
+
+-- attribute_kill --
+-- A run was killed while these files were open: each leaves for a batch of its own.
+UPDATE files SET kills = kills + 1, batch = NULL, status = 'synced', updated_at = now()
+WHERE file_id = ANY(%(file_ids)s) AND batch = %(batch)s AND status IN ('processing', 'processed')
+RETURNING file_id, kills, source || '/' || path
+
+-- release_batch --
+-- The run has ended: what it was processing waits again.
+UPDATE files SET status = 'synced' WHERE batch = %(batch)s AND status = 'processing'
