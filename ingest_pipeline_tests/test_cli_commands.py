@@ -25,6 +25,7 @@ from ingest_pipeline.models import Gap
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import search as search_module
 from ingest_pipeline.store import batches, ledger
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline.store.server import EmbeddedServer
@@ -62,7 +63,7 @@ def failed_file(connection: Connection, path: str, message: str) -> None:
     """A file that a batch has failed."""
     add_file(connection, path)
     file = files_of(connection, seal(connection))[path]
-    ledger.refuse_file(connection, file.file_id, NoText(message), fingerprint="f")
+    store_files.refuse_file(connection, file.file_id, NoText(message), fingerprint="f")
 
 
 def measured(connection: Connection, peaks: dict[str, int]) -> str:
@@ -162,7 +163,7 @@ def test_files_show_reasons_and_gaps(command: Command, connection: Connection) -
     failed_file(connection, "a.txt", "/documents/a.txt: nothing in it")
     add_file(connection, "b.txt")
     file = files_of(connection, seal(connection))["b.txt"]
-    ledger.mark_processed(connection, file, pages=9, gaps=[Gap(2, 2, "x"), Gap(4, 6, "x")], warnings=[])
+    store_files.mark_processed(connection, file, pages=9, gaps=[Gap(2, 2, "x"), Gap(4, 6, "x")], warnings=[])
     add_file(connection, "c.txt")
     _, first, second, third = command("files").splitlines()
     assert first.startswith("failed     a.txt")
@@ -180,7 +181,7 @@ def test_files_of_one_status(command: Command, connection: Connection, status: s
     """`--status` leaves only the files of that status."""
     failed_file(connection, "a.txt", "nothing")
     add_file(connection, "c.txt", source="/gone", scan=1)
-    ledger.delete_unseen(connection, "/gone", 2)
+    store_files.delete_unseen(connection, "/gone", 2)
     add_file(connection, "b.txt")
     _, *lines = command("files", "--status", status).splitlines()
     assert [line.split()[1] for line in lines] == shown
@@ -200,7 +201,7 @@ def test_files_with_hostile_names(command: Command, connection: Connection) -> N
 def test_a_closed_pipe_is_no_error(
     settings: Settings, connection: Connection, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """`ingest files | head` ends with 0 and without a word."""
+    """`ingest files | head` ends with 0 and prints nothing on stderr."""
     for number in range(10):
         add_file(connection, f"{number}.txt")
     command = Command(settings, monkeypatch, capsys)

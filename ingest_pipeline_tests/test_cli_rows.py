@@ -16,7 +16,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.account import Account
 from ingest_pipeline.stages.costs import MemoryReport, RunOutcome
 from ingest_pipeline.stages.uploads import Added
-from ingest_pipeline.store import ledger
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.command import Command
 from ingest_pipeline_tests.documents import add_file, files_of, seal
@@ -155,7 +155,7 @@ def test_failed_file_names_its_reason(command: Command, connection: Connection) 
     add_file(connection, "a.txt")
     key = seal(connection)
     [file] = files_of(connection, key).values()
-    ledger.refuse_file(connection, file.file_id, NoText("a.txt: nothing in it"), fingerprint="f")
+    store_files.refuse_file(connection, file.file_id, NoText("a.txt: nothing in it"), fingerprint="f")
     [row] = command.json("files", "--status", "failed")
     assert (row["error"], row["message"], row["retryable"]) == ("NoText", "a.txt: nothing in it", False)
     assert (row["batch"], row["predicted_peak_bytes"]) == (key, 1000)
@@ -165,7 +165,7 @@ def test_gaps_are_objects(command: Command, connection: Connection) -> None:
     """Each gap has its first page, its last page and a reason."""
     add_file(connection, "a.txt")
     [file] = files_of(connection, seal(connection)).values()
-    ledger.mark_processed(connection, file, pages=9, gaps=[Gap(2, 4, "ParserCrashed")], warnings=[])
+    store_files.mark_processed(connection, file, pages=9, gaps=[Gap(2, 4, "ParserCrashed")], warnings=[])
     [row] = command.json("files")
     assert row["gaps"] == [{"page_from": 2, "page_to": 4, "reason": "ParserCrashed"}]
     assert (row["pages"], row["status"]) == (9, "processed")

@@ -18,6 +18,7 @@ from ingest_pipeline.instance.headless import Headless, HeadlessResult, Progress
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import batches, ledger, reports
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import record_incident
 from ingest_pipeline_tests.documents import add_file, files_of, seal, status_of
@@ -81,14 +82,14 @@ class World:
         event = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=run.job_name)
         self.instance.report_dagster_event(event, run_id=run.run_id)
 
-    def die_at_a_file(self, run: dg.DagsterRun, key: str) -> None:
+    def kill_at_a_file(self, run: dg.DagsterRun, key: str) -> None:
         """Killed while the batch's first file was open."""
         batches.begin_batch(self.connection, key, run.run_id)
         file = next(iter(files_of(self.connection, key).values()))
         ledger.open_attempt(self.connection, file, batch=key, run_id=run.run_id, stage="chunks")
         self.instance.report_run_failed(run, "killed")
 
-    def die_before_it_began(self, run: dg.DagsterRun, key: str) -> None:
+    def kill_before_it_began(self, run: dg.DagsterRun, key: str) -> None:
         """Killed before the ledger knew of it."""
         self.instance.report_run_failed(run, "Run worker is gone: SIGKILL")
 
@@ -187,7 +188,7 @@ def test_killed_file_goes_alone(world: World) -> None:
 
     def once(run: dg.DagsterRun, batch: str) -> None:
         del world.ends[key]
-        world.die_at_a_file(run, batch)
+        world.kill_at_a_file(run, batch)
 
     world.ends[key] = once
     result = world.run()
@@ -202,16 +203,16 @@ def test_killed_file_goes_alone(world: World) -> None:
 def test_three_kills_end_a_file(world: World) -> None:
     """A file that kills each of its runs is failed after three, and the run goes on to its end."""
     world.add("a.txt")
-    world.ends["*"] = world.die_at_a_file
+    world.ends["*"] = world.kill_at_a_file
     result = world.run()
     assert status_of(world.connection, "a.txt") == ("failed", "KilledRepeatedly")
     assert (len(world.batch_runs()), result.stopped) == (3, None)
 
 
 def test_runs_that_never_begin(world: World) -> None:
-    """Three runs that die before they take up the batch: given up, with the reason; no file has a kill."""
+    """Three runs that are killed before they take up the batch: given up, with the reason; no file has a kill."""
     key = world.add("a.txt")
-    world.ends[key] = world.die_before_it_began
+    world.ends[key] = world.kill_before_it_began
     result = world.run()
     assert world.batch_runs() == [key] * 3
     assert result.batches == [key]
@@ -222,7 +223,7 @@ def test_runs_that_never_begin(world: World) -> None:
 def test_a_new_run_tries_failed_batches(world: World) -> None:
     """What was given up waits again at the next `ingest run`."""
     key = world.add("a.txt")
-    world.ends[key] = world.die_before_it_began
+    world.ends[key] = world.kill_before_it_began
     world.run()
     world.ends.clear()
     result = world.run()
@@ -432,7 +433,7 @@ def test_index_follows_what_readers_see(world: World) -> None:
     assert world.headless()._index_is_stale()
     materialize_index(world)
     assert not world.headless()._index_is_stale()
-    ledger.delete_unseen(world.connection, "/documents", 99)
+    store_files.delete_unseen(world.connection, "/documents", 99)
     assert world.headless()._index_is_stale()
 
 
@@ -472,7 +473,7 @@ def test_outdated_files_wait_for_the_catalog(world: World) -> None:
     def script(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         if run.job_name == "ingest_catalog":
             file = ListedFile("new.txt", 10, "1")
-            ledger.record_version(world.connection, "/documents", file, 1, version="n", media_type="text/plain")
+            store_files.record_version(world.connection, "/documents", file, 1, version="n", media_type="text/plain")
             seal(world.connection)
         world.work(instance, run)
 

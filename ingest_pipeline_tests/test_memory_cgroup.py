@@ -29,8 +29,8 @@ def fake_tree(folder: Path, cgroup: str, *groups: str) -> tuple[Path, Path]:
     return proc, root
 
 
-def test_a_group_of_version_1_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
-    """In the memory hierarchy, under our own group."""
+def test_a_group_of_version_1(tmp_path: Path) -> None:
+    """A group of v1 is made under our own, in the memory hierarchy, with its limit and no swap."""
     proc, root = fake_tree(tmp_path, "5:memory:/docker/a\n1:name=systemd:/docker/a\n", "memory/docker/a")
     group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
     assert group is not None
@@ -42,8 +42,8 @@ def test_a_group_of_version_1_gets_its_limit_and_no_swap(tmp_path: Path) -> None
     assert (group.peak_bytes(), group.oom_kills()) == (123, 2)
 
 
-def test_a_group_of_version_2_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
-    """Other names, the same things."""
+def test_a_group_of_version_2(tmp_path: Path) -> None:
+    """A group of v2 has the same limit and no swap, under other names."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app")
     group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
     assert group is not None
@@ -55,14 +55,14 @@ def test_a_group_of_version_2_gets_its_limit_and_no_swap(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("cgroup", ["", "0::/not/there\n", "4:cpu:/a\n"])
-def test_without_a_writable_group_there_is_none(tmp_path: Path, cgroup: str) -> None:
-    """The run goes on under its own limits."""
+def test_without_a_writable_group(tmp_path: Path, cgroup: str) -> None:
+    """Where no group can be written there is none, and the run goes on under its own limits."""
     proc, root = fake_tree(tmp_path, cgroup, "a")
     assert make_cgroup("run1", 500 * MIB, proc=proc, root=root) is None
 
 
-def test_a_group_that_takes_no_limit_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cgroup v2 makes the folder, and has no memory.max in it when the controller is not passed on."""
+def test_a_group_that_takes_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cgroup v2 makes the folder without a memory.max when the controller is not passed on: it is removed again."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app")
 
     def refuse(self: Path, text: str) -> int:
@@ -73,8 +73,8 @@ def test_a_group_that_takes_no_limit_is_not_left_behind(tmp_path: Path, monkeypa
     assert not list((root / "app").iterdir())
 
 
-def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
-    """Empty groups of ours go; those with processes, and those of others, stay."""
+def test_abandoned_groups_are_removed(tmp_path: Path) -> None:
+    """Empty groups that a killed supervisor left go; those with processes, and those of others, stay."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app/ingest-busy", "app/somebody")
     (root / "app/ingest-busy/cgroup.procs").write_text("1\n")
     removed: list[str] = []
@@ -97,7 +97,7 @@ def real_group(limit_bytes: int) -> RunCgroup | None:
     return make_cgroup(f"test-{uuid.uuid4().hex[:8]}", limit_bytes)
 
 
-def test_the_kernel_holds_the_limit_over_the_whole_tree() -> None:
+def test_the_limit_holds_for_the_whole_tree() -> None:
     """Where groups can be made: two children under the limit each, over it together; one is killed, and counted.
 
     Where they cannot, `make_cgroup` has said so.
@@ -122,7 +122,7 @@ def test_the_kernel_holds_the_limit_over_the_whole_tree() -> None:
     assert not group.folder.exists()
 
 
-def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -> None:
+def test_the_record_has_the_groups_numbers(tmp_path: Path) -> None:
     """The group's peak and its kills are in the run's record, and the group is gone."""
     import json
 
@@ -137,8 +137,8 @@ def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -
         assert not supervisor.group.folder.exists()
 
 
-def test_the_cause_of_end_says_who_killed() -> None:
-    """The kernel, as far as anybody can know."""
+def test_the_cause_says_who_killed() -> None:
+    """The cause of a run's end names the kernel, as far as anybody can know."""
     assert "most likely by the kernel for memory" in cause_of_end(-9, 5)
     assert "by the kernel, for memory" in cause_of_end(-9, 5, oom_kills=1)
     assert "not by the limit of its own group" in cause_of_end(-9, 5, oom_kills=0)

@@ -73,7 +73,7 @@ def kills(connection: Connection) -> dict[str, int]:
     return dict(connection.execute("SELECT path, kills FROM files ORDER BY path").fetchall())
 
 
-def settle(instance: dg.DagsterInstance, connection: Connection, key: str, run: dg.DagsterRun | None) -> str:
+def ended(instance: dg.DagsterInstance, connection: Connection, key: str, run: dg.DagsterRun | None) -> str:
     return reconcile(instance, connection, batch_at(connection, key), run)
 
 
@@ -99,7 +99,7 @@ def test_kill_is_attributed_to_the_open_file(instance: dg.DagsterInstance, conne
     """A run that could report nothing was killed: its open file leaves the batch, its sibling waits, no incident."""
     key, run = begun(connection, instance)
     instance.report_run_failed(run, "killed")
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 1, "b.txt": 0}
     assert list(files_of(connection, key)) == ["b.txt"]
     assert connection.execute(OUTCOMES).fetchall() == [("killed",)]
@@ -112,7 +112,7 @@ def test_own_exit_is_no_kill(instance: dg.DagsterInstance, connection: Connectio
     key, run = begun(connection, instance)
     write_code(run, code)
     instance.report_run_failed(run, "ingest_pipeline.errors.StoreUnavailable: Postgres: gone")
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
     assert connection.execute(OUTCOMES).fetchall() == [("interrupted",)]
     assert connection.execute("SELECT cause FROM incidents").fetchall() == [("StoreUnavailable",)]
@@ -124,7 +124,7 @@ def test_signal_in_the_record_is_a_kill(instance: dg.DagsterInstance, connection
     key, run = begun(connection, instance)
     write_code(run, -9)
     instance.report_run_failed(run, "killed")
-    settle(instance, connection, key, run)
+    ended(instance, connection, key, run)
     assert kills(connection) == {"a.txt": 1, "b.txt": 0}
 
 
@@ -137,7 +137,7 @@ def test_a_step_failure_is_no_kill(instance: dg.DagsterInstance, connection: Con
     batches.begin_batch(connection, key, run.run_id)
     file = files_of(connection, key)["a.txt"]
     ledger.open_attempt(connection, file, batch=key, run_id=run.run_id, stage="chunks")
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
     assert batches.message(connection, key) == "OSError: no route to host"
 
@@ -146,7 +146,7 @@ def test_cancellation_is_no_failure(instance: dg.DagsterInstance, connection: Co
     """Somebody stopped the run: the batch waits as before, nothing is counted."""
     key, run = begun(connection, instance)
     instance.report_run_canceled(run)
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
     assert (batch_at(connection, key).failures, count(connection, "incidents")) == (0, 0)
     assert batches.message(connection, key) == "canceled; materialize the catalog or this partition to go on"
@@ -156,7 +156,7 @@ def test_a_vanished_run_is_a_failure(instance: dg.DagsterInstance, connection: C
     """A run that Dagster does not know any more: the batch waits again, and the message says why."""
     key, _ = begun(connection, instance)
     connection.execute("UPDATE batches SET run_id = 'nobody'")
-    assert settle(instance, connection, key, None) == "waiting"
+    assert ended(instance, connection, key, None) == "waiting"
     assert batches.message(connection, key) == "its run is not in Dagster's history"
     assert batch_at(connection, key).failures == 1
 
@@ -167,7 +167,7 @@ def test_success_with_files_left(instance: dg.DagsterInstance, connection: Conne
     instance.report_dagster_event(
         dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name=run.job_name), run_id=run.run_id
     )
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert batches.message(connection, key) == "the run ended without finishing the batch"
     assert batch_at(connection, key).failures == 1
 
@@ -179,7 +179,7 @@ def test_third_failure_fails_the_batch(instance: dg.DagsterInstance, connection:
     for _ in range(3):
         write_code(run, 1)
         instance.report_run_failed(run, "no disk")
-        found.append(settle(instance, connection, key, run))
+        found.append(ended(instance, connection, key, run))
         run = make_run(instance, key)
         if len(found) < 3:
             batches.begin_batch(connection, key, run.run_id)
@@ -199,7 +199,7 @@ def test_third_kill_fails_the_file(instance: dg.DagsterInstance, connection: Con
             connection, files_of(connection, key)["a.txt"], batch=key, run_id=run.run_id, stage="chunks"
         )
         instance.report_run_failed(run, "killed")
-        assert settle(instance, connection, key, run) == "done"
+        assert ended(instance, connection, key, run) == "done"
         assert kills(connection) == {"a.txt": number}
     assert connection.execute("SELECT status, error, batch FROM files").fetchone() == (
         "failed",
@@ -216,7 +216,7 @@ def test_kill_between_two_files(instance: dg.DagsterInstance, connection: Connec
     run = make_run(instance, key)
     batches.begin_batch(connection, key, run.run_id)
     instance.report_run_failed(run, "killed")
-    assert settle(instance, connection, key, run) == "waiting"
+    assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
     assert batch_at(connection, key).failures == 1
 
@@ -227,7 +227,7 @@ def test_another_run_has_taken_over(instance: dg.DagsterInstance, connection: Co
     new = make_run(instance, key)
     batches.begin_batch(connection, key, new.run_id)
     instance.report_run_failed(old, "killed")
-    assert settle(instance, connection, key, old) == "running"
+    assert ended(instance, connection, key, old) == "running"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
     assert batch_at(connection, key).run_id == new.run_id
 
@@ -245,7 +245,7 @@ def test_a_second_look_changes_nothing(instance: dg.DagsterInstance, connection:
 def test_only_ended_runs_are_reconciled(
     instance: dg.DagsterInstance, launcher: ScriptedLauncher, connection: Connection
 ) -> None:
-    """Of a living run, a dead one and one that vanished the last two are reconciled, by key."""
+    """Of a living run, one that was killed and one that vanished, the last two are reconciled, by key."""
     alive, living = begun(connection, instance, "a.txt")
     launcher.alive.add(living.run_id)
     dead, _ = begun(connection, instance, "b.txt")
@@ -335,7 +335,7 @@ def test_an_end_that_came_meanwhile(instance: dg.DagsterInstance) -> None:
 
 
 def test_a_starting_run_gets_a_minute(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    """STARTING is written before the process exists: not dead yet, and dead when no process ever came."""
+    """STARTING is written before the process exists: no end yet, and an end when no process ever came."""
     run = make_run(instance, status=DagsterRunStatus.STARTING)
     assert not has_ended(instance, run)
     monkeypatch.setattr(module, "START_SECONDS", -1.0)

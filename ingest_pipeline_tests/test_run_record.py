@@ -1,4 +1,4 @@
-"""The record of a run: what its supervisor wrote, read anew at each question."""
+"""The record of a run: what its supervisor wrote, read again at each question."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_running_process_has_not_ended() -> None:
 
 
 def test_a_written_code_means_gone() -> None:
-    """A record with a code is of a dead run, even where its pid lives again."""
+    """A record with a code is of a run that has ended, even where its pid lives again."""
     assert write("run", **me()).is_alive
     assert not write("run", **me(), code=0).is_alive
 
