@@ -481,6 +481,7 @@ def test_run_indexes_a_folder(launched: Command, source: Path) -> None:
     assert lines[-1] == "Files: 1 indexed, 2 failed. Searchable: 1 chunks."
     [hit] = launched.json("search", "How long is the warranty?", "--top", "3")
     assert (hit["path"], hit["section"], hit["pages"]) == ("歌.md", "Warranty", [1, 1])
+    assert (hit["heading"], hit["page_label"]) == ("Warranty", None)
     assert "歌.md, page 1 · Warranty" in launched("search", "pump")
 
 
