@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,15 @@ PROGRESS = Progress(3, 8, 250, 1000, 2, 1, 1234, 30.0)
 
 @pytest.fixture
 def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(settings, monkeypatch, capsys)
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command with an empty source and a database that nobody can reach: for what must not ask for one."""
+    (tmp_path / "documents").mkdir()
+    nowhere = "postgresql://nobody:hunter2@127.0.0.1:1/none"
+    settings = replace(Settings(), sources=(str(tmp_path / "documents"),), home=tmp_path / "home", database_url=nowhere)
     return Command(settings, monkeypatch, capsys)
 
 
@@ -100,39 +110,37 @@ def measured(connection: Connection, peaks: dict[str, int]) -> str:
         ["memory", "--plot"],
     ],
 )
-def test_bad_usage_is_code_2(command: Command, arguments: list[str]) -> None:
+def test_bad_usage_is_code_2(offline: Command, arguments: list[str]) -> None:
     """What argparse refuses ends with its usage, nothing on stdout, and code 2."""
-    ended = command.ended(*arguments)
+    ended = offline.ended(*arguments)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith("usage: ingest")
 
 
 @pytest.mark.parametrize("name", ["run", "add", "ui", "status", "files", "search", "plan", "memory", "db"])
-def test_every_command_has_help(command: Command, name: str) -> None:
+def test_every_command_has_help(offline: Command, name: str) -> None:
     """`--help` of each command ends with 0 and starts with its usage; the main help lists it."""
-    assert command(name, "--help").startswith(f"usage: ingest {name}")
-    assert f"\n    {name} " in command("--help")
+    assert offline(name, "--help").startswith(f"usage: ingest {name}")
+    assert f"\n    {name} " in offline("--help")
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["files"], ["plan"], ["memory"], ["run"], ["db", "url"]])
-def test_bad_setting_is_one_line(command: Command, arguments: list[str]) -> None:
+def test_bad_setting_is_one_line(offline: Command, arguments: list[str]) -> None:
     """A value that cannot be used is named by every command, with code 2."""
-    command.patch.setenv("INGEST_RUN_MEMORY", "lots")
-    assert command.mistake(*arguments).startswith("INGEST_RUN_MEMORY='lots': expected a size")
+    offline.patch.setenv("INGEST_RUN_MEMORY", "lots")
+    assert offline.mistake(*arguments).startswith("INGEST_RUN_MEMORY='lots': expected a size")
 
 
-def test_database_down_is_code_1(command: Command) -> None:
+def test_database_down_is_code_1(offline: Command) -> None:
     """A Postgres that is not there is one line with what to do."""
-    command.patch.setenv("INGEST_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
-    line = command.mistake("status", code=1)
+    line = offline.mistake("status", code=1)
     assert line.startswith("Postgres: ")
     assert line.endswith("is it running? `ingest db start`")
 
 
-def test_password_is_never_shown(command: Command) -> None:
+def test_password_is_never_shown(offline: Command) -> None:
     """The message about a database that cannot be reached does not hold its password."""
-    command.patch.setenv("INGEST_DATABASE_URL", "postgresql://nobody:hunter2@127.0.0.1:1/none")
-    assert "hunter2" not in command.mistake("files", code=1)
+    assert "hunter2" not in offline.mistake("files", code=1)
 
 
 def test_new_database_is_migrated(command: Command, empty_url: str) -> None:
@@ -299,68 +307,73 @@ def test_plot_that_cannot_be_written(command: Command) -> None:
     assert (ended.code, ended.err) == (2, "ingest: --plot /no/such/folder/plot.svg: No such file or directory\n")
 
 
-def test_add_into_the_only_source(command: Command, source: Path, tmp_path: Path) -> None:
+def test_add_into_the_only_source(offline: Command, tmp_path: Path) -> None:
     """Copied under its own name, or under the one that is asked for, folders included."""
+    source = Path(offline.settings.sources[0])
     (tmp_path / "a.md").write_text("# words")
-    assert command("add", str(tmp_path / "a.md")) == f"a.md  7 B  added to {source}\n"
-    assert command("add", str(tmp_path / "a.md"), "--name", "x/歌.md") == f"x/歌.md  7 B  added to {source}\n"
+    assert offline("add", str(tmp_path / "a.md")) == f"a.md  7 B  added to {source}\n"
+    assert offline("add", str(tmp_path / "a.md"), "--name", "x/歌.md") == f"x/歌.md  7 B  added to {source}\n"
     assert (source / "a.md").read_text() == (source / "x" / "歌.md").read_text() == "# words"
 
 
-def test_add_from_standard_input(command: Command, source: Path) -> None:
+def test_add_from_standard_input(offline: Command) -> None:
     """`-` reads the standard input to its end."""
-    command.patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"piped words")))
-    assert command("add", "-", "--name", "piped.txt") == f"piped.txt  11 B  added to {source}\n"
+    source = Path(offline.settings.sources[0])
+    offline.patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"piped words")))
+    assert offline("add", "-", "--name", "piped.txt") == f"piped.txt  11 B  added to {source}\n"
     assert (source / "piped.txt").read_bytes() == b"piped words"
 
 
-def test_standard_input_needs_a_name(command: Command) -> None:
+def test_standard_input_needs_a_name(offline: Command) -> None:
     """Without a name it is refused."""
-    command.patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"words")))
-    assert command.mistake("add", "-", code=1) == "-: the standard input has no name; say --name NAME"
+    offline.patch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(b"words")))
+    assert offline.mistake("add", "-", code=1) == "-: the standard input has no name; say --name NAME"
 
 
 @pytest.mark.parametrize("name", ["../a.txt", "/a.txt", ".hidden.txt", "x//y.txt", "x/./y.txt", "."])
-def test_names_outside_are_refused(command: Command, source: Path, tmp_path: Path, name: str) -> None:
+def test_names_outside_are_refused(offline: Command, tmp_path: Path, name: str) -> None:
     """A name that leaves the source or would be hidden is one line and code 1; nothing is written."""
+    source = Path(offline.settings.sources[0])
     (tmp_path / "a.txt").write_text("words")
-    assert command.mistake("add", str(tmp_path / "a.txt"), "--name", name, code=1)
+    assert offline.mistake("add", str(tmp_path / "a.txt"), "--name", name, code=1)
     assert list(source.iterdir()) == []
 
 
-def test_a_taken_name_is_refused(command: Command, source: Path, tmp_path: Path) -> None:
+def test_a_taken_name_is_refused(offline: Command, tmp_path: Path) -> None:
     """The file that is there stays; `--replace` makes the new one its next version."""
+    source = Path(offline.settings.sources[0])
     (tmp_path / "a.txt").write_text("new")
     (source / "a.txt").write_text("old")
-    assert "a.txt" in command.mistake("add", str(tmp_path / "a.txt"), code=1)
+    assert "a.txt" in offline.mistake("add", str(tmp_path / "a.txt"), code=1)
     assert (source / "a.txt").read_text() == "old"
-    assert command("add", str(tmp_path / "a.txt"), "--replace") == f"a.txt  3 B  added to {source}\n"
+    assert offline("add", str(tmp_path / "a.txt"), "--replace") == f"a.txt  3 B  added to {source}\n"
     assert (source / "a.txt").read_text() == "new"
 
 
-def test_large_uploads_are_refused(command: Command, source: Path, tmp_path: Path) -> None:
+def test_large_uploads_are_refused(offline: Command, tmp_path: Path) -> None:
     """Over the limit of a file nothing stays in the source, and the files beside it are added."""
-    command.patch.setenv("INGEST_MAX_FILE_SIZE", "1KiB")
+    source = Path(offline.settings.sources[0])
+    offline.patch.setenv("INGEST_MAX_FILE_SIZE", "1KiB")
     (tmp_path / "large.txt").write_bytes(b"x" * 1025)
     (tmp_path / "small.txt").write_bytes(b"x" * 1024)
-    ended = command.ended("add", str(tmp_path / "large.txt"), str(tmp_path / "small.txt"))
+    ended = offline.ended("add", str(tmp_path / "large.txt"), str(tmp_path / "small.txt"))
     assert ended.code == 1
     assert ended.out == f"small.txt  1 KiB  added to {source}\n"
     assert "INGEST_MAX_FILE_SIZE" in ended.err
     assert [path.name for path in source.iterdir()] == ["small.txt"]
 
 
-def test_one_name_is_for_one_file(command: Command) -> None:
+def test_one_name_is_for_one_file(offline: Command) -> None:
     """`--name` with two files is a mistake of usage."""
-    assert command.mistake("add", "a", "b", "--name", "c") == "--name is for one file"
+    assert offline.mistake("add", "a", "b", "--name", "c") == "--name is for one file"
 
 
-def test_add_needs_one_source(command: Command, tmp_path: Path) -> None:
+def test_add_needs_one_source(offline: Command, tmp_path: Path) -> None:
     """Of two sources one must be named; a named one that is not there is refused."""
-    command.patch.setenv("INGEST_SOURCES", f"{tmp_path},/somewhere")
+    offline.patch.setenv("INGEST_SOURCES", f"{tmp_path},/somewhere")
     (tmp_path / "a.txt").write_text("words")
-    assert "--to SOURCE" in command.mistake("add", str(tmp_path / "a.txt"))
-    assert "/no/such/folder" in command.mistake("add", str(tmp_path / "a.txt"), "--to", "/no/such/folder")
+    assert "--to SOURCE" in offline.mistake("add", str(tmp_path / "a.txt"))
+    assert "/no/such/folder" in offline.mistake("add", str(tmp_path / "a.txt"), "--to", "/no/such/folder")
 
 
 def test_own_database_is_never_stopped(command: Command, url: str) -> None:
@@ -385,12 +398,12 @@ def test_embedded_server_from_start_to_stop(command: Command, tmp_path: Path) ->
     assert command("db", "stop") == "not running\n"
 
 
-def test_ui_ends_with_the_code_of_services(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ui_ends_with_the_code_of_services(offline: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """`ingest ui` hands over its settings and ends with the code of its services."""
     seen: list[Settings] = []
     monkeypatch.setattr(services, "serve", lambda settings: seen.append(settings) or 1)
-    assert command.ended("ui").code == 1
-    assert seen[0].database_url == command.settings.database_url
+    assert offline.ended("ui").code == 1
+    assert seen[0].database_url == offline.settings.database_url
 
 
 @pytest.mark.parametrize(
@@ -403,54 +416,54 @@ def test_ui_ends_with_the_code_of_services(command: Command, monkeypatch: pytest
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_run_errors_have_exit_codes(command: Command, error: BaseException, code: int, line: str) -> None:
+def test_run_errors_have_exit_codes(offline: Command, error: BaseException, code: int, line: str) -> None:
     """Whose fault it is decides the code; the message is one line."""
 
     def work(*arguments: Any) -> str | None:
         raise error
 
-    fake_run(command.patch, work)
-    assert command.mistake("run", code=code) == line
+    fake_run(offline.patch, work)
+    assert offline.mistake("run", code=code) == line
 
 
 @pytest.mark.parametrize(("stopped", "code"), [(None, 0), ("the catalog failed: no bucket", 3)])
-def test_run_that_stopped_is_code_3(command: Command, stopped: str | None, code: int) -> None:
+def test_run_that_stopped_is_code_3(offline: Command, stopped: str | None, code: int) -> None:
     """A run that stopped before the end ends with 3, a whole one with 0."""
-    fake_run(command.patch, lambda settings, reporter, finish: stopped)
-    assert command.ended("run").code == code
+    fake_run(offline.patch, lambda settings, reporter, finish: stopped)
+    assert offline.ended("run").code == code
 
 
-def test_run_takes_sources_as_arguments(command: Command, tmp_path: Path) -> None:
+def test_run_takes_sources_as_arguments(offline: Command, tmp_path: Path) -> None:
     """Arguments take the place of INGEST_SOURCES, for the runs' processes too."""
     seen: list[tuple[str, ...]] = []
-    fake_run(command.patch, lambda settings, reporter, finish: seen.append(settings.sources))
-    command("run", str(tmp_path), "s3://bucket/docs")
+    fake_run(offline.patch, lambda settings, reporter, finish: seen.append(settings.sources))
+    offline("run", str(tmp_path), "s3://bucket/docs")
     assert seen == [(str(tmp_path), "s3://bucket/docs")]
     assert os.environ["INGEST_SOURCES"] == f"{tmp_path},s3://bucket/docs"
 
 
 @pytest.mark.parametrize("source", ["", " ", "a,b"])
-def test_a_source_has_no_comma(command: Command, source: str) -> None:
+def test_a_source_has_no_comma(offline: Command, source: str) -> None:
     """A comma would make two sources of one."""
-    assert command.mistake("run", source) == "a source's name must not be empty or hold a comma"
+    assert offline.mistake("run", source) == "a source's name must not be empty or hold a comma"
 
 
-def test_signals_interrupt_a_run(command: Command) -> None:
+def test_signals_interrupt_a_run(offline: Command) -> None:
     """SIGTERM stops a run as Ctrl-C does, also where whoever started it ignores SIGINT."""
 
     def work(*arguments: Any) -> str | None:
         os.kill(os.getpid(), signal.SIGTERM)
         raise AssertionError("unreachable")
 
-    fake_run(command.patch, work)
+    fake_run(offline.patch, work)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        assert command.mistake("run", code=130) == "interrupted"
+        assert offline.mistake("run", code=130) == "interrupted"
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_run_reports_lines_to_a_pipe(command: Command) -> None:
+def test_run_reports_lines_to_a_pipe(offline: Command) -> None:
     """Progress goes to stderr, the account to stdout."""
 
     def work(settings: Settings, reporter: Any, finish: Any) -> str | None:
@@ -459,8 +472,8 @@ def test_run_reports_lines_to_a_pipe(command: Command) -> None:
         reporter.end()
         return None
 
-    fake_run(command.patch, work)
-    ended = command.ended("run")
+    fake_run(offline.patch, work)
+    ended = offline.ended("run")
     assert (ended.code, ended.out, ended.err) == (0, "", "looking through the sources\n")
 
 
@@ -535,10 +548,10 @@ def test_a_failed_catalog_stops_the_run(launched: Command, monkeypatch: pytest.M
     assert "no such bucket" in last
 
 
-def test_run_without_its_folder(command: Command) -> None:
+def test_run_without_its_folder(offline: Command) -> None:
     """A source that is not there is said before anything starts."""
-    assert "/no/such/folder" in command.mistake("run", "/no/such/folder")
-    assert not command.settings.home.exists()
+    assert "/no/such/folder" in offline.mistake("run", "/no/such/folder")
+    assert not offline.settings.home.exists()
 
 
 def test_runs_read_the_same_sources(settings: Settings, command: Command) -> None:
