@@ -89,6 +89,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]
     """One embedded Postgres for the whole session."""
     embedded = EmbeddedServer(tmp_path_factory.mktemp("home"))
     embedded.start()
+    for statement in ("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"):  # dropping a database waits for disks
+        _admin(embedded, statement)
     yield embedded
     embedded.stop()
 

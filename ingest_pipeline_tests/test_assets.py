@@ -48,25 +48,25 @@ def materialize(
     )
 
 
-def test_the_definitions_load_and_every_asset_belongs_to_one_process_runs() -> None:
-    """What `dagster definitions validate` checks; and no executor but the in-process one."""
+def test_the_definitions_load() -> None:
+    """The definitions are valid, hold five assets, and run every job in one process."""
     dg.Definitions.validate_loadable(defs)
     assert defs.executor is dg.in_process_executor
     names = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
     assert names == {"catalog", "raw_files", "chunks", "embeddings", "vector_index"}
 
 
-def test_a_backfill_never_puts_two_batches_into_one_run() -> None:
-    """A run's budget is for one batch."""
+def test_a_backfill_runs_batches_apart() -> None:
+    """A backfill never puts two batches into one run, whose budget is for one."""
     for asset in BATCH_ASSETS:
         assert asset.backfill_policy == dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
         assert asset.partitions_def.name == "batches"  # type: ignore[union-attr]
 
 
-def test_from_catalog_to_index_with_the_real_model(
+def test_from_catalog_to_index(
     instance: dg.DagsterInstance, ingest: IngestResource, source: Path, connection: Connection
 ) -> None:
-    """Three files, two batches: partitions appear, every number and check is there, a second time does nothing."""
+    """Three files, two batches, the real model: partitions, numbers and checks are there; again does nothing."""
     for name in ("one", "two", "three"):
         (source / f"{name}.md").write_text(f"# {name}\n\nThe {name} paragraph says something about {name}.\n")
     result = materialize([assets.catalog], instance, ingest)
@@ -93,10 +93,10 @@ def test_from_catalog_to_index_with_the_real_model(
     assert count(connection, "searchable_chunks") == 3
 
 
-def test_a_partition_materialized_by_hand_gives_failed_files_another_chance(
+def test_by_hand_failed_files_are_retried(
     instance: dg.DagsterInstance, ingest: IngestResource, source: Path, connection: Connection
 ) -> None:
-    """The catalog leaves a failed file alone; the button in the UI does not."""
+    """The catalog leaves a failed file alone; materializing its partition by hand tries it again."""
     (source / "empty.txt").write_text(" ")
     materialize([assets.catalog], instance, ingest)
     [key] = instance.get_dynamic_partitions("batches")
@@ -106,19 +106,17 @@ def test_a_partition_materialized_by_hand_gives_failed_files_another_chance(
         assert connection.execute("SELECT attempts FROM files").fetchone() == (attempts,)
 
 
-def test_a_partition_that_is_not_in_the_ledger_fails_with_a_clear_message(
-    instance: dg.DagsterInstance, ingest: IngestResource
-) -> None:
-    """Added by hand in the UI, a key has no files."""
+def test_a_partition_that_is_no_batch(instance: dg.DagsterInstance, ingest: IngestResource) -> None:
+    """A key that was added by hand in the UI has no files, and fails with a clear message."""
     instance.add_dynamic_partitions("batches", ["by-hand"])
     with pytest.raises(LookupError, match="not in the ledger"):
         materialize([assets.raw_files], instance, ingest, "by-hand")
 
 
-def test_the_sensor_requests_sealed_batches_a_few_at_a_time(
+def test_the_sensor_requests_a_few_at_a_time(
     instance: dg.DagsterInstance, ingest: IngestResource, settings: Settings, connection: Connection
 ) -> None:
-    """Back-pressure: at most 25 a tick; keys name the batch and the run's number, so nothing is asked twice."""
+    """At most 25 batches are requested a tick; keys name batch and number of runs, so nothing is asked twice."""
     for number in range(2 * (REQUESTS_PER_TICK + 3)):
         store_files.record_version(
             connection, "/s", ListedFile(f"{number:03d}.txt", 10, "1"), 1, version=str(number), media_type="text/plain"
@@ -131,10 +129,10 @@ def test_the_sensor_requests_sealed_batches_a_few_at_a_time(
     assert set(instance.get_dynamic_partitions("batches")) == set(keys)
 
 
-def test_the_sensor_requests_nothing_while_the_queue_is_full(
+def test_a_full_queue_gets_no_requests(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
-    """A deep queue costs the coordinator time at each pass."""
+    """The sensor requests nothing while the queue is full: a deep one costs the coordinator time at each pass."""
     store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     job = defs.resolve_job_def("ingest_catalog")
@@ -143,10 +141,10 @@ def test_the_sensor_requests_nothing_while_the_queue_is_full(
     assert tick(instance, ingest) == []
 
 
-def test_the_sensor_asks_for_the_index_once_when_the_last_batch_is_done(
+def test_the_sensor_asks_once_for_the_index(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
-    """Not before, and not again after it was materialized."""
+    """The index is requested when the last batch is done, not before, and not again after it was materialized."""
     store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     assert [request.job_name for request in tick(instance, ingest)] == ["ingest_batch"]
@@ -158,7 +156,7 @@ def test_the_sensor_asks_for_the_index_once_when_the_last_batch_is_done(
     assert tick(instance, ingest) == []
 
 
-def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
+def test_a_vanished_run_frees_its_batch(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
@@ -168,10 +166,10 @@ def test_a_run_that_vanished_from_dagster_gives_its_batch_back(
     assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
 
 
-def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
+def test_the_sensor_seals_a_kill_alone(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
-    """A run that died without a word: its open file is sealed alone and requested in the same tick."""
+    """The file to which a kill is attributed is sealed alone and requested in the same tick."""
     for name in ("bomb.txt", "good.txt"):
         file = ListedFile(name, 10, "1")
         store_files.record_version(connection, "/s", file, 1, version=name, media_type="text/plain")
@@ -186,9 +184,7 @@ def test_the_sensor_gives_a_charged_file_a_batch_of_its_own(
     assert [file.path for file in ledger.batch_files(connection, second.partition_key or "")] == ["bomb.txt"]
 
 
-def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
-    ingest: IngestResource, connection: Connection
-) -> None:
+def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connection) -> None:
     """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
     store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
@@ -202,7 +198,7 @@ def test_a_run_keeps_to_the_budget_that_its_batch_was_sealed_with(
     assert (run.budget.engine, batch_tokens(run.budget, dimension=384)) == ("openvino", 512)
 
 
-def test_a_killed_run_is_settled_by_the_failure_sensor(
+def test_the_failure_sensor_reconciles(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Seconds after the failure: the open file is attributed and sealed alone, its sibling waits."""
@@ -246,7 +242,7 @@ def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResour
     assert [request.partition_key for request in tick(instance, ingest)] == [key]
 
 
-def test_run_killed_while_canceling_is_canceled(
+def test_a_kill_while_canceling(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run that did not stop in time and was killed for it is attributed to no file."""

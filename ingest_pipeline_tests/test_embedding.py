@@ -67,13 +67,13 @@ def test_the_packaged_model_is_known() -> None:
     assert card.max_tokens == 254
 
 
-def test_the_packaged_weights_are_those_that_the_card_names() -> None:
-    """The constant in the source and the file on disk."""
+def test_packaged_weights_match_the_card() -> None:
+    """The constant in the source is the hash of the file on disk."""
     assert weights_sha256(model_folder(PACKAGED)) == PACKAGED_SHA256
 
 
-def test_a_model_in_a_folder_is_the_same_model(copied: Path) -> None:
-    """Named after its folder, identified by its weights."""
+def test_a_model_in_a_folder_is_the_same(copied: Path) -> None:
+    """A model in a folder is named after its folder and identified by its weights."""
     card = model_card(str(copied))
     assert card == replace(model_card(PACKAGED), name="copied-model")
     assert model_card(f"{copied}/").name == "copied-model"
@@ -95,45 +95,45 @@ def test_tampered_weights_are_refused(copied: Path, tmp_path: Path, monkeypatch:
     assert caught.value.found == weights_sha256(copied) != PACKAGED_SHA256
 
 
-def test_a_changed_model_has_another_identity(copied: Path) -> None:
-    """So that its vectors are not mixed with those of the other."""
+def test_other_weights_are_another_model(copied: Path) -> None:
+    """A model with changed weights has another identity, so that its vectors are not mixed with those of the first."""
     with (copied / "model.safetensors").open("ab") as stream:
         stream.write(b"\0")
     assert model_card(str(copied)).identity != PACKAGED_SHA256
 
 
-def test_a_folder_without_a_tokenizer_is_a_bad_setting(tmp_path: Path) -> None:
-    """The message names the variable and says what is expected."""
+def test_a_folder_without_a_tokenizer(tmp_path: Path) -> None:
+    """A model without a tokenizer is a bad setting; the message names the variable and what is expected."""
     with pytest.raises(BadSetting, match=r"INGEST_MODEL.*tokenizer\.json"):
         model_folder(str(tmp_path))
     with pytest.raises(BadSetting, match="INGEST_MODEL"):
         model_card(str(tmp_path))
 
 
-def test_a_folder_without_weights_is_a_bad_setting(copied: Path) -> None:
-    """As the docstring promises."""
+def test_a_folder_without_weights(copied: Path) -> None:
+    """A model without weights is a bad setting."""
     (copied / "model.safetensors").unlink()
     with pytest.raises(BadSetting, match="INGEST_MODEL"):
         model_card(str(copied))
 
 
-def test_a_folder_without_a_configuration_is_a_bad_setting(copied: Path) -> None:
-    """Nobody can tell its dimension: one clear line, no traceback."""
+def test_a_folder_without_a_configuration(copied: Path) -> None:
+    """Nobody can tell such a model's dimension: a bad setting in one line, no traceback."""
     (copied / "config.json").unlink()
     shutil.rmtree(copied / "1_Pooling")
     with pytest.raises(BadSetting, match="INGEST_MODEL"):
         model_card(str(copied))
 
 
-def test_a_damaged_tokenizer_is_a_bad_setting(copied: Path) -> None:
-    """One clear line, no traceback."""
+def test_a_damaged_tokenizer(copied: Path) -> None:
+    """A damaged tokenizer is a bad setting in one line, no traceback."""
     (copied / "tokenizer.json").write_text("{")
     with pytest.raises(BadSetting, match="INGEST_MODEL"):
         model_card(str(copied))
 
 
-def test_a_model_that_is_nowhere_is_a_bad_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever the hub's library raises."""
+def test_a_model_that_is_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that nobody has is a bad setting, whatever the hub's library raises."""
 
     def unreachable(name: str) -> str:
         raise ConnectionError("no network")
@@ -145,8 +145,8 @@ def test_a_model_that_is_nowhere_is_a_bad_setting(monkeypatch: pytest.MonkeyPatc
     assert "\n" not in str(caught.value)
 
 
-def test_the_last_dense_layer_gives_the_dimension(copied: Path) -> None:
-    """Some models end in a layer that changes it."""
+def test_a_dense_layer_gives_the_dimension(copied: Path) -> None:
+    """A model that ends in a layer that changes the dimension has that layer's dimension."""
     (copied / "2_Dense").mkdir()
     (copied / "2_Dense" / "config.json").write_text(json.dumps({"in_features": 384, "out_features": 128}))
     assert model_card(str(copied)).dimension == 128
@@ -154,8 +154,8 @@ def test_the_last_dense_layer_gives_the_dimension(copied: Path) -> None:
 
 @given(st.lists(st.integers(min_value=0, max_value=600), max_size=60), st.integers(min_value=1, max_value=5000))
 @quick
-def test_every_chunk_is_in_exactly_one_micro_batch(lengths: list[int], budget: int) -> None:
-    """None is lost, none is embedded twice, no group is empty."""
+def test_each_chunk_is_in_one_micro_batch(lengths: list[int], budget: int) -> None:
+    """No chunk is lost, none is embedded twice, no micro-batch is empty."""
     groups = list(micro_batches(stored(lengths), max_batch_tokens=budget))
     assert all(groups)
     assert sorted(chunk.ordinal for group in groups for chunk in group) == list(range(len(lengths)))
@@ -167,10 +167,8 @@ def test_every_chunk_is_in_exactly_one_micro_batch(lengths: list[int], budget: i
     st.integers(min_value=0, max_value=4),
 )
 @quick
-def test_no_micro_batch_is_over_its_budget_unless_it_is_one_chunk(
-    lengths: list[int], budget: int, special: int
-) -> None:
-    """Counted as the model computes: every chunk padded to the longest of its group."""
+def test_micro_batches_keep_their_budget(lengths: list[int], budget: int, special: int) -> None:
+    """A micro-batch of more than one chunk is within its budget, every chunk padded to the longest of its group."""
     for group in micro_batches(stored(lengths), max_batch_tokens=budget, special_tokens=special):
         padded = max(chunk.tokens + special for chunk in group) * len(group)
         assert padded <= budget or len(group) == 1
@@ -186,8 +184,8 @@ def test_chunks_of_like_length_go_together(lengths: list[int], budget: int) -> N
     assert groups == list(micro_batches(list(reversed(stored(lengths))), max_batch_tokens=budget))
 
 
-def test_chunks_that_fit_together_are_one_group() -> None:
-    """16 chunks of 254 and 2 tokens are 4096."""
+def test_chunks_that_fit_are_one_group() -> None:
+    """Sixteen chunks of 254 and 2 tokens are 4096: one group."""
     assert [len(group) for group in micro_batches(stored([254] * 33), max_batch_tokens=4096)] == [16, 16, 1]
 
 
@@ -198,16 +196,16 @@ def test_no_chunks_are_no_groups() -> None:
 
 @given(st.integers(min_value=0, max_value=64 * GIB), st.integers(min_value=1, max_value=4096))
 @quick
-def test_a_micro_batch_keeps_to_its_share_of_the_headroom(headroom: int, dimension: int) -> None:
-    """Never below one chunk, never above what is useful, in between within the share."""
+def test_a_micro_batch_has_its_share(headroom: int, dimension: int) -> None:
+    """Never below one chunk, never above what is useful, in between within its share of the headroom."""
     tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
     assert MIN_BATCH_TOKENS <= tokens <= ENGINES["torch"].max_batch_tokens
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
 
 
-def test_more_headroom_never_means_smaller_batches() -> None:
-    """From the least to the most, step by step."""
+def test_more_headroom_no_smaller_batches() -> None:
+    """From the least headroom to the most, step by step, no micro-batch is smaller than the one before."""
     sizes = [
         batch_tokens(RunBudget(TORCH_FLOOR_BYTES + mib * 1024**2, "torch"), dimension=384) for mib in range(0, 500, 5)
     ]
@@ -216,13 +214,13 @@ def test_more_headroom_never_means_smaller_batches() -> None:
     assert sizes[-1] == ENGINES["torch"].max_batch_tokens
 
 
-def test_the_least_batch_holds_one_chunk_of_the_packaged_model() -> None:
-    """With its special tokens."""
+def test_the_least_batch_holds_one_chunk() -> None:
+    """The smallest micro-batch holds one chunk of the packaged model, with its special tokens."""
     assert model_card(PACKAGED).max_tokens + 2 <= MIN_BATCH_TOKENS
 
 
-def test_the_real_model_gives_unit_vectors_in_the_order_of_the_texts(real: Embedder) -> None:
-    """float32, one row for each text, each of length 1, and like texts lie closer."""
+def test_real_vectors_are_unit_and_in_order(real: Embedder) -> None:
+    """The real model gives a float32 row of length 1 for each text, in their order, and like texts lie closer."""
     texts = ["A cat sits on the mat.", "The interest rate of the central bank rises.", "A kitten is lying on a rug."]
     vectors = real.embed(texts)
     assert vectors.shape == (3, 384)
@@ -233,8 +231,8 @@ def test_the_real_model_gives_unit_vectors_in_the_order_of_the_texts(real: Embed
     assert np.allclose(real.embed(list(reversed(texts))), vectors[::-1], atol=1e-5)
 
 
-def test_a_text_has_the_same_vector_whatever_it_is_embedded_with(real: Embedder) -> None:
-    """Padding changes nothing: vectors are kept by the hash of their text."""
+def test_neighbours_change_no_vector(real: Embedder) -> None:
+    """A text has the same vector whatever it is embedded with: vectors are kept by the hash of their text."""
     text = "A short text."
     alone = real.embed([text])[0]
     beside = real.embed(["word " * 250, text, "x"])[1]
@@ -242,7 +240,7 @@ def test_a_text_has_the_same_vector_whatever_it_is_embedded_with(real: Embedder)
 
 
 def test_no_texts_have_no_vectors(real: Embedder) -> None:
-    """In the shape that was promised."""
+    """No texts give no rows, in the right shape."""
     assert real.embed([]).shape == (0, 384)
 
 
@@ -267,7 +265,7 @@ def lean(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedder]:
     yield load_embedder(PACKAGED, model_card(PACKAGED), engine="openvino", home=tmp_path_factory.mktemp("lean"))
 
 
-def test_the_lean_engine_gives_the_same_vectors(real: Embedder, lean: Embedder) -> None:
+def test_both_engines_give_the_same_vectors(real: Embedder, lean: Embedder) -> None:
     """Cosine at least 0.9999 in every script, together or alone, so that both may fill one index."""
     expected, found = real.embed(TEXTS), lean.embed(TEXTS)
     assert found.dtype == np.float32
@@ -277,8 +275,8 @@ def test_the_lean_engine_gives_the_same_vectors(real: Embedder, lean: Embedder) 
     assert (alone * found).sum(axis=1).min() > 0.9999
 
 
-def test_the_lean_engine_has_no_vectors_for_no_texts(lean: Embedder) -> None:
-    """Shape (0, 384)."""
+def test_openvino_with_no_texts(lean: Embedder) -> None:
+    """OpenVINO gives no rows for no texts: shape (0, 384)."""
     assert lean.embed([]).shape == (0, 384)
 
 
@@ -310,8 +308,8 @@ def test_an_export_that_fails_says_why(copied: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "home").rglob("model.xml"))
 
 
-def test_a_model_that_the_lean_engine_cannot_serve_is_a_bad_setting(copied: Path) -> None:
-    """Another pooling, or layers behind it, would give other vectors."""
+def test_openvino_cannot_serve_every_model(copied: Path) -> None:
+    """A model with another pooling, or layers behind it, would have other vectors: a bad setting."""
     assert pooling_of(copied) == "mean"
     pooling = copied / "1_Pooling" / "config.json"
     pooling.write_text(json.dumps({"word_embedding_dimension": 384, "pooling_mode_max_tokens": True}))

@@ -50,43 +50,43 @@ def test_the_drawn_tree_is_the_real_tree() -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_reason_is_the_name_of_its_type_and_leads_back_to_it(name: str) -> None:
-    """The ledger keeps the reason; the type is found again from it."""
+def test_a_reason_leads_back_to_its_type(name: str) -> None:
+    """The ledger keeps an error's name as the reason; the type is found again from it."""
     kind = error_named(name)
     assert kind is getattr(errors, name)
     assert kind.__new__(kind).reason == name
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_only_what_lies_outside_the_file_is_retryable(name: str) -> None:
+def test_retryable_is_outside_the_file(name: str) -> None:
     """A permanent error is never retried; one of a run, or a transient one of a file, may be."""
     kind = error_named(name)
     assert kind.retryable is issubclass(kind, RunError | TransientFileError)
 
 
-def test_no_type_is_both_permanent_and_transient() -> None:
-    """A file is failed for good, or it is not."""
+def test_permanent_is_never_transient() -> None:
+    """A file is failed for good, or it is not: no type is both."""
     both = [name for name in ALL if issubclass(error_named(name), PermanentError) and error_named(name).retryable]
     assert both == []
 
 
 @pytest.mark.parametrize("name", ["", "ValueError", "NoSuchError", "ingesterror", "Exception"])
-def test_a_name_that_is_no_error_of_ours_is_a_key_error(name: str) -> None:
+def test_unknown_names_are_key_errors(name: str) -> None:
     """A child cannot name a type that is not in the tree."""
     with pytest.raises(KeyError):
         error_named(name)
 
 
-def test_every_type_says_in_one_line_what_it_means() -> None:
-    """The docstring is what a reader of the reason finds."""
+def test_every_type_says_what_it_means() -> None:
+    """Each type has a docstring of one line: what a reader of the reason finds."""
     for name in ALL:
         first = (error_named(name).__doc__ or "").splitlines()
         assert first, name
         assert first[0].endswith("."), name
 
 
-def test_a_bad_setting_carries_its_facts_as_attributes() -> None:
-    """The message is for people, the attributes for code."""
+def test_a_bad_setting_has_attributes() -> None:
+    """The message of a bad setting is for people, its attributes for code."""
     error = BadSetting("INGEST_MAX_PAGES", "many", "a whole number above 0")
     assert (error.variable, error.value, error.expected) == (
         "INGEST_MAX_PAGES",
@@ -96,8 +96,8 @@ def test_a_bad_setting_carries_its_facts_as_attributes() -> None:
     assert str(error) == "INGEST_MAX_PAGES='many': expected a whole number above 0"
 
 
-def test_a_model_mismatch_names_the_model_and_both_sums() -> None:
-    """Enough to see which copy is wrong, short enough for a line."""
+def test_a_mismatch_names_both_sums() -> None:
+    """A model mismatch names the model and both sums: enough to see which copy is wrong, short enough for a line."""
     error = ModelMismatch("some-model", "a" * 64, "b" * 64)
     assert (error.model, error.found, error.expected) == ("some-model", "a" * 64, "b" * 64)
     assert "some-model" in str(error)

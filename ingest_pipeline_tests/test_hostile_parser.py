@@ -90,9 +90,7 @@ def rows(connection: Connection) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("deed", sorted(EXPECTED))
-def test_a_hostile_parser_costs_its_file_and_nothing_else(
-    hostile: Pipeline, source: Path, connection: Connection, deed: str
-) -> None:
+def test_a_hostile_parser_costs_its_file(hostile: Pipeline, source: Path, connection: Connection, deed: str) -> None:
     """A typed reason, at most three children, siblings before and behind it indexed, within two minutes."""
     for name, content in {"a.txt": "an ordinary text", "m.txt": f"{deed} now", "z.txt": "another text"}.items():
         (source / name).write_text(content)
@@ -105,9 +103,7 @@ def test_a_hostile_parser_costs_its_file_and_nothing_else(
     assert files["a.txt"]["status"] == files["z.txt"]["status"] == "indexed"
 
 
-def test_a_page_that_kills_leaves_a_gap_and_the_file_is_indexed(
-    hostile: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_a_page_that_kills_leaves_a_gap(hostile: Pipeline, source: Path, connection: Connection) -> None:
     """The pages around it are searchable; the gap is in the ledger with its reason."""
     (source / "late.txt").write_text("late")
     hostile.ingest()
@@ -118,7 +114,7 @@ def test_a_page_that_kills_leaves_a_gap_and_the_file_is_indexed(
     assert [word for word in ("first", "second", "nobody", "fourth") if word in found] == ["first", "second", "fourth"]
 
 
-def test_gaps_can_be_forbidden_and_allowed_again(hostile: Pipeline, source: Path, connection: Connection) -> None:
+def test_gaps_can_be_forbidden(hostile: Pipeline, source: Path, connection: Connection) -> None:
     """`INGEST_ALLOW_GAPS=off` fails the file with the page's number; `on` takes it up again by itself."""
     (source / "late.txt").write_text("late")
     hostile.settings = replace(hostile.settings, allow_gaps=False)

@@ -57,19 +57,19 @@ def test_the_map_itself_imports_nothing() -> None:
 @pytest.mark.parametrize(
     "module", ["ingest_pipeline.definitions", "ingest_pipeline.cli.main", "ingest_pipeline.cli.tables"]
 )
-def test_loading_the_definitions_or_the_command_line_imports_no_parser_and_no_model(module: str) -> None:
-    """The code server holds the definitions for days; torch alone is 380 MB."""
+def test_loading_imports_nothing_heavy(module: str) -> None:
+    """Loading the definitions or the command imports no parser and no model: torch alone is 380 MB."""
     assert imported_by(f"import {module}") & set(HEAVY) == set()
 
 
-def test_the_daemons_modules_bring_no_definitions() -> None:
-    """Launcher and coordinator are imported by daemon and webserver."""
+def test_the_daemon_loads_no_definitions() -> None:
+    """Launcher and coordinator, which daemon and webserver import, bring no definitions."""
     modules = imported_by("import ingest_pipeline.instance.launcher, ingest_pipeline.instance.coordinator")
     assert modules & {"upath", *HEAVY} == set()
 
 
-def test_the_parsers_child_carries_neither_dagster_nor_a_database() -> None:
-    """What reads hostile files holds as little as possible."""
+def test_the_parsers_child_is_small() -> None:
+    """The process that reads hostile files holds neither Dagster nor a database library."""
     assert (
         imported_by("import ingest_pipeline.parsing.sandbox.child") & {"dagster", "psycopg", "numpy", *HEAVY} == set()
     )
@@ -96,7 +96,7 @@ def test_cited_pages_exist() -> None:
     assert [name for name in sorted(cited) if not (REPOSITORY / "docs" / name).is_file()] == []
 
 
-def test_no_path_arithmetic_outside_the_sources() -> None:
+def test_local_paths_stay_in_one_module() -> None:
     """Buckets have no `os.path`: only `sources/folder.py` may think in local paths."""
     offenders = [path.name for path in PACKAGE.rglob("*.py") if "os.path" in path.read_text()]
     assert offenders == ["folder.py"]

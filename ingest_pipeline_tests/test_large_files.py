@@ -1,4 +1,4 @@
-"""The upload report's promise: a large file streams through; memory follows the page, not the file."""
+"""A large file streams through: memory follows the page, not the file."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_a_large_file_streams_through(
 
 @pytest.mark.proof
 @pytest.mark.usefixtures("large_chunks")
-def test_a_large_file_streams_through_from_a_bucket(
+def test_a_large_file_from_a_bucket(
     connection: Connection, settings: Settings, seaweed: Seaweed, bucket: str, tmp_path: Path
 ) -> None:
     """50 MiB downloaded, spilled to disk, read: no more than from a folder."""

@@ -1,4 +1,4 @@
-"""How a run's process is watched, and what is said of its death."""
+"""How a run's process is watched, and what is said of its end."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def health() -> CheckRunHealthResult:
     return launcher.BudgetedRunLauncher().check_run_worker_health(run)
 
 
-def facts_of_a_dead_process() -> dict[str, Any]:
+def facts_of_an_ended_process() -> dict[str, Any]:
     process = subprocess.Popen([sys.executable, "-c", ""])
     started = process_started(process.pid)
     process.wait()
@@ -51,16 +51,16 @@ def test_a_living_process_is_running(record: Path) -> None:
     assert health().status == WorkerStatus.RUNNING
 
 
-def test_another_process_with_the_same_pid_is_not_the_run(record: Path) -> None:
-    """A pid is used again; pid and start together are not."""
+def test_a_pid_that_is_used_again(record: Path) -> None:
+    """Another process with the pid of the run is not the run: pid and start together are used once."""
     record.write_text(json.dumps({"pid": os.getpid(), "started": 1}))
     assert health().status == WorkerStatus.FAILED
 
 
-def test_the_witness_has_time_to_write_the_cause_down(record: Path) -> None:
-    """A look between the death and its record waits for the record, and does not call it a power cut."""
-    witness = {"supervisor": os.getpid(), "supervisor_started": process_started(os.getpid())}
-    facts = facts_of_a_dead_process() | witness
+def test_the_supervisor_has_time_to_write(record: Path) -> None:
+    """A look between the end of a run and its record waits for the record, and does not call it a power cut."""
+    writer = {"supervisor": os.getpid(), "supervisor_started": process_started(os.getpid())}
+    facts = facts_of_an_ended_process() | writer
     record.write_text(json.dumps(facts))
 
     def write_cause() -> None:
@@ -77,16 +77,16 @@ def test_the_witness_has_time_to_write_the_cause_down(record: Path) -> None:
     assert "SIGKILL" in str(found.msg)
 
 
-def test_a_process_whose_witness_is_dead_too_vanished(record: Path) -> None:
-    """Nobody is left to wait for."""
-    dead = facts_of_a_dead_process()
-    record.write_text(json.dumps(dead | {"supervisor": dead["pid"], "supervisor_started": dead["started"]}))
+def test_without_a_supervisor_it_vanished(record: Path) -> None:
+    """A run whose supervisor is gone too vanished: nobody is left to wait for."""
+    ended = facts_of_an_ended_process()
+    record.write_text(json.dumps(ended | {"supervisor": ended["pid"], "supervisor_started": ended["started"]}))
     began = time.monotonic()
     assert "power cut" in str(health().msg)
     assert time.monotonic() - began < 1
 
 
-def test_output_is_captured_without_helper_processes(record: Path, tmp_path: Path) -> None:
+def test_output_needs_no_helper_processes(record: Path, tmp_path: Path) -> None:
     """What the process prints, and what its C libraries print, is in the files; no `tail` was started."""
     script = (
         "import os, sys, psutil\n"

@@ -68,7 +68,7 @@ def pdfs(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     return found
 
 
-def test_the_parser_does_not_grow_with_the_pages(pdfs: dict[int, Path]) -> None:
+def test_the_parser_does_not_grow(pdfs: dict[int, Path]) -> None:
     """At most 32 MiB over the first page, and flat: 3,000 pages cost about what 1,200 do."""
     grown = {}
     for pages, path in pdfs.items():
@@ -78,7 +78,7 @@ def test_the_parser_does_not_grow_with_the_pages(pdfs: dict[int, Path]) -> None:
     assert grown[3000] - grown[1200] <= 8 * MIB
 
 
-def test_the_second_parser_does_not_grow_with_the_pages_either(pdfs: dict[int, Path]) -> None:
+def test_the_second_parser_does_not_grow(pdfs: dict[int, Path]) -> None:
     """Pypdf by its lazy walker, for what pdfium cannot open; its own page list costs 150 MiB and more."""
     script = (
         "import json, sys\n"

@@ -88,8 +88,8 @@ def test_a_limit_of_cgroup_v2_is_found(machine: FakeMachine) -> None:
     assert machine.limits() == [512 * MIB]
 
 
-def test_the_limits_of_all_ancestors_are_found_in_v2(machine: FakeMachine) -> None:
-    """A parent's smaller limit binds the child: the smallest wins."""
+def test_limits_of_ancestors_in_v2(machine: FakeMachine) -> None:
+    """A parent's smaller limit binds the child: the smallest of all ancestors' limits counts."""
     machine.member_of("0::/kubepods/pod7/box")
     machine.limit("kubepods/pod7/box", str(3 * GIB))
     machine.limit("kubepods/pod7", str(1 * GIB))
@@ -98,7 +98,7 @@ def test_the_limits_of_all_ancestors_are_found_in_v2(machine: FakeMachine) -> No
     assert min(machine.limits()) == 1 * GIB
 
 
-def test_the_group_of_a_run_is_not_the_machine(machine: FakeMachine) -> None:
+def test_a_runs_group_is_not_the_machine(machine: FakeMachine) -> None:
     """A run reads the same machine as whoever launched it, not the limit that it was given itself."""
     machine.member_of("5:memory:/docker/a/ingest-run7")
     machine.limit("memory/docker/a/ingest-run7", str(500 * MIB), filename="memory.limit_in_bytes")
@@ -106,8 +106,8 @@ def test_the_group_of_a_run_is_not_the_machine(machine: FakeMachine) -> None:
     assert machine.limits() == [2 * GIB]
 
 
-def test_the_limits_of_all_ancestors_are_found_in_v1(machine: FakeMachine) -> None:
-    """The memory controller has its own tree under `memory`."""
+def test_limits_of_ancestors_in_v1(machine: FakeMachine) -> None:
+    """The limits of all ancestors are found in the tree that v1 keeps under `memory`."""
     machine.member_of("12:cpu,cpuacct:/docker/a", "5:memory:/docker/a", "1:name=systemd:/docker/a")
     machine.limit("memory/docker/a", str(2 * GIB), filename="memory.limit_in_bytes")
     machine.limit("memory/docker", str(1 * GIB), filename="memory.limit_in_bytes")
@@ -123,8 +123,8 @@ def test_both_versions_side_by_side_are_read(machine: FakeMachine) -> None:
     assert sorted(machine.limits()) == [2 * GIB, 3 * GIB]
 
 
-def test_memory_beside_another_controller_is_found(machine: FakeMachine) -> None:
-    """Controllers may be mounted together."""
+def test_memory_beside_another_controller(machine: FakeMachine) -> None:
+    """The memory controller is found where it is mounted together with others."""
     machine.member_of("4:cpuset,memory:/a")
     machine.limit("memory/a", str(GIB), filename="memory.limit_in_bytes")
     assert machine.limits() == [GIB]
@@ -138,8 +138,8 @@ def test_max_means_no_limit(machine: FakeMachine) -> None:
     assert machine.limits() == []
 
 
-def test_max_in_a_group_does_not_hide_the_limit_of_its_parent(machine: FakeMachine) -> None:
-    """The walk goes on above a group without a limit, also above one without a file."""
+def test_max_does_not_hide_a_parents_limit(machine: FakeMachine) -> None:
+    """The walk goes on above a group whose limit is `max`, and above one without a file."""
     machine.member_of("0::/a/b/c")
     machine.limit("a/b/c", "max")
     (machine.root / "a" / "b").mkdir(exist_ok=True)
@@ -147,22 +147,22 @@ def test_max_in_a_group_does_not_hide_the_limit_of_its_parent(machine: FakeMachi
     assert machine.limits() == [GIB]
 
 
-def test_a_group_that_does_not_exist_here_is_the_root_of_the_mount(machine: FakeMachine) -> None:
-    """In a container the path is the host's; the mount's root is our own group."""
+def test_a_hosts_path_is_the_mounts_root_v2(machine: FakeMachine) -> None:
+    """In a container the path of the group is the host's and does not exist: the mount's root is our own group."""
     machine.member_of("0::/system.slice/docker-3f2a.scope")
     machine.limit("", str(700 * MIB))
     assert machine.limits() == [700 * MIB]
 
 
-def test_a_v1_group_that_does_not_exist_here_is_the_root_of_its_controller(machine: FakeMachine) -> None:
-    """The same for v1."""
+def test_a_hosts_path_is_the_mounts_root_v1(machine: FakeMachine) -> None:
+    """In a container the path of a v1 group is the host's: the root of its controller is our own group."""
     machine.member_of("5:memory:/docker/on-the-host")
     machine.limit("memory", str(700 * MIB), filename="memory.limit_in_bytes")
     assert machine.limits() == [700 * MIB]
 
 
-def test_a_group_above_the_mount_is_read_at_the_mount(machine: FakeMachine) -> None:
-    """A cgroup namespace shows a group beside its own as `/../other`: our own limit is still found."""
+def test_a_group_above_the_mount(machine: FakeMachine) -> None:
+    """A cgroup namespace shows a group beside its own as `/../other`: the limit at the mount is still found."""
     machine.limit("", str(600 * MIB))
     for path in ("/../other", "/..", "/../.."):
         machine.member_of(f"0::{path}")
@@ -179,16 +179,16 @@ def test_without_cgroups_there_is_no_limit(machine: FakeMachine) -> None:
     assert machine.limits() == []
 
 
-def test_the_machine_has_no_more_memory_than_its_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest limit counts, and the machine's size where there is none."""
+def test_the_smallest_limit_is_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine has no more memory than its group: the smallest limit counts, its size where there is none."""
     total = machine_memory_bytes()
     assert total > 64 * MIB
     monkeypatch.setattr(cgroup, "limits_bytes", lambda: [48 * MIB, 96 * MIB])
     assert machine_memory_bytes() == 48 * MIB
 
 
-def test_the_machine_budget_is_the_setting_or_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """0 means 80 %."""
+def test_the_machine_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine's budget is the setting, or 80 % of the machine where it is 0."""
     monkeypatch.setattr(real_machine, "machine_memory_bytes", lambda: 10 * GIB)
     assert machine_budget_bytes(3 * GIB) == 3 * GIB
     assert machine_budget_bytes(0) == int(10 * GIB * MACHINE_SHARE)
@@ -199,8 +199,8 @@ def test_the_machine_budget_is_the_setting_or_a_share_of_the_machine(monkeypatch
     st.integers(min_value=MIN_RUN_BYTES, max_value=64 * GIB),
     st.integers(min_value=1, max_value=500),
 )
-def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, most: int) -> None:
-    """At least one run; and never so many that they and the services pass the budget."""
+def test_slots_and_reserve_fit_the_machine(budget: int, run: int, most: int) -> None:
+    """At least one run, and never so many that they and the services pass the machine's budget."""
     if run > budget:
         with pytest.raises(BadSetting):
             run_slots(limits(budget, run=run, most=most))
@@ -213,8 +213,8 @@ def test_all_slots_and_the_reserve_fit_into_the_machine(budget: int, run: int, m
     assert slots == most or (slots + 1) * run + reserve > budget  # and no memory lies idle
 
 
-def test_a_run_too_small_for_the_model_is_a_bad_setting() -> None:
-    """Said at the start, not by a kernel kill later."""
+def test_a_run_too_small_for_the_model() -> None:
+    """A run that is too small for the model is a bad setting, said at the start and not by a kill later."""
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*at least"):
         run_slots(limits(64 * GIB, run=MIN_RUN_BYTES - 1))
     assert run_slots(limits(64 * GIB, run=MIN_RUN_BYTES, most=1)) == 1
@@ -231,8 +231,8 @@ def test_least_budget_with_servers(engine: str) -> None:
     assert budget.model_bytes + activations <= budget.total_bytes
 
 
-def test_torch_computes_where_it_fits_and_openvino_where_it_does_not() -> None:
-    """By itself; whoever wants one of them says so, and hears when it cannot be had."""
+def test_torch_where_it_fits_else_openvino() -> None:
+    """The engine follows from the memory; whoever wants one of them says so, and hears when it cannot be had."""
     torch = ENGINES["torch"].minimum_bytes
     assert RunBudget.of(Settings(run_memory=torch)).engine == "torch"
     assert RunBudget.of(Settings(run_memory=torch - 1)).engine == "openvino"
@@ -244,21 +244,21 @@ def test_torch_computes_where_it_fits_and_openvino_where_it_does_not() -> None:
         RunBudget.of(Settings(run_memory=MIN_RUN_BYTES - 1)).require_room()
 
 
-def test_slots_follow_the_example_in_the_design() -> None:
+def test_slots_of_a_machine_of_8_gib() -> None:
     """8 GiB, of which one is the reserve, hold seven runs of 1 GiB."""
     assert run_slots(limits(8 * GIB, run=GIB, most=100)) == 7
     assert run_slots(limits(8 * GIB, run=GIB, most=2)) == 2
     assert run_slots(limits(GIB, run=GIB, most=100)) == 1
 
 
-def test_without_a_limit_of_runs_the_cores_are_the_limit() -> None:
-    """A run computes all the time that it is awake."""
+def test_cores_limit_the_runs() -> None:
+    """Without INGEST_MAX_RUNS there is one run for each core: a run computes all the time that it is awake."""
     assert run_slots(limits(4096 * GIB, run=GIB)) == usable_cores()
     assert usable_cores() >= 1
 
 
-def test_a_run_that_does_not_fit_the_machine_is_a_bad_setting() -> None:
-    """The message names the variable and what the machine has."""
+def test_a_run_larger_than_the_machine() -> None:
+    """A run that does not fit is a bad setting; the message names the variable and what the machine has."""
     with pytest.raises(BadSetting) as caught:
         run_slots(limits(GIB, run=GIB + 1))
     assert "INGEST_RUN_MEMORY" in str(caught.value)
@@ -267,7 +267,7 @@ def test_a_run_that_does_not_fit_the_machine_is_a_bad_setting() -> None:
 
 
 @given(st.integers(min_value=0, max_value=64 * GIB))
-def test_what_a_run_may_use_leaves_room_for_its_own_process(run: int) -> None:
+def test_a_run_leaves_room_for_itself(run: int) -> None:
     """The child's share and the headroom are inside the run's budget, and headroom is never negative."""
     for sources in (("/documents",), ("s3://bucket/documents",)):
         budget = RunBudget.of(Settings(run_memory=run, sources=sources))
@@ -283,8 +283,8 @@ def test_servers_cost_memory() -> None:
     assert RunBudget.of(Settings(sources=("file:///documents",))) == folder
 
 
-def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:
-    """A limited child meets MemoryError, catches it, and can still say so."""
+def test_the_kernel_holds_the_data_limit() -> None:
+    """A process at its limit of data meets MemoryError, catches it, and can still say so."""
     done = run_python(
         "from ingest_pipeline.memory.process import limit_data_bytes\n"
         "limit_data_bytes(128 * 1024**2)\n"
@@ -297,7 +297,7 @@ def test_the_kernel_stops_a_process_at_its_limit_of_data() -> None:
     assert done.stdout.strip() == "refused", done.stderr
 
 
-def test_many_small_objects_reach_the_limit_too() -> None:
+def test_small_objects_reach_the_limit_too() -> None:
     """The limit is on all private memory, not on one allocation."""
     done = run_python(
         "from ingest_pipeline.memory.process import limit_data_bytes, peak_memory_bytes\n"
@@ -324,8 +324,8 @@ def test_a_limit_cannot_be_raised_again() -> None:
     assert done.stdout.strip() == "True", done.stderr
 
 
-def test_a_spike_of_100_mb_is_seen_and_forgotten_after_a_reset() -> None:
-    """The peak rises with the spike, stays after it, and falls with `reset_peak`."""
+def test_a_spike_is_seen_until_the_reset() -> None:
+    """The peak rises with a spike of 100 MB, stays after it, and falls with `reset_peak`."""
     done = run_python(
         "import json\n"
         "from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, return_free_memory\n"
@@ -341,8 +341,8 @@ def test_a_spike_of_100_mb_is_seen_and_forgotten_after_a_reset() -> None:
     assert fresh < before + 10e6
 
 
-def test_the_peak_of_another_process_can_be_read() -> None:
-    """The run looks at its child; a process that is gone has no peak."""
+def test_the_peak_of_another_process() -> None:
+    """The run reads its child's peak; a process that is gone has none."""
     child = subprocess.Popen(
         [sys.executable, "-c", "x = bytearray(b'x') * 60_000_000; print(1, flush=True); input()"],
         stdin=subprocess.PIPE,

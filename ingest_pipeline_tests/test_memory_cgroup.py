@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 import uuid
 from pathlib import Path
 
@@ -28,8 +29,8 @@ def fake_tree(folder: Path, cgroup: str, *groups: str) -> tuple[Path, Path]:
     return proc, root
 
 
-def test_a_group_of_version_1_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
-    """In the memory hierarchy, under our own group."""
+def test_a_group_of_version_1(tmp_path: Path) -> None:
+    """A group of v1 is made under our own, in the memory hierarchy, with its limit and no swap."""
     proc, root = fake_tree(tmp_path, "5:memory:/docker/a\n1:name=systemd:/docker/a\n", "memory/docker/a")
     group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
     assert group is not None
@@ -41,8 +42,8 @@ def test_a_group_of_version_1_gets_its_limit_and_no_swap(tmp_path: Path) -> None
     assert (group.peak_bytes(), group.oom_kills()) == (123, 2)
 
 
-def test_a_group_of_version_2_gets_its_limit_and_no_swap(tmp_path: Path) -> None:
-    """Other names, the same things."""
+def test_a_group_of_version_2(tmp_path: Path) -> None:
+    """A group of v2 has the same limit and no swap, under other names."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app")
     group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
     assert group is not None
@@ -54,14 +55,14 @@ def test_a_group_of_version_2_gets_its_limit_and_no_swap(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("cgroup", ["", "0::/not/there\n", "4:cpu:/a\n"])
-def test_without_a_writable_group_there_is_none(tmp_path: Path, cgroup: str) -> None:
-    """The run goes on under its own limits."""
+def test_without_a_writable_group(tmp_path: Path, cgroup: str) -> None:
+    """Where no group can be written there is none, and the run goes on under its own limits."""
     proc, root = fake_tree(tmp_path, cgroup, "a")
     assert make_cgroup("run1", 500 * MIB, proc=proc, root=root) is None
 
 
-def test_a_group_that_takes_no_limit_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cgroup v2 makes the folder, and has no memory.max in it when the controller is not passed on."""
+def test_a_group_that_takes_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cgroup v2 makes the folder without a memory.max when the controller is not passed on: it is removed again."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app")
 
     def refuse(self: Path, text: str) -> int:
@@ -72,8 +73,8 @@ def test_a_group_that_takes_no_limit_is_not_left_behind(tmp_path: Path, monkeypa
     assert not list((root / "app").iterdir())
 
 
-def test_what_a_killed_supervisor_left_is_removed(tmp_path: Path) -> None:
-    """Empty groups of ours go; those with processes, and those of others, stay."""
+def test_abandoned_groups_are_removed(tmp_path: Path) -> None:
+    """Empty groups that a killed supervisor left go; those with processes, and those of others, stay."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app/ingest-busy", "app/somebody")
     (root / "app/ingest-busy/cgroup.procs").write_text("1\n")
     removed: list[str] = []
@@ -96,7 +97,7 @@ def real_group(limit_bytes: int) -> RunCgroup | None:
     return make_cgroup(f"test-{uuid.uuid4().hex[:8]}", limit_bytes)
 
 
-def test_the_kernel_holds_the_limit_over_the_whole_tree() -> None:
+def test_the_limit_holds_for_the_whole_tree() -> None:
     """Where groups can be made: two children under the limit each, over it together; one is killed, and counted.
 
     Where they cannot, `make_cgroup` has said so.
@@ -121,7 +122,7 @@ def test_the_kernel_holds_the_limit_over_the_whole_tree() -> None:
     assert not group.folder.exists()
 
 
-def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -> None:
+def test_the_record_has_the_groups_numbers(tmp_path: Path) -> None:
     """The group's peak and its kills are in the run's record, and the group is gone."""
     import json
 
@@ -136,10 +137,91 @@ def test_a_supervisor_reports_what_the_kernel_says_of_the_tree(tmp_path: Path) -
         assert not supervisor.group.folder.exists()
 
 
-def test_the_cause_of_end_says_who_killed() -> None:
-    """The kernel, as far as anybody can know."""
+def test_the_cause_says_who_killed() -> None:
+    """The cause of a run's end names the kernel, as far as anybody can know."""
     assert "most likely by the kernel for memory" in cause_of_end(-9, 5)
     assert "by the kernel, for memory" in cause_of_end(-9, 5, oom_kills=1)
     assert "not by the limit of its own group" in cause_of_end(-9, 5, oom_kills=0)
     assert cause_of_end(-15, 5, oom_kills=0) == "SIGTERM"
     assert cause_of_end(1, 5) == "exit code 1"
+
+
+def test_joining_a_group_writes_the_pid(tmp_path: Path) -> None:
+    """The calling process moves; its children follow by themselves."""
+    RunCgroup(tmp_path, module.V2).join()
+    assert (tmp_path / "cgroup.procs").read_text() == str(os.getpid())
+
+
+@pytest.mark.parametrize("names", [module.V1, module.V2])
+@pytest.mark.parametrize("text", [None, "", "max\n", "oom 3\n"])
+def test_a_silent_group_has_no_numbers(tmp_path: Path, names: module.Names, text: str | None) -> None:
+    """Files that are missing or say something else: no peak, and no kill that was counted."""
+    if text is not None:
+        for name in (names.peak, names.events):
+            (tmp_path / name).write_text(text)
+    group = RunCgroup(tmp_path, names)
+    assert (group.peak_bytes(), group.oom_kills()) == (None, 0)
+
+
+def test_a_busy_group_is_left_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group with a process cannot be removed: after a while nobody waits any longer."""
+    monkeypatch.setattr(module, "REMOVE_SECONDS", 0.2)
+    (tmp_path / "group").mkdir()
+    (tmp_path / "group" / "busy").write_text("")
+    RunCgroup(tmp_path / "group", module.V2).remove()
+    assert (tmp_path / "group").is_dir()
+
+
+def test_a_group_is_removed_when_it_is_empty(tmp_path: Path) -> None:
+    """The kernel takes a moment to bury the last process: removing is tried until it works; twice does no harm."""
+    folder = tmp_path / "group"
+    folder.mkdir()
+    (folder / "busy").write_text("")
+    thread = threading.Timer(0.2, (folder / "busy").unlink)
+    thread.start()
+    RunCgroup(folder, module.V2).remove()
+    thread.join()
+    assert not folder.exists()
+    RunCgroup(folder, module.V2).remove()
+
+
+def test_swap_that_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel without swap accounting gives a group all the same."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app")
+    real = Path.write_text
+
+    def write(self: Path, text: str) -> int:
+        if "swap" in self.name:
+            raise PermissionError
+        return real(self, text)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    group = make_cgroup("run1", 500 * MIB, proc=proc, root=root)
+    assert group is not None
+    assert (group.folder / "memory.max").exists()
+
+
+def test_limits_of_all_ancestors(tmp_path: Path) -> None:
+    """Every limit from this process's group up to the root counts, except that of a run's own group."""
+    proc, root = fake_tree(tmp_path, "0::/outer/inner/ingest-run1\n", "outer/inner/ingest-run1")
+    for name, text in (("", "max"), ("outer", "700"), ("outer/inner", "900"), ("outer/inner/ingest-run1", "500")):
+        (root / name / "memory.max").write_text(f"{text}\n")
+    assert module.limits_bytes(proc, root) == [900, 700]
+
+
+def test_limits_of_version_1(tmp_path: Path) -> None:
+    """A number near 2**63 is no limit; a path of the host's is read at the root of the container."""
+    proc, root = fake_tree(tmp_path, "4:cpu,memory:/host/path\n2:cpu:/a\n", "memory")
+    limit = root / "memory" / "memory.limit_in_bytes"
+    limit.write_text("9223372036854771712\n")
+    assert module.limits_bytes(proc, root) == []
+    limit.write_text("600\n")
+    assert module.limits_bytes(proc, root) == [600]
+    [group] = module.memory_cgroups(proc, root)
+    assert (group.folder, group.path_is_ours) == (root / "memory", False)
+
+
+def test_no_groups_at_all(tmp_path: Path) -> None:
+    """Without `/proc/self/cgroup` there are no groups and no limits."""
+    assert module.memory_cgroups(tmp_path, tmp_path) == []
+    assert module.limits_bytes(tmp_path, tmp_path) == []

@@ -29,8 +29,8 @@ def run_python(script: str) -> list[float]:
     return [value / MIB for value in json.loads(done.stdout)]
 
 
-def test_spans_have_their_own_peaks_and_the_highest_of_all_is_kept() -> None:
-    """Also from before and between the spans."""
+def test_spans_have_peaks_of_their_own() -> None:
+    """Each span has a peak of its own, and the highest of all is kept, also from before and between the spans."""
     start, small, highest, middle, still, last, between = run_python(
         "import json\n"
         "from ingest_pipeline.memory.process import return_free_memory\n"
@@ -53,7 +53,7 @@ def test_spans_have_their_own_peaks_and_the_highest_of_all_is_kept() -> None:
     assert between == pytest.approx(start + 200, abs=12)
 
 
-def test_children_count_with_the_pages_that_are_their_own() -> None:
+def test_children_count_their_own_pages() -> None:
     """What parent and child share, the interpreter above all, is counted once."""
     alone, together, grandchild = run_python(
         "import json, subprocess, sys\n"
@@ -70,8 +70,8 @@ def test_children_count_with_the_pages_that_are_their_own() -> None:
     assert grandchild == pytest.approx(alone + 80, abs=25)
 
 
-def test_a_peak_between_two_looks_is_not_missed() -> None:
-    """150 MiB for a millisecond, while a thread looks eight times a second."""
+def test_a_peak_between_looks_is_seen() -> None:
+    """150 MiB for a millisecond are seen while a thread looks eight times a second."""
     start, peak = run_python(
         "import json, time\n"
         "from ingest_pipeline.memory.process import return_free_memory\n"
@@ -85,7 +85,7 @@ def test_a_peak_between_two_looks_is_not_missed() -> None:
     assert peak == pytest.approx(start + 150, abs=12)
 
 
-def test_watching_costs_less_than_a_hundredth() -> None:
+def test_watching_costs_under_a_hundredth() -> None:
     """CPU time of the looks at 400 MiB, beside the second that passes."""
     [share] = run_python(
         "import json, time\n"
@@ -100,7 +100,7 @@ def test_watching_costs_less_than_a_hundredth() -> None:
 
 
 def test_a_watch_leaves_no_thread_behind() -> None:
-    """And looks at least five times a second while it is there."""
+    """The thread of a watch ends with it, and looks at least five times a second while it is there."""
     import threading
 
     before = threading.active_count()
@@ -112,8 +112,8 @@ def test_a_watch_leaves_no_thread_behind() -> None:
     assert threading.active_count() == before
 
 
-def test_the_ladder_goes_down_as_use_goes_up() -> None:
-    """One step after the other, each noted once with what was used."""
+def test_degradation_follows_the_use() -> None:
+    """One degradation step after the other is taken as use grows, each noted once with what was used."""
     degradation = Degradation(limit_bytes=1000 * MIB)
     for used in (500, 870, 885, 880, 925, 950, 100, 960):
         degradation.observe(used * MIB)
@@ -126,8 +126,8 @@ def test_the_ladder_goes_down_as_use_goes_up() -> None:
 
 
 @given(st.lists(st.integers(0, 1200), max_size=30))
-def test_the_ladder_never_goes_up_and_always_stops_before_the_limit(uses: list[int]) -> None:
-    """A run that was in danger once does not get comfortable again."""
+def test_degradation_never_goes_back(uses: list[int]) -> None:
+    """No degradation step is taken back, and a run always stops before its limit."""
     degradation, steps = Degradation(limit_bytes=1000 * MIB), [DegradationStep.FREE]
     for used in uses:
         degradation.observe(used * MIB)
@@ -138,16 +138,16 @@ def test_the_ladder_never_goes_up_and_always_stops_before_the_limit(uses: list[i
     )
 
 
-def test_without_a_limit_nobody_goes_down() -> None:
-    """Benchmarks and tests measure only."""
+def test_no_limit_means_no_degradation() -> None:
+    """Without a limit, as in benchmarks and tests, use is only measured."""
     degradation = Degradation(limit_bytes=0)
     degradation.observe(10 * GIB)
     assert degradation.step == DegradationStep.FREE
     assert degradation.allowed_tokens(1024) == 1024
 
 
-def test_the_last_rung_stops_with_a_verdict() -> None:
-    """Numbers, what is kept, what to raise."""
+def test_the_last_step_stops_the_run() -> None:
+    """The last degradation step stops the run with numbers, what is kept, and what to raise."""
     degradation = Degradation(limit_bytes=1000 * MIB)
     degradation.after_micro_batch("a.txt")
     degradation.observe(990 * MIB)
@@ -180,8 +180,8 @@ class Greedy:
         RuntimeError("Failed to allocate 6193152 bytes of memory"),
     ],
 )
-def test_what_the_kernel_refuses_is_embedded_in_halves(error: Exception) -> None:
-    """Down to what fits, in the order of the texts; the run goes down its degradation."""
+def test_a_refused_micro_batch_is_halved(error: Exception) -> None:
+    """A micro-batch that the kernel refuses is embedded in halves, in the order of the texts, and counts as a step."""
     degradation, embedder = Degradation(limit_bytes=GIB), Greedy(2, error)
     vectors = embed_within_memory(embedder, ["a", "bb", "ccc", "dddd", "eeeee"], degradation)
     assert vectors[:, 0].tolist() == [1, 2, 3, 4, 5]
@@ -189,13 +189,13 @@ def test_what_the_kernel_refuses_is_embedded_in_halves(error: Exception) -> None
     assert degradation.step == DegradationStep.UNLOAD
 
 
-def test_a_text_that_does_not_fit_alone_stops_the_run() -> None:
-    """There is nothing smaller left to try."""
+def test_one_text_that_does_not_fit() -> None:
+    """A text that does not fit alone stops the run: there is nothing smaller left to try."""
     with pytest.raises(RunOutOfMemory, match="single text"):
         embed_within_memory(Greedy(0, MemoryError()), ["a", "b"], Degradation(limit_bytes=GIB))
 
 
-def test_other_errors_of_the_engine_are_not_taken_for_memory() -> None:
-    """A bug stays a bug."""
+def test_other_errors_are_no_memory_errors() -> None:
+    """An error of the engine that is not about memory stays what it is."""
     with pytest.raises(RuntimeError, match="shape"):
         embed_within_memory(Greedy(0, RuntimeError("wrong shape")), ["a"], Degradation(limit_bytes=GIB))

@@ -83,10 +83,8 @@ def test_every_file_is_in_exactly_one_place(costs: list[FileCost], budget: int, 
 
 @given(cost_lists(), budgets, limits, targets)
 @quick
-def test_a_file_is_refused_exactly_when_it_alone_is_over_the_budget(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
-    """The only reason to refuse is memory."""
+def test_only_memory_refuses_a_file(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
+    """A file is refused exactly when it alone is over the budget."""
     found = plan(costs, budget, limit, target)
     over = {member.file_id for member in costs if member.predicted_peak_bytes > budget}
     assert {member.file_id for member in found.refused} == over
@@ -94,7 +92,7 @@ def test_a_file_is_refused_exactly_when_it_alone_is_over_the_budget(
 
 @given(cost_lists(), budgets, limits, targets, overheads, floors)
 @quick
-def test_no_batch_is_over_the_budget_of_a_run(
+def test_no_batch_is_over_a_runs_budget(
     costs: list[FileCost], budget: int, limit: int, target: float, overhead: int, floor: int
 ) -> None:
     """A batch peaks where its largest file peaks, and never below the floor."""
@@ -108,19 +106,15 @@ def test_no_batch_is_over_the_budget_of_a_run(
 
 @given(cost_lists(), budgets, limits, targets)
 @quick
-def test_no_batch_is_empty_or_over_the_file_limit(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
-    """At least one file, at most `max_files`."""
+def test_batches_keep_to_the_file_limit(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
+    """A batch has at least one file and at most `max_files`."""
     found = plan(costs, budget, limit, target)
     assert all(1 <= len(batch.costs) <= limit for batch in found.batches)
 
 
 @given(cost_lists(), budgets, limits, targets)
 @quick
-def test_a_batch_is_longer_than_the_target_only_with_a_single_file(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
+def test_only_single_files_pass_the_target(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
     """A file longer than the target has its own batch; all others keep to it."""
     found = plan(costs, budget, limit, target)
     for batch in found.batches:
@@ -150,7 +144,7 @@ def test_a_file_marked_alone_is_alone(costs: list[FileCost], budget: int, limit:
 
 @given(cost_lists(), budgets, limits, targets, st.integers())
 @quick
-def test_the_plan_does_not_depend_on_the_order_of_the_files(
+def test_order_of_files_changes_no_plan(
     costs: list[FileCost], budget: int, limit: int, target: float, seed: int
 ) -> None:
     """Two scans that list in another order seal the same batches."""
@@ -161,9 +155,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_files(
 
 @given(cost_lists(), budgets, limits, targets)
 @quick
-def test_neighbouring_batches_could_not_have_been_one(
-    costs: list[FileCost], budget: int, limit: int, target: float
-) -> None:
+def test_neighbours_could_not_have_been_one(costs: list[FileCost], budget: int, limit: int, target: float) -> None:
     """A batch closes only when the next file would take it over a limit: start-up is paid as rarely as may be."""
     found = plan(costs, budget, limit, target)
     shared = [batch for batch in found.batches if not any(member.alone for member in batch.costs)]
@@ -187,20 +179,20 @@ def test_no_files_make_no_batches() -> None:
     assert plan([], 100, 10, 60.0) == Plan(batches=())
 
 
-def test_files_are_packed_in_the_order_of_their_names() -> None:
+def test_files_are_packed_by_name() -> None:
     """Names that sort together are searched together, and lie in one batch."""
     found = plan([cost("b"), cost("a"), cost("c")], 100, 2, 60.0)
     assert grouped(found) == [["a", "b"], ["c"]]
 
 
-def test_a_long_file_has_a_batch_between_its_neighbours() -> None:
-    """Neither what comes before it nor what comes after it waits for it."""
+def test_a_long_file_between_neighbours() -> None:
+    """A long file has a batch of its own: neither what comes before it nor what comes after it waits for it."""
     found = plan([cost("a"), cost("b", length=500.0), cost("c"), cost("d")], 100, 10, 60.0)
     assert grouped(found) == [["a"], ["b"], ["c", "d"]]
 
 
-def test_a_long_file_among_files_of_no_length_has_its_own_batch() -> None:
-    """Zero seconds on either side do not slip in."""
+def test_a_long_file_among_empty_ones() -> None:
+    """Files of zero seconds on either side do not slip into the batch of a long file."""
     found = plan([cost("a", length=0.0), cost("b", length=61.0), cost("c", length=0.0)], 100, 10, 60.0)
     assert grouped(found) == [["a"], ["b"], ["c"]]
 
@@ -212,14 +204,14 @@ def test_a_file_exactly_at_the_budget_fits() -> None:
     assert [member.name for member in found.refused] == ["not"]
 
 
-def test_a_file_over_the_budget_is_refused_even_when_it_is_marked_alone() -> None:
-    """A batch of its own makes it no smaller."""
+def test_alone_is_no_way_around_the_budget() -> None:
+    """A file over the budget is refused also when it is marked alone: a batch of its own makes it no smaller."""
     found = plan([cost("large", peak=101, alone=True)], 100, 10, 60.0)
     assert found.batches == ()
     assert [member.name for member in found.refused] == ["large"]
 
 
-def test_marking_a_file_alone_leaves_its_neighbours_together() -> None:
+def test_alone_leaves_neighbours_together() -> None:
     """After a kill the others go on as they were."""
     costs = [cost("a"), cost("b"), cost("c")]
     found = plan([costs[0], replace(costs[1], alone=True), costs[2]], 100, 10, 60.0)

@@ -29,8 +29,8 @@ class Work:
         return "done"
 
 
-def test_work_goes_on_when_the_database_is_back() -> None:
-    """Waiting twice as long each time, and saying so."""
+def test_work_goes_on_after_a_loss() -> None:
+    """When the database is back the work goes on; each wait is twice as long as the one before, and is said."""
     said: list[str] = []
     waits: list[float] = []
     work = Work(3)
@@ -51,8 +51,8 @@ def test_ten_losses_in_a_row_are_a_verdict() -> None:
     assert max(waits) == 30
 
 
-def test_work_that_went_well_for_a_while_begins_the_count_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two losses a day are not ten in a row."""
+def test_calm_work_resets_the_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work that went well for a while resets the count: two losses a day are not ten in a row."""
     monkeypatch.setattr(persistence, "CALM_SECONDS", -1.0)
     waits: list[float] = []
     assert with_reconnect(Work(30), max_errors=2, say=lambda text: None, wait=waits.append) == "done"
@@ -60,7 +60,7 @@ def test_work_that_went_well_for_a_while_begins_the_count_anew(monkeypatch: pyte
 
 
 def test_other_errors_are_not_waited_for() -> None:
-    """A bug, a bad setting, Ctrl-C."""
+    """A bug, a bad setting or Ctrl-C is not waited for."""
     for error in (KeyError("x"), RuntimeError("y")):
         work = Work(1, error)
         with pytest.raises(type(error)):
@@ -68,8 +68,8 @@ def test_other_errors_are_not_waited_for() -> None:
         assert work.begun == 1
 
 
-def test_dagsters_own_ways_to_lose_a_database_are_known() -> None:
-    """Its storage speaks through SQLAlchemy."""
+def test_losses_in_dagsters_words() -> None:
+    """Dagster's storage speaks through SQLAlchemy: its errors of a lost database are known."""
     from dagster_postgres.utils import DagsterPostgresException
     from sqlalchemy.exc import OperationalError
 
@@ -85,7 +85,7 @@ class Launcher:
         raise StoreUnavailable("Postgres: gone")
 
 
-def test_ctrl_c_while_the_database_is_gone_ends_it() -> None:
+def test_ctrl_c_without_a_database() -> None:
     """Stopping is not work that is begun again: the loss is noted, the interrupt goes on its way."""
     instance: Any = SimpleNamespace(run_launcher=Launcher())
     nothing: Any = None

@@ -129,7 +129,7 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         process.kill()
 
 
-def test_three_runs_are_wanted_two_fit_the_third_waits(services: Services) -> None:
+def test_two_of_three_runs_fit(services: Services) -> None:
     """Catalog by click, batches by sensor, and never more runs than (3 GiB - reserve) / 1 GiB = 2."""
     services.launch_catalog()
     wait_for("three runs", lambda: len(services.runs()) == 3, seconds=150, log=services.log)
@@ -141,14 +141,14 @@ def test_three_runs_are_wanted_two_fit_the_third_waits(services: Services) -> No
         time.sleep(0.5)
 
 
-def test_every_run_has_its_batchs_limit_from_the_kernel(services: Services) -> None:
+def test_every_run_has_its_batchs_limit(services: Services) -> None:
     """RLIMIT_DATA of the run's process is what the batch was sealed with."""
     limits = [psutil.Process(pid).rlimit(psutil.RLIMIT_DATA) for pid in services.workers().values()]
     assert limits == [(2**30, 2**30)] * 2
 
 
-def test_a_sigkilled_run_is_noticed_within_seconds_and_its_death_has_a_name(services: Services) -> None:
-    """The monitor sees it at its next look (5 s), with the cause; the third run takes the free place."""
+def test_a_kill_is_noticed_with_its_cause(services: Services) -> None:
+    """The monitor sees a kill at its next look (5 s), with the cause; the third run takes the free place."""
     run, pid = next(iter(services.workers().items()))
     os.kill(pid, signal.SIGKILL)
     began = time.monotonic()
@@ -160,7 +160,7 @@ def test_a_sigkilled_run_is_noticed_within_seconds_and_its_death_has_a_name(serv
     wait_for("the third at work", lambda: services.statuses().count("STARTED") == 2, seconds=60, log=services.log)
 
 
-def test_after_a_power_cut_nothing_stays_started_and_everything_ends_indexed(services: Services) -> None:
+def test_a_power_cut_heals(services: Services) -> None:
     """Every process killed at once, Postgres too: started again, old runs are failed, and all files end indexed."""
     wait_for("two at work", lambda: services.statuses().count("STARTED") == 2, seconds=60, log=services.log)
     before = {run["runId"] for run in services.runs() if run["status"] == "STARTED"}
@@ -182,7 +182,7 @@ def test_after_a_power_cut_nothing_stays_started_and_everything_ends_indexed(ser
         return status["files"]["indexed"] == 3 and status["batches"]["running"] == 0
 
     wait_for("all files", all_indexed, seconds=420, log=services.log)
-    # A batch is done a moment before its run's process has said goodbye.
+    # A batch is done a moment before its run's process has ended.
     wait_for(
         "the last run's end", lambda: not set(services.statuses()) & set(IN_PROGRESS), seconds=30, log=services.log
     )

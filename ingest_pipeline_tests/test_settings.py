@@ -61,8 +61,8 @@ BAD = [
 ]
 
 
-def test_without_any_variable_every_setting_has_its_default() -> None:
-    """An empty environment is a working configuration."""
+def test_no_variables_are_a_configuration() -> None:
+    """An empty environment gives every setting its default."""
     settings = read_settings({})
     expected = Settings()
     for field in fields(Settings):
@@ -74,8 +74,8 @@ def test_without_any_variable_every_setting_has_its_default() -> None:
     assert settings.model == "all-MiniLM-L6-v2"
 
 
-def test_the_samples_that_the_default_source_names_are_there() -> None:
-    """The first start finds documents."""
+def test_the_default_source_is_there() -> None:
+    """The folder that the default source names holds documents: the first start finds some."""
     assert any(path.is_file() for path in SAMPLES.rglob("*"))
 
 
@@ -86,22 +86,22 @@ def test_home_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     assert read_settings({"INGEST_HOME": "data/here"}).home == tmp_path / "data" / "here"
 
 
-def test_a_tilde_in_home_is_the_users_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_tilde_in_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """`~/ingest` is not a folder called `~`."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert read_settings({"INGEST_HOME": "~/ingest"}).home == tmp_path / "ingest"
 
 
-def test_an_explicit_mapping_is_read_instead_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests and launchers hand over their own environment."""
+def test_a_mapping_replaces_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests and launchers hand over a mapping of their own; the environment is not read then."""
     monkeypatch.setenv("INGEST_MAX_PAGES", "7")
     assert read_settings({"INGEST_MAX_PAGES": "9"}).max_pages == 9
     assert read_settings({}).max_pages == Settings().max_pages
     assert read_settings().max_pages == 7
 
 
-def test_every_setting_has_a_reader_and_a_variable_of_its_own() -> None:
-    """A setting that nobody can set would be a constant."""
+def test_settings_have_readers_and_variables() -> None:
+    """Each setting has a reader and a variable of its own: one that nobody can set would be a constant."""
     names = [field.name for field in fields(Settings)]
     assert all(info_of(field).help.endswith((".", "`.")) for field in fields(Settings))
     assert variable("run_memory") == "INGEST_RUN_MEMORY"
@@ -186,14 +186,14 @@ def test_an_empty_value_means_the_default() -> None:
     assert read_settings({"INGEST_MAX_PAGES": "  ", "INGEST_SOURCES": ""}).max_pages == Settings().max_pages
 
 
-def test_machine_memory_zero_means_its_share_of_the_machine() -> None:
-    """The documented value of the default may be written down."""
+def test_zero_means_a_share_of_the_machine() -> None:
+    """`INGEST_MACHINE_MEMORY=0`, the documented default, may be written down."""
     assert read_settings({"INGEST_MACHINE_MEMORY": "0"}).machine_memory == 0
 
 
 @pytest.mark.parametrize(("name", "value"), BAD, ids=[f"{name}-{value[:12]}" for name, value in BAD])
-def test_a_bad_value_is_one_clear_line_that_names_the_variable(name: str, value: str) -> None:
-    """Whoever reads the message knows which variable to change, and to what."""
+def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
+    """A bad value is one line: which variable to change, and to what."""
     with pytest.raises(BadSetting) as caught:
         read_settings({variable(name): value})
     message = str(caught.value)
@@ -203,13 +203,13 @@ def test_a_bad_value_is_one_clear_line_that_names_the_variable(name: str, value:
     assert isinstance(caught.value, ConfigurationError)
 
 
-def test_every_kind_of_setting_that_can_be_bad_is_in_the_list() -> None:
-    """Only the names of a model and of a field cannot be judged before they are looked up."""
+def test_every_checked_setting_is_in_the_list() -> None:
+    """Every setting but the names of a model and of a field, which are judged when looked up, has a bad value here."""
     assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - {"model", "record_id"}
 
 
-def test_a_bad_value_with_a_newline_stays_on_one_line() -> None:
-    """A pasted value does not break the line."""
+def test_a_newline_stays_on_one_line() -> None:
+    """A bad value with a line break does not break the line of its message."""
     with pytest.raises(BadSetting) as caught:
         read_settings({"INGEST_MAX_PAGES": "5\n6"})
     assert "\n" not in str(caught.value)
@@ -219,8 +219,8 @@ def test_a_bad_value_with_a_newline_stays_on_one_line() -> None:
     "url",
     ["mysql://user:hunter2@host/db", "user:hunter2@host", "hunter2", "POSTGRES//user:hunter2@host:5432/db"],
 )
-def test_a_bad_database_url_never_shows_its_password(url: str) -> None:
-    """Neither the message, nor the representation, nor the attributes hold it."""
+def test_a_bad_url_shows_no_password(url: str) -> None:
+    """Neither the message about a bad database URL, nor its representation, nor its attributes hold the password."""
     with pytest.raises(BadSetting) as caught:
         read_settings({"INGEST_DATABASE_URL": url})
     assert "hunter2" not in f"{caught.value} {caught.value!r} {vars(caught.value)}"
@@ -241,14 +241,14 @@ def test_a_bad_database_url_never_shows_its_password(url: str) -> None:
         ("7B", 7),
     ],
 )
-def test_a_size_is_read_in_every_common_spelling(text: str, size: int) -> None:
-    """Binary units with an i or one letter, decimal units with a B."""
+def test_common_spellings_of_a_size(text: str, size: int) -> None:
+    """A size is read in binary units with an i or one letter, and in decimal units with a B."""
     assert parse_size(text) == size
 
 
 @pytest.mark.parametrize("text", ["", "MiB", "-1", "0", "0GiB", "1,5GiB", "1 Gi B", "0x10", "1e9", "10 apples"])
 def test_what_is_no_size_is_a_value_error(text: str) -> None:
-    """Nothing is guessed."""
+    """A text that is no size is refused; nothing is guessed."""
     with pytest.raises(ValueError):
         parse_size(text)
 
@@ -271,12 +271,12 @@ def test_a_number_of_bytes_is_read_exactly(size: int) -> None:
         (-2048, "-2 KiB"),
     ],
 )
-def test_a_size_is_shown_in_the_unit_that_suits(size: int, text: str) -> None:
-    """Short enough for a table, and never larger than GiB."""
+def test_a_size_is_shown_in_a_suitable_unit(size: int, text: str) -> None:
+    """A size is shown short enough for a table, in no unit larger than GiB."""
     assert format_size(size) == text
 
 
 @given(st.integers(min_value=1, max_value=2**50))
-def test_a_shown_size_can_be_read_again_within_its_rounding(size: int) -> None:
-    """What the UI shows can be pasted into a setting."""
+def test_a_shown_size_can_be_read_again(size: int) -> None:
+    """What the UI shows can be pasted into a setting; only its rounding is lost."""
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.51)

@@ -57,7 +57,7 @@ def test_a_folder_becomes_searchable_chunks(pipeline: Pipeline, source: Path, co
     assert pipeline.ingest() == (0, 0)
 
 
-def test_a_touched_file_is_hashed_and_not_parsed(pipeline: Pipeline, source: Path) -> None:
+def test_a_touched_file_is_not_parsed(pipeline: Pipeline, source: Path) -> None:
     """Another time stamp, the same bytes: 0 parsed, and the next scan does not even hash."""
     (source / "a.txt").write_text(TEXT)
     pipeline.ingest()
@@ -68,9 +68,7 @@ def test_a_touched_file_is_hashed_and_not_parsed(pipeline: Pipeline, source: Pat
     assert pipeline.ingest() == (0, 0)
 
 
-def test_only_the_changed_file_is_parsed_and_only_its_new_text_embedded(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_only_the_changed_file_is_parsed(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """One of three changes at its end: one parsed; chunks of equal text keep their vectors."""
     for name in "abc":
         (source / f"{name}.txt").write_text(f"{name} {TEXT}")
@@ -82,9 +80,7 @@ def test_only_the_changed_file_is_parsed_and_only_its_new_text_embedded(
     assert texts(connection, "b.txt").endswith("one more sentence.")
 
 
-def test_a_renamed_file_is_neither_parsed_nor_embedded(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_a_renamed_file_costs_nothing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """The bytes are known: the new name is searchable at once, the old one is gone."""
     (source / "old.txt").write_text(TEXT)
     pipeline.ingest()
@@ -96,10 +92,8 @@ def test_a_renamed_file_is_neither_parsed_nor_embedded(
     assert texts(connection, "new.txt").split() == TEXT.split()
 
 
-def test_equal_bytes_at_two_paths_are_parsed_and_embedded_once(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """Both paths are searchable; the work was done for one."""
+def test_equal_bytes_are_embedded_once(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Equal bytes at two paths are both searchable; the work was done for one."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(TEXT)
     parsed, _ = pipeline.ingest()
@@ -108,10 +102,8 @@ def test_equal_bytes_at_two_paths_are_parsed_and_embedded_once(
     assert texts(connection, "a.txt") == texts(connection, "b.txt") != ""
 
 
-def test_a_deleted_file_leaves_with_chunks_and_vectors(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """Its chunks go with the scan, its vectors with the index."""
+def test_a_deleted_file_leaves_nothing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """The chunks of a deleted file go with the scan, its vectors with the index."""
     (source / "a.txt").write_text(TEXT)
     pipeline.ingest()
     (source / "a.txt").unlink()
@@ -123,8 +115,8 @@ def test_a_deleted_file_leaves_with_chunks_and_vectors(
     assert count(connection, "embeddings") == 0
 
 
-def test_a_deleted_file_that_comes_back_is_new(pipeline: Pipeline, source: Path, connection: Connection) -> None:
-    """Deleted is not for ever."""
+def test_a_deleted_file_comes_back(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A file that was deleted and comes back is searchable again."""
     (source / "a.txt").write_text(TEXT)
     pipeline.ingest()
     shutil.move(source / "a.txt", source.parent / "kept.txt")
@@ -134,7 +126,7 @@ def test_a_deleted_file_that_comes_back_is_new(pipeline: Pipeline, source: Path,
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 
-def test_a_source_that_cannot_be_read_deletes_nothing(
+def test_an_unreadable_source_deletes_nothing(
     pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listing that breaks off is no proof of absence."""
@@ -154,14 +146,12 @@ def test_a_source_that_cannot_be_read_deletes_nothing(
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 
-def test_bad_files_are_rows_and_their_neighbours_go_on(
-    pipeline: Pipeline, source: Path, connection: Connection, corpus: Path
-) -> None:
+def test_bad_files_do_not_stop_others(pipeline: Pipeline, source: Path, connection: Connection, corpus: Path) -> None:
     """One good file among damaged, empty, encrypted and unknown ones is indexed; each of the others has its reason."""
     (source / "good.txt").write_text(TEXT)
     (source / "empty.txt").write_text("")
     (source / "blank.html").write_text("<html><script>var x = 1</script></html>")
-    (source / "torn.pdf").write_bytes(b"%PDF-1.7\nnothing else")
+    (source / "damaged.pdf").write_bytes(b"%PDF-1.7\nnothing else")
     (source / "no.epub").write_bytes(b"PK\x03\x04 no archive")
     (source / "data.bin").write_bytes(bytes(range(256)))
     (source / "away.txt").symlink_to(corpus / "MANIFEST.tsv")
@@ -170,17 +160,15 @@ def test_bad_files_are_rows_and_their_neighbours_go_on(
         "good.txt": ("indexed", None),
         "empty.txt": ("failed", "NoText"),
         "blank.html": ("failed", "NoText"),
-        "torn.pdf": ("failed", "UnreadableDocument"),
+        "damaged.pdf": ("failed", "UnreadableDocument"),
         "no.epub": ("failed", "UnreadableDocument"),
         "data.bin": ("failed", "UnsupportedFormat"),
         "away.txt": ("failed", "LinkLeavesSource"),
     }
 
 
-def test_a_failed_file_is_not_tried_again_until_it_changes(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """Permanent means permanent: the next runs leave it alone; new bytes are a new beginning."""
+def test_a_failed_file_waits_for_a_change(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A failed file is left alone by the next runs until its bytes change."""
     (source / "a.txt").write_text("")
     pipeline.ingest()
     assert pipeline.seal().batches == ()
@@ -218,9 +206,7 @@ def test_added_text_format(
     assert count(connection, "document_sections") == 1
 
 
-def test_a_file_over_the_size_limit_is_refused_and_taken_when_the_limit_is_raised(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_the_size_limit_can_be_raised(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """FileTooLarge before a byte is read; a larger limit brings it back."""
     (source / "a.txt").write_text(TEXT)
     pipeline.settings = replace(pipeline.settings, max_file_size=100)
@@ -232,9 +218,7 @@ def test_a_file_over_the_size_limit_is_refused_and_taken_when_the_limit_is_raise
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 
-def test_a_file_that_no_budget_holds_is_refused_before_parsing(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_a_file_that_no_budget_holds(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """FileNeedsMoreMemory says what it needs, what there is and what to raise; a larger budget brings it back."""
     (source / "a.txt").write_text(TEXT)
     pipeline.settings = replace(pipeline.settings, run_memory=PARSE_PARENT_BYTES + 1024)
@@ -249,10 +233,8 @@ def test_a_file_that_no_budget_holds_is_refused_before_parsing(
     assert pipeline.seal().files == 1
 
 
-def test_a_file_that_changes_after_it_was_sealed_fails_retryably_and_is_taken_up_by_the_next_scan(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """Never index bytes under another version's name, not even with the old time and size."""
+def test_changed_after_sealing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A file that changes after it was sealed fails retryably: no bytes are indexed under another version's name."""
     path = source / "a.txt"
     path.write_text(TEXT)
     pipeline.scan()
@@ -266,10 +248,8 @@ def test_a_file_that_changes_after_it_was_sealed_fails_retryably_and_is_taken_up
     assert texts(connection, "a.txt").startswith("THE QUICK")
 
 
-def test_a_file_that_vanishes_after_it_was_sealed_is_settled_by_the_next_scan(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """FileVanished first, deleted then."""
+def test_vanished_after_sealing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A file that vanishes after it was sealed is FileVanished first and deleted by the next scan."""
     (source / "a.txt").write_text(TEXT)
     pipeline.scan()
     [key] = pipeline.seal().batches
@@ -280,7 +260,7 @@ def test_a_file_that_vanishes_after_it_was_sealed_is_settled_by_the_next_scan(
     assert status_of(connection, "a.txt") == ("deleted", None)
 
 
-def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
+def test_a_killed_run_is_taken_up_there(
     pipeline: Pipeline,
     connection: Connection,
     settings: Settings,
@@ -297,7 +277,7 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
         """As if the process ended here."""
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline.sandbox, "events", _dying_after(pipeline.sandbox, 100, Killed))
+        patch.setattr(pipeline.sandbox, "events", _killed_after(pipeline.sandbox, 100, Killed))
         with pytest.raises(Killed):
             pipeline.chunk(pipeline.run(key))
     asked: list[int] = []
@@ -321,7 +301,7 @@ def test_a_run_that_dies_in_the_middle_of_a_file_is_taken_up_there(
     assert resumed == whole
 
 
-def test_a_file_that_changes_while_it_is_read_leaves_nothing_behind(
+def test_changed_while_it_is_read(
     pipeline: Pipeline, connection: Connection, source: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Written to in the middle, then put back as it was: no chunk of the middle state survives."""
@@ -351,9 +331,7 @@ def test_a_file_that_changes_while_it_is_read_leaves_nothing_behind(
     assert "FOREIGN" not in texts(connection, "bashref.pdf")
 
 
-def test_a_dry_run_says_what_a_run_would_do_and_changes_nothing(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
+def test_a_dry_run_changes_nothing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """`preview` before the first scan knows the files; the ledger stays empty; afterwards nothing waits."""
     (source / "a.txt").write_text(TEXT)
     (source / "b.bin").write_bytes(b"\x00\x01")
@@ -374,22 +352,20 @@ def test_batches_keep_to_the_file_limit(pipeline: Pipeline, source: Path) -> Non
     assert (len(sealed.batches), sealed.files) == (3, 7)
 
 
-def _dying_after(sandbox: Sandbox, pages: int, death: type[BaseException]):  # type: ignore[no-untyped-def]
+def _killed_after(sandbox: Sandbox, pages: int, end: type[BaseException]):  # type: ignore[no-untyped-def]
     real = sandbox.events
 
     def dying(stream, request):  # type: ignore[no-untyped-def]
         for event in real(stream, request):
             if isinstance(event, Page) and event.number > pages:
-                raise death
+                raise end
             yield event
 
     return dying
 
 
-def test_a_run_at_its_limit_stops_with_its_vectors_kept_and_the_next_goes_on(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """The last step: no file is attributed, no vector is lost, nothing is embedded twice."""
+def test_a_run_at_its_limit_stops(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A run stops at the last degradation step: no file is attributed, no vector is lost, nothing is embedded twice."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(f"{name} {TEXT * 30}")
     pipeline.scan()
@@ -414,10 +390,10 @@ def test_a_run_at_its_limit_stops_with_its_vectors_kept_and_the_next_goes_on(
     assert len(pipeline.embedder.asked) - asked == count(connection, "embeddings") - kept
 
 
-def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
+def test_a_kill_makes_smaller_batches(
     pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Half of the tokens after one death, never less than one chunk needs: no retry repeats a death."""
+    """A file is embedded with half of the tokens after one kill, never with less than one chunk needs."""
     (source / "a.txt").write_text(TEXT * 30)
     pipeline.scan()
     [key] = pipeline.seal().batches
@@ -436,10 +412,8 @@ def test_a_file_that_killed_a_run_is_embedded_in_smaller_batches(
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 
-def test_batches_that_wait_under_another_budget_are_planned_again(
-    pipeline: Pipeline, source: Path, connection: Connection
-) -> None:
-    """Whoever gives more memory, or less, does not run what was sealed for the old budget; keys are not used again."""
+def test_another_budget_plans_again(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Batches that wait under another budget are planned again for the new one; keys are not used again."""
     (source / "a.txt").write_text(TEXT)
     pipeline.scan()
     [old] = pipeline.seal().batches
@@ -455,7 +429,7 @@ def test_batches_that_wait_under_another_budget_are_planned_again(
     assert [file.path for file in ledger.batch_files(connection, new)] == ["a.txt"]
 
 
-def test_a_batch_that_is_being_run_keeps_its_budget(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_a_running_batch_keeps_its_budget(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """Only what waits is planned again."""
     (source / "a.txt").write_text(TEXT)
     pipeline.scan()
@@ -466,10 +440,10 @@ def test_a_batch_that_is_being_run_keeps_its_budget(pipeline: Pipeline, source: 
     assert [file.path for file in ledger.batch_files(connection, key)] == ["a.txt"]
 
 
-def test_a_file_that_cannot_be_opened_does_not_stop_the_preview(
+def test_unreadable_files_in_the_preview(
     pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is left out of the plan; the scan records what is wrong with it."""
+    """A file that cannot be opened is left out of the plan; the scan records what is wrong with it."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(TEXT)
     real = folder.open_file
@@ -505,7 +479,7 @@ def test_looks_unchanged(file: ListedFile, known: KnownFile | None, unchanged: b
     assert looks_unchanged(file, known, replace(Settings(), max_file_size=100)) is unchanged
 
 
-def test_a_source_that_goes_away_stops_the_preview(
+def test_a_lost_source_stops_the_preview(
     pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each file would wait its minute for a server that is away, and the plan would lack them all."""

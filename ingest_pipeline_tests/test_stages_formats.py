@@ -36,7 +36,7 @@ def stored(connection: Connection) -> tuple[list[Any], list[Any], list[Any]]:
 
 
 def write_book(source: Path) -> None:
-    """A Markdown book of 60 nested sections, and a table with a torn line in its first hundred."""
+    """A Markdown book of 60 nested sections, and a table with a damaged line in its first hundred."""
     parts = (f"{'#' * (1 + n % 3)} Section {n}\n\n{f'Words of section {n}. ' * 60}\n\n" for n in range(60))
     (source / "book.md").write_text("".join(parts))
     records = [f'{{"id": {n}, "text": "record number {n}"}}' for n in range(350)]
@@ -44,7 +44,7 @@ def write_book(source: Path) -> None:
     (source / "records.jsonl").write_text("\n".join(records))
 
 
-def test_a_resumed_file_has_the_sections_and_gaps_of_one_that_was_not_interrupted(
+def test_a_resumed_file_is_as_in_one_go(
     pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed at its third write, twice: chunks, sections and gaps are the same as in one go."""
@@ -85,7 +85,7 @@ def test_a_resumed_file_has_the_sections_and_gaps_of_one_that_was_not_interrupte
     assert stored(connection) == interrupted
 
 
-def test_sections_are_stored_with_pages_and_chunks(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_sections_have_pages_and_chunks(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """Each chunk names the section that it begins in; a section, its pages."""
     text = "words " * 100
     (source / "a.md").write_text(f"# One\n\n{text}\n\n## Two\n\n{text}\n\n# Three\n\n{text}\n")
@@ -97,7 +97,7 @@ def test_sections_are_stored_with_pages_and_chunks(pipeline: Pipeline, source: P
     assert [row[5] for row in rows if row[2].startswith("#")] == ["One", "One › Two", "Three"]
 
 
-def test_only_changed_records_are_embedded_again(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_only_changed_records_are_embedded(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """Vectors belong to texts: one edited row is one text."""
     rows = [f"{number},title {number},text of {number}" for number in range(120)]
     (source / "a.csv").write_text("id,title,text\n" + "\n".join(rows))
@@ -109,10 +109,10 @@ def test_only_changed_records_are_embedded_again(pipeline: Pipeline, source: Pat
     assert {row[0] for row in connection.execute("SELECT heading FROM searchable_chunks")} >= {"50", "200"}
 
 
-def test_a_locked_pdf_is_tried_again_when_there_is_a_password(
+def test_a_password_opens_a_locked_pdf(
     pipeline: Pipeline, source: Path, corpus: Path, connection: Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And only then; the password is nowhere to be found afterwards."""
+    """A locked PDF is tried again when there is a new password, and only then; the password is nowhere to be found."""
     caplog.set_level("DEBUG")
     (source / "a.pdf").write_bytes((corpus / "bad" / "libreoffice-writer-password.pdf").read_bytes())
     pipeline.ingest()
@@ -140,7 +140,7 @@ def test_a_name_that_lies_is_a_warning(pipeline: Pipeline, source: Path, connect
 
 
 def test_a_printed_page_number_is_kept(pipeline: Pipeline, source: Path, connection: Connection) -> None:
-    """Roman numerals in front, numbers that begin anew."""
+    """Roman numerals in front, numbers that start again at 1."""
     from pypdf import PdfReader, PdfWriter
     from pypdf.constants import PageLabelStyle
 
@@ -169,7 +169,7 @@ def there(pipeline: Pipeline, seaweed: Seaweed, bucket: str) -> Pipeline:
     return pipeline
 
 
-def test_a_bucket_is_downloaded_when_something_changed(
+def test_an_unchanged_bucket_is_not_read(
     there: Pipeline, seaweed: Seaweed, bucket: str, connection: Connection
 ) -> None:
     """The second scan reads no byte; a new version and a deletion are noticed."""
@@ -186,10 +186,10 @@ def test_a_bucket_is_downloaded_when_something_changed(
     assert count(connection, "searchable_chunks") > 0
 
 
-def test_a_bucket_that_cannot_be_listed_deletes_nothing(
+def test_an_unlisted_bucket_deletes_nothing(
     there: Pipeline, seaweed: Seaweed, bucket: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No file is blamed for a server that is away."""
+    """A server that is away deletes nothing and fails no file."""
     filesystem(seaweed.endpoint).call_s3("put_object", Bucket=bucket, Key="a.txt", Body=b"one " * 100)
     there.ingest()
     proxy = FaultProxy(seaweed.port)

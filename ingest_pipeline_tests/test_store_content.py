@@ -38,10 +38,8 @@ def shown(connection: Connection) -> list[str]:
     return [text for (text,) in connection.execute("SELECT text FROM searchable_chunks ORDER BY path, ordinal")]
 
 
-def test_the_old_version_answers_until_the_last_vector_of_the_new_is_in(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
-    """No reader sees half a document, and no moment exists without one."""
+def test_the_old_version_answers_meanwhile(connection: Connection, embedder: FakeEmbedder) -> None:
+    """The old version answers until the last vector of the new one is in: no reader sees half a document, or none."""
     publish(connection, embedder, "a.txt", "v1", ["old one", "old two"])
     add_file(connection, "a.txt", "v2")
     file = files_of(connection, seal(connection))["a.txt"]
@@ -54,8 +52,8 @@ def test_the_old_version_answers_until_the_last_vector_of_the_new_is_in(
     assert count(connection, "chunks") == 1
 
 
-def test_a_file_that_changed_meanwhile_is_not_flipped(connection: Connection, embedder: FakeEmbedder) -> None:
-    """The ledger moved on: the flip does nothing and says so."""
+def test_a_changed_file_is_not_published(connection: Connection, embedder: FakeEmbedder) -> None:
+    """Publishing a file that changed meanwhile does nothing and says so."""
     add_file(connection, "a.txt", "v1")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, ["text"], CARD)
@@ -65,7 +63,7 @@ def test_a_file_that_changed_meanwhile_is_not_flipped(connection: Connection, em
     assert shown(connection) == []
 
 
-def test_the_same_text_is_embedded_once_wherever_it_stands(connection: Connection, embedder: FakeEmbedder) -> None:
+def test_a_text_is_embedded_once(connection: Connection, embedder: FakeEmbedder) -> None:
     """Two files and two chunks of one file with one text: one vector, one request to the model."""
     publish(connection, embedder, "a.txt", "v1", ["same", "same", "mine"])
     publish(connection, embedder, "b.txt", "v2", ["same", "other"])
@@ -74,15 +72,15 @@ def test_the_same_text_is_embedded_once_wherever_it_stands(connection: Connectio
     assert count(connection, "searchable_chunks") == 5
 
 
-def test_a_file_is_not_flipped_while_a_vector_is_missing(connection: Connection) -> None:
-    """The flip itself looks: no caller can show a document without all its vectors."""
+def test_no_publishing_without_all_vectors(connection: Connection) -> None:
+    """Publishing looks by itself: no caller can show a document without all its vectors."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, ["text"], CARD)
     assert not generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
 
 
-def test_old_chunks_stay_while_another_file_shows_them(connection: Connection, embedder: FakeEmbedder) -> None:
+def test_shared_chunks_stay(connection: Connection, embedder: FakeEmbedder) -> None:
     """Equal bytes at two paths share a generation; one of them changing leaves the other alone."""
     publish(connection, embedder, "a.txt", "v1", ["shared"])
     publish(connection, embedder, "b.txt", "v1", ["shared"])
@@ -90,7 +88,7 @@ def test_old_chunks_stay_while_another_file_shows_them(connection: Connection, e
     assert shown(connection) == ["new", "shared"]
 
 
-def test_chunks_behind_the_checkpoint_are_written_again(connection: Connection) -> None:
+def test_work_goes_on_at_the_checkpoint(connection: Connection) -> None:
     """After a kill, work goes on at the checkpoint; what came behind it is dropped, what came before stays."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
@@ -98,17 +96,17 @@ def test_chunks_behind_the_checkpoint_are_written_again(connection: Connection) 
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         rows = [(chunk(number, f"text {number}"), text_hash(f"text {number}")) for number in range(5)]
         generations.write_chunks(
-            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "torn")]
+            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")]
         )
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
-        assert again.gaps == (Gap(1, 1, "torn"),)
+        assert again.gaps == (Gap(1, 1, "damaged"),)
         assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
     ordinals = [ordinal for (ordinal,) in connection.execute("SELECT ordinal FROM chunks ORDER BY 1")]
     assert ordinals == [0, 1, 2]
 
 
-def test_who_wants_the_same_bytes_waits_and_finds_them_done(url: str, connection: Connection) -> None:
+def test_the_same_bytes_are_parsed_once(url: str, connection: Connection) -> None:
     """Two runs with equal bytes: the second parses nothing."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
@@ -131,7 +129,7 @@ def test_who_wants_the_same_bytes_waits_and_finds_them_done(url: str, connection
     assert seen == [True]
 
 
-def test_pending_chunks_come_in_slices_and_each_text_once(connection: Connection, embedder: FakeEmbedder) -> None:
+def test_pending_chunks_come_in_slices(connection: Connection, embedder: FakeEmbedder) -> None:
     """Keyset slices walk through a generation; texts with a vector are left out."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
@@ -146,10 +144,8 @@ def test_pending_chunks_come_in_slices_and_each_text_once(connection: Connection
 
 
 @pytest.mark.parametrize("indexed", [False, True])
-def test_search_finds_the_nearest_first_with_and_without_index(
-    connection: Connection, embedder: FakeEmbedder, indexed: bool
-) -> None:
-    """The vector of a text finds that text with score 1."""
+def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEmbedder, indexed: bool) -> None:
+    """The vector of a text finds that text first, with score 1, with and without an index."""
     texts = [f"text number {number}" for number in range(300)]
     publish(connection, embedder, "a.txt", "v1", texts)
     if indexed:
@@ -163,9 +159,7 @@ def test_search_finds_the_nearest_first_with_and_without_index(
     assert len(hits) == 5
 
 
-def test_search_gives_full_pages_of_results_when_most_of_the_index_is_dead(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
+def test_search_among_dead_rows(connection: Connection, embedder: FakeEmbedder) -> None:
     """Three whole replaces without VACUUM: `top=20` still is 20 (docs/findings.md, B saw 10)."""
     vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
     for version in range(4):
@@ -182,7 +176,7 @@ def test_search_gives_full_pages_of_results_when_most_of_the_index_is_dead(
     assert {hit.text[0] for hit in hits} == {"3"}
 
 
-def test_a_text_that_holds_the_query_word_for_word_comes_first(connection: Connection, embedder: FakeEmbedder) -> None:
+def test_a_copied_sentence_comes_first(connection: Connection, embedder: FakeEmbedder) -> None:
     """Who pastes a sentence wants the place it is from, line breaks or not."""
     publish(connection, embedder, "a.txt", "v1", ["Nothing of\nthe kind was ever\nsaid here.", *"abcdefgh"])
     hits = search(connection, CARD, embedder.embed(["x"])[0], query="Nothing of the kind was ever said", top=3)
@@ -215,10 +209,8 @@ def test_crooked_vectors_are_counted(connection: Connection, embedder: FakeEmbed
     assert vectors.not_unit_norm(connection, model) == 1
 
 
-def test_a_ledger_in_order_has_no_inconsistencies_and_a_torn_one_names_them(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
-    """The corpus check finds a chunk without its vector and a file that shows other bytes."""
+def test_inconsistencies_are_named(connection: Connection, embedder: FakeEmbedder) -> None:
+    """A ledger in order has none; a chunk without its vector and a file that shows other bytes are named."""
     publish(connection, embedder, "a.txt", "v1", ["text"])
     assert reports.inconsistencies(connection) == {}
     connection.execute("DELETE FROM embeddings")
@@ -229,7 +221,7 @@ def test_a_ledger_in_order_has_no_inconsistencies_and_a_torn_one_names_them(
     }
 
 
-def test_files_are_listed_in_pages_of_the_ledger(connection: Connection) -> None:
+def test_files_are_listed_in_pages(connection: Connection) -> None:
     """More rows than one page come in order, each once."""
     for number in range(reports.PAGE_ROWS + 3):
         add_file(connection, f"{number:05d}.txt", version=str(number))

@@ -26,7 +26,7 @@ def note(connection: Connection, *messages: str) -> None:
         record_incident(connection, batch="b", run_id="r", message=message)
 
 
-def test_errors_of_one_cause_in_a_row_spend_the_budget(connection: Connection) -> None:
+def test_one_cause_in_a_row_is_a_verdict(connection: Connection) -> None:
     """The verdict has the count, the cause, the setting, and the last message."""
     note(connection, DATABASE, DATABASE)
     assert verdict(connection) is None
@@ -37,7 +37,7 @@ def test_errors_of_one_cause_in_a_row_spend_the_budget(connection: Connection) -
     assert "connection reset" in found
 
 
-def test_another_cause_between_begins_the_count_anew(connection: Connection) -> None:
+def test_another_cause_resets_the_count(connection: Connection) -> None:
     """Two of this and two of that are not four of one."""
     note(connection, DATABASE, DATABASE, MODEL, DATABASE, DATABASE)
     assert verdict(connection) is None
@@ -45,8 +45,8 @@ def test_another_cause_between_begins_the_count_anew(connection: Connection) -> 
     assert verdict(connection) is not None
 
 
-def test_a_finished_batch_begins_the_count_anew(connection: Connection) -> None:
-    """Something works."""
+def test_a_finished_batch_resets_the_count(connection: Connection) -> None:
+    """A batch that is finished resets the count: something works."""
     note(connection, DATABASE, DATABASE)
     connection.execute(
         "INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds) VALUES ('b', 1, 1, 1)"
@@ -56,7 +56,7 @@ def test_a_finished_batch_begins_the_count_anew(connection: Connection) -> None:
     assert verdict(connection) is None
 
 
-def test_a_new_beginning_forgives(connection: Connection) -> None:
+def test_a_new_beginning_resets_the_count(connection: Connection) -> None:
     """Somebody asked for the catalog again; what happened stays on record."""
     note(connection, *[DATABASE] * 5)
     reset_incidents(connection)
@@ -64,8 +64,8 @@ def test_a_new_beginning_forgives(connection: Connection) -> None:
     assert connection.execute("SELECT count(*) FROM incidents").fetchone() == (5,)
 
 
-def test_a_run_that_fails_by_itself_is_an_incident_and_a_killed_one_is_not(connection: Connection) -> None:
-    """A killed run is attributed to its file; a canceled one to nobody."""
+def test_only_own_failures_are_incidents(connection: Connection) -> None:
+    """A run that fails by itself is an incident; a kill is attributed to its file, a cancellation to nobody."""
     add_file(connection, "a.txt", "1")
     key = seal(connection)
     for run, killed, canceled in (("r1", False, False), ("r2", False, True)):
@@ -77,7 +77,7 @@ def test_a_run_that_fails_by_itself_is_an_incident_and_a_killed_one_is_not(conne
 @pytest.mark.parametrize(("failed", "indexed", "share", "stops"), [
     (6, 14, 0.25, True), (5, 15, 0.25, False), (20, 0, 1.0, False), (19, 0, 0.1, False), (1, 19, 0.0, True),
 ])  # fmt: skip
-def test_too_many_failed_documents_spend_the_budget(
+def test_a_share_of_failures_is_a_verdict(
     connection: Connection, failed: int, indexed: int, share: float, stops: bool
 ) -> None:
     """Off unless it is set; a handful of documents has no share that says anything."""
@@ -93,7 +93,7 @@ def test_too_many_failed_documents_spend_the_budget(
         assert failed + indexed >= MIN_DOCUMENTS
 
 
-def test_documents_of_earlier_days_do_not_count(connection: Connection) -> None:
+def test_earlier_documents_do_not_count(connection: Connection) -> None:
     """The share is of what came to its end since the beginning."""
     connection.execute(
         "INSERT INTO files (source, path, size_bytes, media_type, status) "

@@ -15,7 +15,7 @@ from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, add_file, count, files_of, seal, status_of, write
 
 
-def test_a_new_file_waits_until_it_is_sealed(connection: Connection) -> None:
+def test_a_new_file_waits_for_its_batch(connection: Connection) -> None:
     """Recorded, a file waits for a batch; sealed, it has one."""
     add_file(connection, "a.txt")
     assert [file.path for file in ledger.waiting_files(connection)] == ["a.txt"]
@@ -24,7 +24,7 @@ def test_a_new_file_waits_until_it_is_sealed(connection: Connection) -> None:
     assert list(files_of(connection, batch)) == ["a.txt"]
 
 
-def test_batch_keys_are_sortable_and_never_used_again(connection: Connection) -> None:
+def test_batch_keys_are_never_used_again(connection: Connection) -> None:
     """Keys grow in the order of sealing, also when the same files are sealed again."""
     keys = []
     for _ in range(3):
@@ -33,7 +33,7 @@ def test_batch_keys_are_sortable_and_never_used_again(connection: Connection) ->
     assert keys == sorted(set(keys))
 
 
-def test_a_changed_file_leaves_the_batch_that_was_sealed_with_its_old_bytes(connection: Connection) -> None:
+def test_a_changed_file_leaves_its_batch(connection: Connection) -> None:
     """A batch never changes; it just has nothing to do with the new version."""
     add_file(connection, "a.txt", "v1")
     old = seal(connection)
@@ -43,7 +43,7 @@ def test_a_changed_file_leaves_the_batch_that_was_sealed_with_its_old_bytes(conn
     assert files_of(connection, new)["a.txt"].version == "v2"
 
 
-def test_an_attempt_is_on_record_before_the_work_and_counts_once_for_each_run(connection: Connection) -> None:
+def test_an_attempt_counts_once_for_a_run(connection: Connection) -> None:
     """Two stages of one run are one attempt; a second run is a second."""
     add_file(connection, "a.txt")
     file = files_of(connection, batch := seal(connection))["a.txt"]
@@ -54,7 +54,7 @@ def test_an_attempt_is_on_record_before_the_work_and_counts_once_for_each_run(co
     assert connection.execute("SELECT count(*) FROM attempts WHERE open").fetchone() == (2,)
 
 
-def test_costs_of_an_attempt_add_up_and_the_highest_peak_stays(connection: Connection) -> None:
+def test_costs_of_an_attempt_add_up(connection: Connection) -> None:
     """Parsing and embedding each add their seconds; a lower peak does not hide a higher."""
     add_file(connection, "a.txt")
     file = files_of(connection, batch := seal(connection))["a.txt"]
@@ -69,7 +69,7 @@ def test_costs_of_an_attempt_add_up_and_the_highest_peak_stays(connection: Conne
     assert row == (900, 3.0)
 
 
-def test_a_refused_file_has_a_typed_reason_and_a_message_without_nul(connection: Connection) -> None:
+def test_a_refused_file_has_a_reason(connection: Connection) -> None:
     """The reason is the error's type; Postgres takes no NUL."""
     add_file(connection, "a.txt")
     [waiting] = ledger.waiting_files(connection)
@@ -78,7 +78,7 @@ def test_a_refused_file_has_a_typed_reason_and_a_message_without_nul(connection:
     assert row == ("failed", "NoText", "a.txt: nothing", False)
 
 
-def test_a_killed_run_is_charged_to_the_file_that_was_open(connection: Connection) -> None:
+def test_a_kill_is_attributed(connection: Connection) -> None:
     """The open file leaves for a batch of its own; its siblings stay and wait."""
     for path in ("a.txt", "b.txt", "c.txt"):
         add_file(connection, path, version=path)
@@ -93,8 +93,8 @@ def test_a_killed_run_is_charged_to_the_file_that_was_open(connection: Connectio
     assert (attributed.path, attributed.alone) == ("b.txt", True)
 
 
-def test_three_deaths_of_one_file_are_its_end(connection: Connection) -> None:
-    """After the third killed run the file is failed: KilledRepeatedly, with three attempts."""
+def test_three_kills_fail_a_file(connection: Connection) -> None:
+    """After the third kill the file is failed: KilledRepeatedly, with three attempts."""
     add_file(connection, "bomb.txt")
     for number in range(3):
         file = files_of(connection, batch := seal(connection))["bomb.txt"]
@@ -106,8 +106,8 @@ def test_three_deaths_of_one_file_are_its_end(connection: Connection) -> None:
     assert ledger.waiting_files(connection) == []
 
 
-def test_a_run_that_failed_by_itself_charges_nobody(connection: Connection) -> None:
-    """An exception that the run lived to report is no death: the file waits in the same batch."""
+def test_an_own_failure_is_no_kill(connection: Connection) -> None:
+    """An exception that the run lived to report is no kill: the file waits in the same batch."""
     add_file(connection, "a.txt")
     file = files_of(connection, batch := seal(connection))["a.txt"]
     batches.begin_batch(connection, batch, "run1")
@@ -117,8 +117,8 @@ def test_a_run_that_failed_by_itself_charges_nobody(connection: Connection) -> N
     assert connection.execute("SELECT outcome FROM attempts").fetchone() == ("interrupted",)
 
 
-def test_a_batch_that_keeps_failing_with_nobody_to_charge_stays_failed(connection: Connection) -> None:
-    """Then something else is wrong, and trying for ever would hide it."""
+def test_a_batch_that_keeps_failing(connection: Connection) -> None:
+    """With no file to attribute the failures to, the batch stays failed: trying for ever would hide the cause."""
     add_file(connection, "a.txt")
     batch, ends = seal(connection), []
     for number in range(batches.MAX_FAILURES):
@@ -129,8 +129,8 @@ def test_a_batch_that_keeps_failing_with_nobody_to_charge_stays_failed(connectio
     assert batches.list_batches(connection, status="waiting")[0].key == batch
 
 
-def test_settling_twice_changes_nothing(connection: Connection) -> None:
-    """Sensor and command line may both notice the same death."""
+def test_reconciling_twice_changes_nothing(connection: Connection) -> None:
+    """Sensor and command may both notice the same kill: it is counted once."""
     add_file(connection, "a.txt")
     file = files_of(connection, batch := seal(connection))["a.txt"]
     batches.begin_batch(connection, batch, "run1")
@@ -140,9 +140,7 @@ def test_settling_twice_changes_nothing(connection: Connection) -> None:
     assert connection.execute("SELECT kills FROM files").fetchone() == (1,)
 
 
-def test_what_was_indexed_under_another_recipe_waits_again_and_stays_searchable(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
+def test_another_fingerprint_waits_again(connection: Connection, embedder: FakeEmbedder) -> None:
     """A new model or chunker puts files back in line; readers keep the old generation until then."""
     generation = _indexed(connection, embedder, "a.txt", ["one text"])
     assert store_files.requeue_outdated(connection, [FINGERPRINT]) == 0
@@ -151,7 +149,7 @@ def test_what_was_indexed_under_another_recipe_waits_again_and_stays_searchable(
     assert connection.execute("SELECT generation_id FROM files").fetchone() == (generation,)
 
 
-def test_equal_bytes_at_a_new_path_are_searchable_without_work(connection: Connection, embedder: FakeEmbedder) -> None:
+def test_equal_bytes_at_a_new_path(connection: Connection, embedder: FakeEmbedder) -> None:
     """A renamed file is adopted: nothing is parsed or embedded for it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
     add_file(connection, "b.txt")
@@ -160,9 +158,7 @@ def test_equal_bytes_at_a_new_path_are_searchable_without_work(connection: Conne
     assert count(connection, "searchable_chunks") == 2
 
 
-def test_a_file_that_a_scan_did_not_see_is_out_of_every_readers_sight(
-    connection: Connection, embedder: FakeEmbedder
-) -> None:
+def test_an_unseen_file_is_deleted(connection: Connection, embedder: FakeEmbedder) -> None:
     """Deleted at once for readers, its chunks with it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
     assert store_files.delete_unseen(connection, "/documents", scan=2) == 1
@@ -173,11 +169,9 @@ def test_a_file_that_a_scan_did_not_see_is_out_of_every_readers_sight(
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(st.tuples(st.sampled_from(["die", "fail", "finish"]), st.integers(0, 3)), max_size=12))
-def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost(
-    connection: Connection, steps: list[tuple[str, int]]
-) -> None:
-    """Property: after any story of runs, each file waits, has a batch, or is settled; kills = attributed attempts."""
+@given(steps=st.lists(st.tuples(st.sampled_from(["kill", "fail", "finish"]), st.integers(0, 3)), max_size=12))
+def test_any_story_of_runs(connection: Connection, steps: list[tuple[str, int]]) -> None:
+    """After any story of runs each file waits, has a batch, or came to its end; kills = attributed attempts."""
     connection.execute("TRUNCATE files, batches, batch_files, attempts CASCADE")
     for number in range(4):
         add_file(connection, f"{number}.txt", version=str(number))
@@ -196,8 +190,8 @@ def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost
             if file is not files[: which + 1][-1] or end == "finish":
                 ledger.close_attempt(connection, file, run_id=run_id, cost=ledger.AttemptCost())
                 connection.execute("UPDATE files SET status = 'indexed' WHERE file_id = %s", (file.file_id,))
-        attributed += end == "die" and bool(files)
-        batches.reconcile_batch(connection, batch, run_id, killed=end == "die", canceled=False, message="")
+        attributed += end == "kill" and bool(files)
+        batches.reconcile_batch(connection, batch, run_id, killed=end == "kill", canceled=False, message="")
     rows = connection.execute("SELECT status, batch, kills FROM files").fetchall()
     assert all(status != "processing" for status, _, _ in rows)
     assert all(kills <= store_files.MAX_KILLS for _, _, kills in rows)
@@ -205,7 +199,7 @@ def test_whatever_happens_to_runs_every_file_ends_somewhere_and_no_death_is_lost
     assert connection.execute("SELECT count(*) FROM attempts WHERE open").fetchone() == (0,)
 
 
-def test_the_cheap_check_knows_every_path_of_a_slab(connection: Connection) -> None:
+def test_known_files_come_back_by_path(connection: Connection) -> None:
     """Known facts come back by path; unknown paths are absent."""
     store_files.record_version(
         connection, "/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain"
@@ -214,7 +208,7 @@ def test_the_cheap_check_knows_every_path_of_a_slab(connection: Connection) -> N
     assert {path: file.revision for path, file in known.items()} == {"ä/b.txt": "7 9"}
 
 
-def test_a_key_that_is_not_in_the_ledger_cannot_begin(connection: Connection) -> None:
+def test_an_unknown_key_cannot_begin(connection: Connection) -> None:
     """A partition added by hand has no files: a clear error, not an empty success."""
     with pytest.raises(LookupError, match="by hand"):
         batches.begin_batch(connection, "nonsense", "run1")

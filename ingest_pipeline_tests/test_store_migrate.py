@@ -19,26 +19,26 @@ from ingest_pipeline.store import migrate as module
 from ingest_pipeline.store.migrate import migrate, migrations
 
 
-def test_an_empty_database_gets_every_migration_once(empty_url: str) -> None:
+def test_an_empty_database_is_migrated_once(empty_url: str) -> None:
     """From empty: all of them, in order; then none."""
     assert migrate(empty_url) == [name for name, _ in migrations()]
     assert migrate(empty_url) == []
 
 
-def test_migrations_are_numbered_without_gaps() -> None:
+def test_migrations_have_no_missing_numbers() -> None:
     """0001, 0002, …: two branches cannot both add the next one unnoticed."""
     numbers = [int(re.match(r"(\d{4})_\w+\.sql$", name)[1]) for name, _ in migrations()]  # type: ignore[index]
     assert numbers == list(range(1, len(numbers) + 1))
 
 
-def test_four_processes_that_migrate_at_once_apply_each_once(empty_url: str) -> None:
+def test_four_processes_migrate_at_once(empty_url: str) -> None:
     """The advisory lock makes the others wait and find nothing to do."""
     with ThreadPoolExecutor(4) as pool:
         applied = list(pool.map(lambda _: migrate(empty_url), range(4)))
     assert sorted(map(len, applied)) == [0, 0, 0, len(migrations())]
 
 
-def test_the_views_can_be_read_by_anybody_without_our_search_path(url: str) -> None:
+def test_the_views_need_no_search_path(url: str) -> None:
     """`searchable_chunks` and `file_status` are a contract: a plain psql sees them."""
     with psycopg.connect(url) as connection:
         chunks = connection.execute("SELECT * FROM searchable_chunks").description
@@ -91,9 +91,7 @@ def test_revisions_are_filled(empty_url: str, tmp_path: Path, monkeypatch: pytes
     assert revision_of("", 3, 0) == ""
 
 
-def test_a_ledger_of_the_last_release_is_brought_up_to_date_with_its_rows(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_releases_ledger(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """0.1.0 ended at 0001: its files and batches are all there afterwards, and the new columns have their defaults."""
     (first, _), *rest = migrations()
     with database_after(empty_url, first, monkeypatch) as connection:

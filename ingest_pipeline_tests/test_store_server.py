@@ -26,7 +26,7 @@ def fresh(tmp_path: Path):
     server.stop()
 
 
-def test_starting_twice_is_one_server_and_stopping_ends_it(fresh: EmbeddedServer) -> None:
+def test_starting_twice_is_one_server(fresh: EmbeddedServer) -> None:
     """`start` is the same URL again; after `stop` nothing answers and a second `stop` says so."""
     assert fresh.start() == fresh.start()
     assert fresh.answers()
@@ -35,7 +35,7 @@ def test_starting_twice_is_one_server_and_stopping_ends_it(fresh: EmbeddedServer
     assert not fresh.stop()
 
 
-def test_committed_rows_survive_a_kill_of_the_server(fresh: EmbeddedServer) -> None:
+def test_committed_rows_survive_a_kill(fresh: EmbeddedServer) -> None:
     """Kill -9 of the postmaster: the next start recovers what was committed."""
     with psycopg.connect(fresh.start(), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT generate_series(1, 1000) AS number")
@@ -46,7 +46,7 @@ def test_committed_rows_survive_a_kill_of_the_server(fresh: EmbeddedServer) -> N
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
 
 
-def test_a_server_that_lost_its_socket_is_started_anew_with_all_that_it_holds(fresh: EmbeddedServer) -> None:
+def test_a_server_that_lost_its_socket(fresh: EmbeddedServer) -> None:
     """A home deleted and made again under a live server: the old one takes the new one's socket when it ends."""
     with psycopg.connect(fresh.start(), autocommit=True) as connection:
         connection.execute("CREATE TABLE kept AS SELECT 1 AS one")
@@ -58,14 +58,14 @@ def test_a_server_that_lost_its_socket_is_started_anew_with_all_that_it_holds(fr
     assert int((fresh.data / "postmaster.pid").read_text().split()[0]) != deaf
 
 
-def test_six_starters_at_once_make_one_server(fresh: EmbeddedServer) -> None:
+def test_six_starters_make_one_server(fresh: EmbeddedServer) -> None:
     """A race of first starts ends with one data directory and one URL."""
     with ThreadPoolExecutor(6) as pool:
         urls = list(pool.map(lambda _: EmbeddedServer(fresh.home).start(), range(6)))
     assert set(urls) == {fresh.url}
 
 
-def test_a_stale_pid_of_somebody_else_does_not_stop_a_start(fresh: EmbeddedServer) -> None:
+def test_a_stale_pid_does_not_stop_a_start(fresh: EmbeddedServer) -> None:
     """After a power cut the pid in postmaster.pid may be anybody's."""
     fresh.start()
     text = (fresh.data / "postmaster.pid").read_text()
@@ -74,13 +74,13 @@ def test_a_stale_pid_of_somebody_else_does_not_stop_a_start(fresh: EmbeddedServe
     assert fresh.start() == fresh.url
 
 
-def test_a_half_made_data_directory_is_made_anew(fresh: EmbeddedServer) -> None:
+def test_a_half_made_data_directory(fresh: EmbeddedServer) -> None:
     """An initdb that was killed leaves a folder without PG_VERSION."""
     (fresh.data / "base").mkdir(parents=True)
     assert fresh.start() == fresh.url
 
 
-def test_a_very_long_home_gets_a_short_socket(tmp_path: Path) -> None:
+def test_a_long_home_gets_a_short_socket(tmp_path: Path) -> None:
     """The kernel allows 107 bytes for a socket's path."""
     server = EmbeddedServer(tmp_path / ("long" * 30) / "home")
     try:
@@ -90,7 +90,7 @@ def test_a_very_long_home_gets_a_short_socket(tmp_path: Path) -> None:
         server.stop()
 
 
-def test_the_server_outlives_the_process_that_started_it(fresh: EmbeddedServer) -> None:
+def test_the_server_outlives_its_starter(fresh: EmbeddedServer) -> None:
     """Started by a process that ends at once, the server still answers."""
     code = f"""
 from pathlib import Path
@@ -111,8 +111,8 @@ def test_no_server_is_one_named_error() -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_dagster_gets_the_same_database_by_psycopg2_in_its_own_schema() -> None:
-    """A bare URL would pick psycopg 3, which dagster-postgres breaks on."""
+def test_dagster_gets_the_same_database() -> None:
+    """By psycopg2 and in a schema of its own: a bare URL picks psycopg 3, which breaks Dagster."""
     url = dagster_url("postgresql://u:p@h:5/db?sslmode=require&options=-cx%3Dy")
     assert url == "postgresql+psycopg2://u:p@h:5/db?sslmode=require&options=-csearch_path%3Ddagster"
 
