@@ -45,7 +45,7 @@ class RawFile:
     status: FileStatus = "synced"
     predicted_peak_bytes: int = 0
     kills: int = 0
-    """Number of runs that were killed while it was open: after a kill, parsing goes in smaller steps."""
+    """Number of runs that were killed while it was open: after a kill it is parsed in smaller steps."""
 
     @property
     def name(self) -> str:

@@ -18,6 +18,7 @@ from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestE
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.settings import Settings, read_settings
 
+# Other modules are imported by the commands that need them: `ingest --help` must not load Dagster, psycopg or rich.
 if TYPE_CHECKING:
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
@@ -240,6 +241,7 @@ def _db(options: argparse.Namespace, settings: Settings) -> int:
 
     server = EmbeddedServer(settings.home)
     if options.action == "stop":
+        # A user's own Postgres is never stopped.
         print("stopped" if not settings.database_url and server.stop() else "not running")
         return OK
     if options.action == "url":

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from ingest_pipeline.instance.headless import Progress
 
-EVERY_SECONDS = 15.0
+EVERY_SECONDS = 15.0  # a log of an hour gets 240 lines
 
 
 class Lines:

@@ -97,7 +97,7 @@ def _run_once(settings, reporter, finish, result, began):  # type: ignore[no-unt
         try:
             reporter.say("reading the sources")
             headless.run(reporter.show)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt:  # our runs have sessions of their own: the terminal's Ctrl-C does not reach them
             reporter.say("stopping; what is committed stays, and the next run goes on from there")
             headless.stop()
             raise

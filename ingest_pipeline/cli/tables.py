@@ -40,6 +40,7 @@ def _file_line(row: dict[str, Any]) -> str:
     peaks = "".join(f"{'' if peak is None else format_size(peak):>11}" for peak in columns)
     seconds = "" if row["seconds"] is None else f"{row['seconds']:.1f}"
     pages = "" if row["pages"] is None else row["pages"]
+    # The end of a long path is shown: it has the file's name.
     name = f"{fitted(printable(row['path']), NAME_WIDTH - 2)}  "
     return (
         f"{row['status']:<11}{name}{format_size(row['bytes']):>10}{pages:>7}{row['chunks']:>8}"

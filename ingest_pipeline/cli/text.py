@@ -20,7 +20,7 @@ def fitted(text: str, width: int) -> str:
     from rich.cells import cell_len, set_cell_size
 
     if cell_len(text) > width:
-        while cell_len(text) > width - 1:
+        while cell_len(text) > width - 1:  # by characters, because their widths differ
             text = text[1:]
         text = f"…{text}"
     return set_cell_size(text, width)

@@ -82,6 +82,7 @@ class RunRecord:
     @property
     def is_orphan(self) -> bool:
         """Whether the launcher of the run has ended: the supervisor's parent is then init."""
+        # parent_of returns None where the parent is init.
         supervisor = parent_of(int(self.read().get("pid", 0)))
         return supervisor is None or parent_of(supervisor) is None
 
@@ -90,6 +91,7 @@ class RunRecord:
         while True:
             written = self.read()
             supervisor = _process(written, "supervisor", "supervisor_started")
+            # The supervisor is alive, but has not written the end yet.
             waits = "code" not in written and supervisor is not None and supervisor.is_alive
             if not waits or time.monotonic() > deadline:
                 return written

@@ -82,7 +82,7 @@ class PageBuilder:
         self.close()
         rest = self.take()
         yield from rest
-        # A document of which nothing could be read fails as a whole; a gap stands only beside readable pages.
+        # A document of which nothing could be read fails as a whole; gaps are for documents with readable pages.
         if failure is not None and not yielded and not rest:
             raise failure
         if failure is not None:
@@ -96,7 +96,7 @@ class PageBuilder:
     def _emit(self) -> None:
         text = "".join(self._parts)
         self._parts, self._length = [], 0
-        # An empty page says nothing; within a text that continues, its white space counts for the offsets.
+        # Empty pages are dropped; within a text that continues, white space counts for the offsets.
         if not text.strip() and not self._continues:
             return
         self.characters += len(text.strip())

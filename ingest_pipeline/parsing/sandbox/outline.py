@@ -25,7 +25,7 @@ def with_entry(sections: Sequence[Section], entry: Heading) -> Section:
     title = entry.title[:MAX_TITLE_CHARACTERS]
     parent = next((section for section in reversed(sections) if section.level < level), None)
     path = f"{parent.path}{BETWEEN}{title}" if parent else title
-    # A path that is too long loses its beginning: the section's own title says more than the document's.
+    # A path that is too long loses its beginning: the section's own title is more specific than the document's.
     return Section(len(sections), level, title, path[-MAX_PATH_CHARACTERS:], entry.page)
 
 
