@@ -145,6 +145,13 @@ def settings(url: str, tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
+def ample_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Room for a run in this process: its watch counts what all tests before it have loaded."""
+    monkeypatch.setenv("INGEST_RUN_MEMORY", "4GiB")
+    monkeypatch.setenv("INGEST_MACHINE_MEMORY", "8GiB")
+
+
+@pytest.fixture
 def source(settings: Settings) -> Path:
     """The folder of documents that `settings` points at."""
     return Path(settings.sources[0])

@@ -53,10 +53,9 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 
 @pytest.fixture
-def launched(command: Command, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
+def launched(command: Command, ample_memory: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Command]:
     """`ingest run` with an instance in memory whose launcher runs each run at once, and a fake model."""
-    for name, value in (("DAGSTER_HOME", ""), ("INGEST_RUN_MEMORY", "4GiB"), ("INGEST_MACHINE_MEMORY", "8GiB")):
-        monkeypatch.setenv(name, value)  # the watch of a run counts all of this process, whatever tests it has run
+    monkeypatch.setenv("DAGSTER_HOME", "")
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(home, "open_instance", lambda settings: nullcontext(instance))
         monkeypatch.setattr(resources, "load_embedder", lambda *names, **more: FakeEmbedder(384))

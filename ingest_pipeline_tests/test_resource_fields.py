@@ -35,7 +35,7 @@ Run = Callable[..., list[str]]
 
 
 @pytest.fixture
-def run(instance: dg.DagsterInstance, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(instance: dg.DagsterInstance, settings: Settings, ample_memory: None, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Materializes the catalog, then parses every batch, by a resource with these fields; returns the batches."""
     for name, text in settings.environ().items():
         monkeypatch.setenv(name, text)
