@@ -444,7 +444,7 @@ def test_run_takes_sources_as_arguments(offline: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize("source", ["", " ", "a,b"])
 def test_a_source_has_no_comma(offline: Command, source: str) -> None:
     """A comma would make two sources of one."""
-    assert offline.mistake("run", source) == "a source's name must not be empty or hold a comma"
+    assert offline.mistake("run", source) == "a source's name must not be empty or contain a comma"
 
 
 def test_signals_interrupt_a_run(offline: Command) -> None:
@@ -466,14 +466,14 @@ def test_run_reports_lines_to_a_pipe(offline: Command) -> None:
     """Progress goes to stderr, the account to stdout."""
 
     def work(settings: Settings, reporter: Any, finish: Any) -> str | None:
-        reporter.say("looking through the sources")
+        reporter.say("reading the sources")
         reporter.show(PROGRESS)
         reporter.end()
         return None
 
     fake_run(offline.patch, work)
     ended = offline.ended("run")
-    assert (ended.code, ended.out, ended.err) == (0, "", "looking through the sources\n")
+    assert (ended.code, ended.out, ended.err) == (0, "", "reading the sources\n")
 
 
 def test_run_indexes_a_folder(launched: Command, source: Path) -> None:
@@ -483,7 +483,7 @@ def test_run_indexes_a_folder(launched: Command, source: Path) -> None:
     (source / "noise.bin").write_bytes(bytes(range(256)))
     ended = launched.ended("run")
     assert ended.code == 0, ended.err
-    assert ended.err.startswith("looking through the sources\n")
+    assert ended.err.startswith("reading the sources\n")
     lines = ended.out.splitlines()
     assert [line.split()[:2] for line in lines[1:4]] == [["failed", "empty.txt"], ["failed", "noise.bin"],
                                                          ["indexed", "歌.md"]]  # fmt: skip
@@ -600,4 +600,4 @@ def test_progress_is_shown_while_it_runs(launched: Command, source: Path) -> Non
     run_everything(launched.settings, listener, lambda connection, account: order.append(listener.ended))
     assert order == [True]
     assert (listener.shown[0].files, listener.shown[0].bytes) == (1, 24)
-    assert listener.said == ["looking through the sources"]
+    assert listener.said == ["reading the sources"]

@@ -94,12 +94,12 @@ def test_a_pipe_gets_lines(capsys: Captured) -> None:
     lines = progress.reporter()
     assert isinstance(lines, progress.Lines)
     lines.show(made())
-    lines.say("looking through the sources")
+    lines.say("reading the sources")
     lines.end()
     assert capsys.readouterr() == (
         "",
         "3/8 files · 1,234 chunks embedded · 2 runs, 1 batches waiting · 30s elapsed, about 1m30s left\n"
-        "looking through the sources\n",
+        "reading the sources\n",
     )
 
 
@@ -177,7 +177,7 @@ def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.M
     """`ingest run` on a terminal: what it says, then the bar on stderr; stdout has the account alone."""
 
     def work(settings: Settings, reporter: Any, finish: Any) -> None:
-        reporter.say("looking through the sources")
+        reporter.say("reading the sources")
         reporter.show(made())
         reporter.end()
 
@@ -186,6 +186,6 @@ def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.M
     terminal.bar()
     assert command("run") == ""
     shown = terminal.read()
-    assert shown.startswith("looking through the sources\r\n")
+    assert shown.startswith("reading the sources\r\n")
     assert "━" in shown
     assert "3/8" in shown

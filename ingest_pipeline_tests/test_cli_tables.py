@@ -357,7 +357,7 @@ def test_memory_compares_by_format(capsys: Captured) -> None:
     runs = [RunOutcome("b1", 500, 400, 450), RunOutcome("b2", 500, 600, 550)]
     tables.print_memory(MemoryReport(CostModel(4, {}), [pdf], [pdf, txt], runs))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "Cost model 4. Each file as all the others predict it (leave one out):"
+    assert lines[0] == "Cost model 4. Each file as predicted by all the others (leave one out):"
     assert [line.split() for line in lines[2:5]] == [
         ["pdf", "1", "10%", "10%", "50%", "50%", "0"],
         ["txt", "1", "20%", "20%", "10%", "10%", "1"],

@@ -300,7 +300,7 @@ def belongs_to_others(world: World, status: DagsterRunStatus, *, alive: bool = F
     run = make_run(world.instance, key, status=status)
     world.launcher.alive |= {run.run_id} if alive else set()
     [batch] = batches.list_batches(world.connection, batch=key)
-    return world.headless()._is_somebody_elses(batch), reloaded(world.instance, run)
+    return world.headless()._is_taken(batch), reloaded(world.instance, run)
 
 
 @pytest.mark.parametrize("status", [QUEUED, DagsterRunStatus.NOT_STARTED])
