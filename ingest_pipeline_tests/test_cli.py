@@ -333,3 +333,25 @@ def test_mistakes_with_servers_are_one_line(fresh: Ingest, bucket: str, seaweed:
     assert result.returncode == 3
     assert "no-such-bucket-anywhere" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_closed_pipe() -> None:
+    """Whoever reads the output may stop at any time, also before a short one is flushed: exit code 0, not a word."""
+    command = [sys.executable, "-m", "ingest_pipeline.cli", "--help"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert (process.stderr.read(), process.wait()) == (b"", 0)
+    process.stderr.close()
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8:strict"])
+def test_narrow_terminal(tmp_path: Path, encoding: str) -> None:
+    """A name with characters that the terminal does not have is escaped."""
+    (tmp_path / "a.txt").write_text("words")
+    command = [sys.executable, "-m", "ingest_pipeline.cli", "add", "a.txt", "--to", ".", "--name", "歌\udcff.txt"]
+    environ = {**os.environ, "PYTHONIOENCODING": encoding}
+    result = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, errors="replace")
+    assert "Traceback" not in result.stderr
+    assert "udcff" in result.stdout + result.stderr

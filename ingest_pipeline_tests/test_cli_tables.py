@@ -367,3 +367,9 @@ def test_memory_compares_by_format(capsys: Captured) -> None:
         "Files as they were planned: 1, error p50 50%, p95 50%.",
         "Runs: 2, error p50 17%, p95 25%; over their budget: 1.",
     ]
+
+
+def test_passage() -> None:
+    """A passage has no control character and no override of direction; joiners of Persian and Hindi words stay."""
+    assert text.passage("a\x1b[31m b\u202e c\n\u00a0 d") == "a[31m b c d"
+    assert text.passage("می\u200cروم 春\u3000夏") == "می\u200cروم 春 夏"

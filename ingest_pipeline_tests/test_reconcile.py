@@ -139,7 +139,7 @@ def test_a_step_failure_is_no_kill(instance: dg.DagsterInstance, connection: Con
     ledger.open_attempt(connection, file, batch=key, run_id=run.run_id, stage="chunks")
     assert ended(instance, connection, key, run) == "waiting"
     assert kills(connection) == {"a.txt": 0, "b.txt": 0}
-    assert batches.message(connection, key) == "OSError: no route to host"
+    assert batches.message(connection, key) == "StoreUnavailable: Postgres: gone; is it running?"
 
 
 def test_cancellation_is_no_failure(instance: dg.DagsterInstance, connection: Connection) -> None:
@@ -357,10 +357,10 @@ def test_canceled_after_a_moment(instance: dg.DagsterInstance) -> None:
 
 
 def test_messages_in_one_line(instance: dg.DagsterInstance) -> None:
-    """The first cause of a step's error, the message of a failed run, or a sentence where there is neither."""
+    """The first line of our own error in a failed step, the message of a failed run, or a sentence for neither."""
     assert failure_message(instance, None) == "its run is not in Dagster's history"
     assert failure_message(instance, make_run(instance)) == "the run ended without finishing the batch"
-    assert failure_message(instance, raising(instance)) == "OSError: no route to host"
+    assert failure_message(instance, raising(instance)) == "StoreUnavailable: Postgres: gone; is it running?"
     run = make_run(instance)
     instance.report_run_failed(run, "no process was ever started for this run")
     assert failure_message(instance, run) == "no process was ever started for this run"

@@ -191,6 +191,16 @@ def test_orphans_have_no_launcher(
     assert record.is_orphan
     monkeypatch.setattr(run_record, "parent_of", lambda pid: None)
     assert record.is_orphan
+    monkeypatch.setattr(run_record, "parent_of", lambda pid: 4321 if pid == supervisor else real(pid))
+    assert record.is_orphan, "adopted by a subreaper, such as `systemd --user`"
+
+
+def test_a_foreign_record_is_empty() -> None:
+    """A file in the records' folder that no supervisor wrote says nothing."""
+    write("list", a=1)
+    record = RunRecord.of("list")
+    record.path.write_text("[1, 2]")
+    assert record.read() == {}
 
 
 def test_live_records_are_those_of_processes(supervised: Callable[..., subprocess.Popen[bytes]]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -35,9 +36,11 @@ EXIT_CODES = """exit codes:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake gives one line and exit code 2, never a traceback."""
-    options = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file's name may have characters that the terminal has not
+            stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(options.command(options, read_settings()))
+        _run_command(arguments)
     except ConfigurationError as error:
         _fail(error, BAD_USAGE)
     except ErrorBudgetSpent as error:
@@ -49,6 +52,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `ingest files | head`; the interpreter flushes stdout at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
+
+
+def _run_command(arguments: Sequence[str] | None) -> None:
+    try:
+        options = _parser().parse_args(arguments)
+        sys.exit(options.command(options, read_settings()))
+    finally:
+        sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
 
 
 def _fail(error: object, code: int) -> None:

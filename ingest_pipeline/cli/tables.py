@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ingest_pipeline.cli.text import clock, fitted, printable, size
+from ingest_pipeline.cli.text import clock, fitted, passage, printable, size
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan, SearchHit
 from ingest_pipeline.parsing.detect import short_name
 from ingest_pipeline.settings import Settings
@@ -77,9 +77,9 @@ def print_hits(hits: Sequence[SearchHit]) -> None:
     for number, hit in enumerate(hits, start=1):
         pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
         label = f" (printed {hit.page_label})" if hit.page_label else ""
-        place = hit.section or hit.heading
+        place = passage(hit.section or hit.heading or "")
         print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}")
-        print(textwrap.indent(textwrap.fill(textwrap.shorten(hit.text, 320, placeholder=" …"), 100), "   "))
+        print(textwrap.indent(textwrap.fill(textwrap.shorten(passage(hit.text), 320, placeholder=" …"), 100), "   "))
 
 
 def print_plan(plan: Plan, settings: Settings) -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from ingest_pipeline.sizes import format_size
+
+STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # controls, and overrides of direction
 
 
 def printable(text: str) -> str:
@@ -10,6 +14,11 @@ def printable(text: str) -> str:
     return "".join(
         character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
+
+
+def passage(text: str) -> str:
+    """Return a document's text on one line, without what could steer a terminal; joiners within words stay."""
+    return STEERING.sub("", " ".join(text.split()))
 
 
 def fitted(text: str, width: int) -> str:

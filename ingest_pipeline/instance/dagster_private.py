@@ -22,6 +22,7 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 from dagster._utils import ensure_file, touch_file
+from dagster._utils.error import SerializableErrorInfo
 
 __all__ = [
     "DEFAULT_DAGSTER_ENTRY_POINT",
@@ -47,6 +48,7 @@ __all__ = [
     "RepositoryPythonOrigin",
     "RunLauncher",
     "RunQueueConfig",
+    "SerializableErrorInfo",
     "WorkerStatus",
     "ensure_file",
     "redirect_to_file",

@@ -7,12 +7,13 @@ import time
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
-from ingest_pipeline.instance.dagster_private import PARTITION_NAME_TAG, WorkerStatus
+from ingest_pipeline.instance.dagster_private import PARTITION_NAME_TAG, SerializableErrorInfo, WorkerStatus
 from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.models import Batch
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
 
+OWN_ERRORS = "ingest_pipeline.errors."
 logger = logging.getLogger(__name__)
 START_SECONDS = 60.0  # from STARTING until the process has a record; 0.3 s on an idle machine
 
@@ -110,9 +111,16 @@ def failure_message(instance: DagsterInstance, run: DagsterRun | None) -> str:
     events = instance.all_logs(run.run_id, of_type={DagsterEventType.RUN_FAILURE, DagsterEventType.STEP_FAILURE})
     for event in events:
         if event.dagster_event and event.dagster_event.is_step_failure:
-            # Dagster wraps the error of a step: the innermost cause is ours.
-            error = event.dagster_event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            return error.message.strip() if error else "a step failed"
+            return _message_of(event.dagster_event.step_failure_data.error)
     return events[-1].user_message or events[-1].message if events else "the run ended without finishing the batch"
+
+
+def _message_of(error: SerializableErrorInfo | None) -> str:
+    """Return the first line of our own error, which Dagster's wraps; else of the innermost cause."""
+    chain = []
+    while error is not None:
+        chain.append(error)
+        error = error.cause
+    own = [error for error in chain if error.message.startswith(OWN_ERRORS)]
+    lines = [line for error in (own or chain[-1:]) for line in error.message.removeprefix(OWN_ERRORS).splitlines()]
+    return next((line.strip() for line in lines if line.strip()), "a step failed")

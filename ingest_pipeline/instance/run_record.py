@@ -14,6 +14,7 @@ from typing import Any
 from ingest_pipeline.memory.process import ProcessId, parent_of
 from ingest_pipeline.settings import read_settings
 
+INIT = 1  # `parent_of` returns None for it; in a container it may be the launcher itself
 KEEP_SECONDS = 14 * 86400
 SUPERVISOR_SECONDS = 5.0  # for the supervisor to write the cause: 50 ms on an idle machine
 
@@ -42,7 +43,8 @@ class RunRecord:
     def read(self) -> dict[str, Any]:
         """Return the content of the record; {} if there is none yet."""
         with contextlib.suppress(OSError, ValueError):
-            return dict(json.loads(self.path.read_text()))
+            written = json.loads(self.path.read_text())
+            return written if isinstance(written, dict) else {}
         return {}
 
     @property
@@ -81,10 +83,10 @@ class RunRecord:
 
     @property
     def is_orphan(self) -> bool:
-        """Whether the launcher of the run has ended: the supervisor's parent is then init."""
-        # parent_of returns None where the parent is init.
-        supervisor = parent_of(int(self.read().get("pid", 0)))
-        return supervisor is None or parent_of(supervisor) is None
+        """Whether the launcher of the run has ended: the supervisor then has another parent, init or a subreaper."""
+        written = self.read()
+        supervisor = parent_of(int(written.get("pid", 0)))
+        return supervisor is None or (parent_of(supervisor) or INIT) != written.get("launcher", supervisor)
 
     def _final(self) -> dict[str, Any]:
         deadline = time.monotonic() + SUPERVISOR_SECONDS

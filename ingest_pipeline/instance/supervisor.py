@@ -70,6 +70,7 @@ class Supervisor:
         self._write(
             pid=self.child.pid,
             started=_started(self.child.pid),
+            launcher=os.getppid(),
             supervisor=parent,
             supervisor_started=_started(parent),
         )
