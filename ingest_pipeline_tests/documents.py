@@ -15,7 +15,9 @@ FINGERPRINT = "fingerprint0"
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
     """A file that waits."""
     file = ListedFile(path, 100, "1")
-    store_files.record_version(connection, source, file, scan, version=version, media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile(source, file, scan, version=version, media_type="text/plain")
+    )
 
 
 def seal(connection: Connection, *, alone: bool = False) -> str:

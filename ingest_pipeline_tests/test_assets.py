@@ -121,7 +121,10 @@ def test_the_sensor_requests_a_few_at_a_time(
     """At most 25 batches are requested a tick; keys name batch and number of runs, so nothing is asked twice."""
     for number in range(2 * (REQUESTS_PER_TICK + 3)):
         store_files.record_version(
-            connection, "/s", ListedFile(f"{number:03d}.txt", 10, "1"), 1, version=str(number), media_type="text/plain"
+            connection,
+            store_files.ScannedFile(
+                "/s", ListedFile(f"{number:03d}.txt", 10, "1"), 1, version=str(number), media_type="text/plain"
+            ),
         )
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     requests = tick(instance, ingest)
@@ -135,7 +138,9 @@ def test_a_full_queue_gets_no_requests(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """The sensor requests nothing while the queue is full: a deep one costs the coordinator time at each pass."""
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
     job = defs.resolve_job_def("ingest_catalog")
     for _ in range(MAX_QUEUED):
@@ -147,7 +152,9 @@ def test_the_sensor_asks_once_for_the_index(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """The index is requested when the last batch is done, not before, and not again after it was materialized."""
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     assert [request.job_name for request in tick(instance, ingest)] == ["ingest_batch"]
     batches.begin_batch(connection, key, "run1")
@@ -162,7 +169,9 @@ def test_a_vanished_run_frees_its_batch(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     batches.begin_batch(connection, key, "a-run-that-nobody-knows")
     assert [request.run_key for request in tick(instance, ingest)] == [f"{key}:1"]
@@ -174,7 +183,9 @@ def test_the_sensor_seals_a_kill_alone(
     """The file to which a kill is attributed is sealed alone and requested in the same tick."""
     for name in ("bomb.txt", "good.txt"):
         file = ListedFile(name, 10, "1")
-        store_files.record_version(connection, "/s", file, 1, version=name, media_type="text/plain")
+        store_files.record_version(
+            connection, store_files.ScannedFile("/s", file, 1, version=name, media_type="text/plain")
+        )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.FAILURE)
     batches.begin_batch(connection, key, run.run_id)
@@ -188,7 +199,9 @@ def test_the_sensor_seals_a_kill_alone(
 
 def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connection) -> None:
     """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
     [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
@@ -206,7 +219,8 @@ def test_the_failure_sensor_reconciles(
     """Seconds after the failure: the open file is attributed and sealed alone, its sibling waits."""
     for name in ("bomb.txt", "good.txt"):
         store_files.record_version(
-            connection, "/s", ListedFile(name, 10, "1"), 1, version=name, media_type="text/plain"
+            connection,
+            store_files.ScannedFile("/s", ListedFile(name, 10, "1"), 1, version=name, media_type="text/plain"),
         )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     run = instance.create_run_for_job(defs.resolve_job_def("ingest_batch"), status=dg.DagsterRunStatus.STARTED)
@@ -230,7 +244,9 @@ def test_the_failure_sensor_reconciles(
 
 def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection) -> None:
     """A terminated run leaves its batch waiting; it is requested again only after the catalog was materialized."""
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     job = defs.resolve_job_def("ingest_batch")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={"dagster/partition": key})
@@ -250,7 +266,9 @@ def test_a_kill_while_canceling(
     """A run that did not stop in time and was killed for it is attributed to no file."""
     from ingest_pipeline.instance.dagster_private import CheckRunHealthResult, WorkerStatus
 
-    store_files.record_version(connection, "/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    store_files.record_version(
+        connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
+    )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
     job = defs.resolve_job_def("ingest_batch")
     run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.CANCELING, tags={"dagster/partition": key})

@@ -63,7 +63,7 @@ def embed(connection: Connection, generation: generations.Generation) -> None:
 def world(connection: Connection) -> World:
     """A file whose bytes are searchable, all its vectors there."""
     listed = ListedFile(PATH, 5, "1")
-    files.record_version(connection, SOURCE, listed, 1, version=VERSION, media_type="text/plain")
+    files.record_version(connection, files.ScannedFile(SOURCE, listed, 1, version=VERSION, media_type="text/plain"))
     batch = seal(connection)
     file = RawFile(0, SOURCE, PATH, VERSION, 5, "1", "text/plain")
     model, fingerprint = vectors.model_id(connection, CARD), f"{FINGERPRINT}:text/plain"
@@ -77,13 +77,15 @@ def world(connection: Connection) -> World:
 
 def version(world: World) -> None:
     listed = ListedFile(PATH, 5, "2")
-    files.record_version(world.connection, SOURCE, listed, 2, version=VERSION, media_type="text/plain")
+    files.record_version(
+        world.connection, files.ScannedFile(SOURCE, listed, 2, version=VERSION, media_type="text/plain")
+    )
 
 
 def refusal(world: World) -> None:
     listed, error = ListedFile(PATH, 5, "2"), FileChanged("changed")
     known = {"media_type": "text/plain", "version": VERSION}
-    files.record_refusal(world.connection, SOURCE, listed, 2, error, **known)
+    files.record_refusal(world.connection, files.ScannedFile(SOURCE, listed, 2, **known), error)
 
 
 def refuse(world: World) -> None:

@@ -202,7 +202,8 @@ def test_any_story_of_runs(connection: Connection, steps: list[tuple[str, int]])
 def test_known_files_come_back_by_path(connection: Connection) -> None:
     """Known facts come back by path; unknown paths are absent."""
     store_files.record_version(
-        connection, "/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain"
+        connection,
+        store_files.ScannedFile("/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain"),
     )
     known = ledger.known_files(connection, "/s", ["ä/b.txt", "none.txt"])
     assert {path: file.revision for path, file in known.items()} == {"ä/b.txt": "7 9"}

@@ -75,28 +75,22 @@ class SourceScan:
 
     def record_touch(self, file: ListedFile) -> None:
         """Note the new revision of a file whose bytes are the same."""
-        files.record_touch(self.connection, self.source.name, file, self.number)
+        files.record_touch(self.connection, self._scanned(file))
 
     def record_version(self, file: ListedFile, version: str, media_type: str) -> None:
         """Note a new or changed file: it waits."""
-        files.record_version(
-            self.connection, self.source.name, file, self.number, version=version, media_type=media_type
-        )
+        files.record_version(self.connection, self._scanned(file, version, media_type))
 
     def refuse(self, file: ListedFile, error: FileError, *, media_type: str = "", version: str = "") -> ScanCounts:
         """Note a file that will not be parsed, and why."""
-        media_type = media_type or detect.media_type(file.path, b"")
-        files.record_refusal(
-            self.connection,
-            self.source.name,
-            file,
-            self.number,
-            error,
-            media_type=media_type,
-            version=version,
-            fingerprint=formats_fingerprint() if isinstance(error, UnsupportedFormat) else None,
-        )
+        scanned = self._scanned(file, version, media_type or detect.media_type(file.path, b""))
+        if isinstance(error, UnsupportedFormat):
+            scanned = replace(scanned, fingerprint=formats_fingerprint())
+        files.record_refusal(self.connection, scanned, error)
         return ScanCounts(refused=1)
+
+    def _scanned(self, file: ListedFile, version: str = "", media_type: str = "") -> files.ScannedFile:
+        return files.ScannedFile(self.source.name, file, self.number, version, media_type)
 
 
 def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, fingerprint: str) -> ScanCounts:

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from psycopg import Cursor
@@ -42,27 +42,27 @@ MAX_KILLS = 3
 MAX_MESSAGE_CHARACTERS = 2000
 
 
-def record_version(
-    connection: Connection, source: str, file: ListedFile, scan: int, *, version: str, media_type: str
-) -> None:
+@dataclass(frozen=True, slots=True)
+class ScannedFile:
+    """A listed file as one scan of its source knows it."""
+
+    source: str
+    file: ListedFile
+    scan: int
+    version: str = ""
+    media_type: str = ""
+    fingerprint: str | None = None
+    """Under what it is refused, if another fingerprint is a reason to look again."""
+
+
+def record_version(connection: Connection, scanned: ScannedFile) -> None:
     """Note a new or changed file: it waits."""
-    _run(connection, "record_version", version=version, media_type=media_type, **_listed(source, file, scan))
+    _run(connection, "record_version", **_written(scanned))
 
 
-def record_refusal(
-    connection: Connection,
-    source: str,
-    file: ListedFile,
-    scan: int,
-    error: FileError,
-    *,
-    media_type: str,
-    version: str = "",
-    fingerprint: str | None = None,
-) -> None:
+def record_refusal(connection: Connection, scanned: ScannedFile, error: FileError) -> None:
     """Note a file that will not be parsed, and why."""
-    known = {"version": version, "media_type": media_type, "fingerprint": fingerprint, **_listed(source, file, scan)}
-    _run(connection, "record_refusal", **known, **_error(error))
+    _run(connection, "record_refusal", **_written(scanned), **_error(error))
 
 
 def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: int) -> None:
@@ -70,9 +70,9 @@ def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: i
     _run(connection, "mark_seen", source=source, paths=list(paths), scan=scan)
 
 
-def record_touch(connection: Connection, source: str, file: ListedFile, scan: int) -> None:
+def record_touch(connection: Connection, scanned: ScannedFile) -> None:
     """Note the new revision of a file whose bytes are the same."""
-    _run(connection, "record_touch", **_listed(source, file, scan))
+    _run(connection, "record_touch", **_written(scanned))
 
 
 def forget_revision(connection: Connection, file: RawFile) -> None:
@@ -205,9 +205,10 @@ def _run(connection: Connection, name: str, **parameters: Any) -> Cursor[Any]:
     return connection.execute(query("files", name), parameters)
 
 
-def _listed(source: str, file: ListedFile, scan: int) -> dict[str, Any]:
-    listed = {"path": file.path, "size_bytes": file.size_bytes, "revision": file.revision}
-    return {"source": source, "scan": scan, **listed}
+def _written(scanned: ScannedFile) -> dict[str, Any]:
+    own = {name: getattr(scanned, name) for name in ("source", "scan", "version", "media_type", "fingerprint")}
+    listed = {name: getattr(scanned.file, name) for name in ("path", "size_bytes", "revision")}
+    return {**own, **listed}
 
 
 def _error(error: IngestError) -> dict[str, Any]:
