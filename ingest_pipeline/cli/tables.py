@@ -185,7 +185,10 @@ def _table(first: str, *others: str) -> Table:
 
 def _print(table: Table) -> None:
     from rich.console import Console
-    from rich.padding import Padding
 
     # A fixed width: rich cuts the table to a narrow terminal, and to 80 columns in a pipe.
-    Console(highlight=False, markup=False, width=200).print(Padding(table, (0, 0, 0, 0)))
+    console = Console(highlight=False, markup=False, width=200)
+    with console.capture() as captured:
+        console.print(table)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
