@@ -73,14 +73,14 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 def test_words_tell_the_time_left() -> None:
     """Chunks, runs, batches, the time that went by, and the time to go by the share of bytes."""
     assert progress.described(made()) == (
-        "1,234 chunks embedded · 2 runs, 1 batches waiting · 30s elapsed, about 1m30s left"
+        "3/8 files · 30s elapsed, about 1m30s left · 1,234 chunks embedded · 2 runs, 1 batch waiting"
     )
 
 
 def test_first_batch_has_no_time_left() -> None:
     """Before anything is done nobody knows how long it takes."""
     words = progress.described(made(bytes_done=0, embedded=0, seconds=4.6))
-    assert words == "0 chunks embedded · 2 runs, 1 batches waiting · 5s elapsed, first batch"
+    assert words == "3/8 files · 5s elapsed, first batch · 0 chunks embedded · 2 runs, 1 batch waiting"
 
 
 @pytest.mark.parametrize(("done", "eta"), [(0, None), (250, 90.0), (500, 30.0), (1000, 0.0)])
@@ -98,7 +98,7 @@ def test_a_pipe_gets_lines(capsys: Captured) -> None:
     lines.end()
     assert capsys.readouterr() == (
         "",
-        "3/8 files · 1,234 chunks embedded · 2 runs, 1 batches waiting · 30s elapsed, about 1m30s left\n"
+        "3/8 files · 30s elapsed, about 1m30s left · 1,234 chunks embedded · 2 runs, 1 batch waiting\n"
         "reading the sources\n",
     )
 
@@ -189,3 +189,17 @@ def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.M
     assert shown.startswith("reading the sources\r\n")
     assert "━" in shown
     assert "3/8" in shown
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_narrow_terminals(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    """On a narrow terminal the bar and the count stay on one line; the end of the words is cut."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    bar = terminal.bar()
+    bar.show(made(files_done=1234, files=3275))
+    shown = terminal.read()
+    assert "━" in shown
+    assert "1,234/3,275 files" in shown
+    assert "…" in shown
+    assert "\n" not in shown.strip()
+    bar.end()

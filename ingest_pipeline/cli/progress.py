@@ -30,7 +30,7 @@ class Lines:
     def show(self, progress: Progress) -> None:
         """Print the progress if the last line is EVERY_SECONDS old."""
         if time.monotonic() - self._last >= EVERY_SECONDS:
-            self.say(f"{progress.files_done}/{progress.files} files · {described(progress)}")
+            self.say(described(progress))
 
     def end(self) -> None:
         """Do nothing: lines need no end."""
@@ -41,13 +41,16 @@ class TerminalBar:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import BarColumn, TextColumn
         from rich.progress import Progress as Bar
+        from rich.table import Column
 
-        columns = (BarColumn(bar_width=24), MofNCompleteColumn(), TextColumn("files · {task.description}"))
+        # On a narrow terminal the end of the text is cut, not the bar.
+        bar = BarColumn(bar_width=16, table_column=Column(width=16))
+        text = TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1))
         console = Console(stderr=True, highlight=False)
         # Redrawn only with new progress: a thread that redraws would interfere with Ctrl-C.
-        self._bar: Bar = Bar(*columns, console=console, auto_refresh=False, transient=True)
+        self._bar: Bar = Bar(bar, text, console=console, auto_refresh=False, transient=True, expand=True)
         self._task = self._bar.add_task("", total=None)
 
     def say(self, text: str) -> None:
@@ -73,13 +76,19 @@ def reporter() -> Lines | TerminalBar:
 
 
 def described(progress: Progress) -> str:
-    """Return a description of the progress with the remaining time."""
+    """Return the progress with the remaining time in words, the most important first."""
     eta = progress.eta_seconds
     left = f"about {clock(eta)} left" if eta is not None else "first batch"
     return " · ".join(
         (
-            f"{progress.embedded:,} chunks embedded",
-            f"{progress.running} runs, {progress.waiting} batches waiting",
+            f"{progress.files_done:,}/{progress.files:,} files",
             f"{clock(progress.seconds)} elapsed, {left}",
+            f"{progress.embedded:,} chunks embedded",
+            f"{counted(progress.running, 'run')}, {counted(progress.waiting, 'batch', 'batches')} waiting",
         )
     )
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a number with its noun: `1 batch`, `2 batches`."""
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"

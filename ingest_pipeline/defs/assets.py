@@ -22,11 +22,20 @@ batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
 one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
 embedding_checks = [
-    dg.AssetCheckSpec("every_file_accounted_for", asset="embeddings", description="indexed, or failed with a reason"),
-    dg.AssetCheckSpec("every_chunk_has_its_vector", asset="embeddings"),
-    dg.AssetCheckSpec("vectors_are_unit_norm", asset="embeddings"),
+    dg.AssetCheckSpec(name, asset="embeddings", description=description)
+    for name, description in (
+        ("every_file_accounted_for", "Each file of the batch is indexed, or failed with a reason."),
+        ("every_chunk_has_its_vector", "Each chunk of an indexed file of the batch has a vector."),
+        ("vectors_are_unit_norm", "Each vector of the batch has length 1."),
+    )
 ]
-index_checks = [dg.AssetCheckSpec("ledger_and_tables_agree", asset="vector_index")]
+index_checks = [
+    dg.AssetCheckSpec(
+        "ledger_and_tables_agree",
+        asset="vector_index",
+        description="Files, generations, chunks and vectors do not contradict each other; each vector has length 1.",
+    )
+]
 
 
 @dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
