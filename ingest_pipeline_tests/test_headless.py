@@ -359,6 +359,20 @@ def test_dead_launchers_batches_are_taken(world: World) -> None:
     assert status_of(world.connection, "b.txt") == ("indexed", None)
 
 
+def test_others_killed_file_is_sealed_again(world: World) -> None:
+    """Another launcher's run is killed while ours waits: its open file goes alone into a new batch, and is indexed."""
+    key = world.add("a.txt")
+    run = make_run(world.instance, key)
+    world.launcher.alive.add(run.run_id)
+    batches.begin_batch(world.connection, key, run.run_id)
+    file = files_of(world.connection, key)["a.txt"]
+    ledger.open_attempt(world.connection, file, batch=key, run_id=run.run_id, stage="chunks")
+    world.add("b.txt")
+    world.headless().run(lambda progress: world.launcher.alive.discard(run.run_id))
+    assert status_of(world.connection, "a.txt") == ("indexed", None)
+    assert len(batches.list_batches(world.connection)) == 3
+
+
 def test_stop_ends_our_runs_alone(world: World) -> None:
     """Both kinds of our runs are asked to stop and waited for; a daemon's is not; no file has a kill."""
     world.launcher.script = lambda instance, run: world.launcher.alive.add(run.run_id)

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -227,3 +228,13 @@ def test_old_records_are_removed(runs: Path) -> None:
     os.utime(runs / "folder", (1, 1))
     remove_old_records(runs)
     assert sorted(path.name for path in runs.iterdir()) == ["folder", "new.json"]
+
+
+def test_a_code_that_comes_late(runs: Path) -> None:
+    """A run that has reported its failure and is about to exit ended by itself: its supervisor is waited for."""
+    process = me()
+    record = write("run", **process, supervisor=process["pid"], supervisor_started=process["started"])
+    late = threading.Timer(0.3, lambda: write("run", **process, code=1))
+    late.start()
+    assert record.ended_by_itself
+    late.join()

@@ -176,7 +176,10 @@ class Headless:
         ended = [key for key, (_, run) in self._mine.items() if has_ended(self._instance, self._reload(run))]
         for key in ended:
             self._after(*self._mine.pop(key))
-        return bool(reconcile_running(self._instance, self._connection) or ended)
+        others = reconcile_running(self._instance, self._connection)
+        if others:
+            self._plan_again()
+        return bool(others or ended)
 
     def _verdict(self) -> str | None:
         verdict = spent_budget(
@@ -228,6 +231,10 @@ class Headless:
         if status == "failed":
             message = batches.message(self._connection, batch.key)
             self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {message}"
+        self._plan_again()
+
+    def _plan_again(self) -> None:
+        """Seal the files that left a batch, because a kill was attributed to them."""
         seal_waiting(self._connection, settings=self._settings, fingerprint=self._fingerprint)
         self._add_partitions()
 

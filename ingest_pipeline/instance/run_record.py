@@ -56,8 +56,11 @@ class RunRecord:
 
     @property
     def ended_by_itself(self) -> bool:
-        """Whether the run's process ended with an exit code of its own, and was not killed by a signal."""
-        return int(self.read().get("code", -1)) >= 0
+        """Whether the run's process ended with an exit code of its own, and was not killed by a signal.
+
+        A run reports its failure to Dagster a moment before its process exits: the supervisor is waited for.
+        """
+        return int(self._final().get("code", -1)) >= 0
 
     def exit_cause(self) -> str:
         """Return a message about how the run's process ended; wait until its supervisor has recorded it."""
