@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import unicodedata
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ingest_pipeline.parsing.formats.clean import clean_text
 from ingest_pipeline.parsing.formats.encoding import SAMPLE_BYTES, detect_encoding
 from ingest_pipeline.parsing.formats.page_builder import MIN_SECTION_CHARACTERS, SLAB_CHARACTERS, PageBuilder
 from ingest_pipeline_tests.made import pages as made
+from ingest_pipeline_tests.made.records import packed
 from ingest_pipeline_tests.made.words import (
     CHINESE,
     ENGLISH,
@@ -571,12 +571,12 @@ STORED = b"PK\x03\x04" + bytes(22) + b"\x08\x00\x00\x00"
         ("a.xml", b"<?xml version='1.0'?><a/>", detect.TEXT),
         ("a.bin", b"\x00\x01\x02", detect.UNKNOWN),
         ("utf16", "words".encode("utf-16"), detect.TEXT),
-        ("a.csv.gz", gzip.compress(b"a,b"), "text/csv+gzip"),
-        ("a.csv", gzip.compress(b"a,b"), "text/csv+gzip"),
-        ("a.gz", gzip.compress(b"words"), "text/plain+gzip"),
-        ("a.pdf.gz", gzip.compress(b"%PDF-1.4"), detect.UNKNOWN),
-        ("a.tar.gz", gzip.compress(b"a.txt" + bytes(200)), detect.UNKNOWN),
-        ("a.txt.gz", gzip.compress(gzip.compress(b"words")), detect.UNKNOWN),
+        ("a.csv.gz", packed(b"a,b"), "text/csv+gzip"),
+        ("a.csv", packed(b"a,b"), "text/csv+gzip"),
+        ("a.gz", packed(b"words"), "text/plain+gzip"),
+        ("a.pdf.gz", packed(b"%PDF-1.4"), detect.UNKNOWN),
+        ("a.tar.gz", packed(b"a.txt" + bytes(200)), detect.UNKNOWN),
+        ("a.txt.gz", packed(packed(b"words")), detect.UNKNOWN),
         ("a.txt", b"PK\x03\x04" + bytes(26), detect.UNKNOWN),
         ("A.HTML", b"<html>", detect.HTML),
         ("a.htm", b"", detect.HTML),
