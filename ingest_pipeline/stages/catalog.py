@@ -161,7 +161,7 @@ def looks_unchanged(file: ListedFile, known: KnownFile | None, settings: Setting
 
 def _must_be_read_again(file: ListedFile, known: KnownFile, settings: Settings) -> bool:
     """Return whether there is a reason to read a file whose revision is the same."""
-    if _is_new(known) or known.retryable or _lacked_a_parser(known):
+    if _reason_may_be_gone(known):
         return True
     if known.error == FileTooLarge.__name__:
         return file.size_bytes <= settings.max_file_size  # the limit was raised
@@ -219,7 +219,12 @@ def _record(scan: SourceScan, file: ListedFile, known: KnownFile | None, version
 
 
 def _waits_for_another_try(known: KnownFile) -> bool:
-    return _is_new(known) or known.error == FileTooLarge.__name__ or known.retryable or _lacked_a_parser(known)
+    return _reason_may_be_gone(known) or known.error == FileTooLarge.__name__
+
+
+def _reason_may_be_gone(known: KnownFile) -> bool:
+    """Return whether the same bytes may end in another way now: the file came back, or its failure may not last."""
+    return _is_new(known) or known.retryable or _lacked_a_parser(known)
 
 
 def _lacked_a_parser(known: KnownFile) -> bool:
