@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +23,7 @@ from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, filesystem
 
+UP = "print('up', flush=True); import time; time.sleep(60)"
 REPOSITORY = Path(__file__).parents[1]
 WHOLE_PROOF = os.environ.get("INGEST_PROOF") == "whole"
 """Set by `make proof`: every test run has the slow proofs in a short form."""
@@ -210,3 +213,24 @@ def _admin(server: EmbeddedServer, statement: str) -> None:
 
 def _url(server: EmbeddedServer, name: str) -> str:
     return server.url.replace("/ingest?", f"/{name}?")
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a script and waits for its first line, which is kept as `first`; ends it after the test."""
+    processes: list[subprocess.Popen[str]] = []
+
+    def start(script: str = UP, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", script, *arguments]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout is not None
+        process.first = process.stdout.readline()  # type: ignore[attr-defined]
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,32 +30,11 @@ from ingest_pipeline.memory.process import (
     resident_bytes,
     return_free_memory,
 )
+from ingest_pipeline_tests.conftest import UP
 
 MIB = 1024**2
-UP = "print('up', flush=True); import time; time.sleep(60)"
 NOBODY = 2**22 + 1
 """Above the largest pid that a kernel gives."""
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts a script and waits for its first line, which is kept as `first`; ends it after the test."""
-    processes: list[subprocess.Popen[str]] = []
-
-    def start(script: str = UP, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-c", script, *arguments]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        processes.append(process)
-        assert process.stdout is not None
-        process.first = process.stdout.readline()  # type: ignore[attr-defined]
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def zombie(started: Callable[..., subprocess.Popen[str]]) -> subprocess.Popen[str]:

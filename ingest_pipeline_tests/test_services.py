@@ -23,10 +23,10 @@ from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.instance.services import Stopped, serve
 from ingest_pipeline.memory.process import identity_of
 from ingest_pipeline.settings import Settings
+from ingest_pipeline_tests.conftest import UP
 
 SLEEP = "import time; time.sleep(60)"
-READY = "print('up', flush=True); import time; time.sleep(60)"
-STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " + READY
+STUBBORN = "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); " + UP
 LISTENER = "import socket, time; s = socket.create_server(('127.0.0.1', {})); time.sleep(60)"
 NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -36,26 +36,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a script and waits until it prints; ends it after the test."""
-    processes: list[subprocess.Popen[bytes]] = []
-
-    def start(script: str, *arguments: str) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen([sys.executable, "-c", script, *arguments], stdout=subprocess.PIPE)
-        processes.append(process)
-        assert process.stdout is not None
-        process.stdout.readline()
-        return process
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def is_there(pid: int) -> bool:
@@ -144,15 +124,15 @@ def test_what_belongs_to_a_run(command: list[str], belongs: bool) -> None:
     assert services._belongs_to_run(command) is belongs
 
 
-def test_services_end_at_a_request(started: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_services_end_at_a_request(started: Callable[..., subprocess.Popen[str]]) -> None:
     """`dagster dev` is asked by SIGINT, once."""
-    process = started("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + READY)
+    process = started("import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n" + UP)
     services._end(process)
     assert process.returncode == -signal.SIGINT
 
 
 def test_stubborn_services_are_killed(
-    started: Callable[..., subprocess.Popen[bytes]], monkeypatch: pytest.MonkeyPatch
+    started: Callable[..., subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is there after the time to stop is killed."""
     monkeypatch.setattr(services, "STOP_SECONDS", 0.2)
@@ -178,7 +158,7 @@ def test_what_services_left_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
         assert time.monotonic() < deadline
 
 
-def test_ended_services_need_nothing(started: Callable[..., subprocess.Popen[bytes]]) -> None:
+def test_ended_services_need_nothing(started: Callable[..., subprocess.Popen[str]]) -> None:
     """`dagster dev` that is gone by itself is reaped with its code."""
     process = started("print('up', flush=True); raise SystemExit(3)")
     process.wait()
@@ -273,7 +253,7 @@ def test_serve_until_a_signal(
     """The address is printed once it answers; a signal ends everything with code 0, and the port is free again."""
     settings, real = serving(LISTENER.format("PORT")), services._await_port
 
-    def await_port(process: subprocess.Popen[bytes], port: int) -> bool:
+    def await_port(process: subprocess.Popen[str], port: int) -> bool:
         answers = real(process, port)
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         return answers
