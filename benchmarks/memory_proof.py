@@ -17,11 +17,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.embedding.choice import engine_of
 from ingest_pipeline.memory.cgroup import RunCgroup, make_cgroup
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
@@ -117,7 +117,7 @@ def _cells(proof: Proof) -> list[str]:
     files = proof.account.get("files", {})
     return [
         format_size(proof.budget_bytes),
-        RunBudget.of(replace(Settings(), run_memory=proof.budget_bytes)).engine,
+        engine_of(Settings()),
         "yes" if proof.holds else "NO",
         str(proof.code),
         format_size(proof.peak_bytes),

@@ -33,10 +33,10 @@ from ndcg import mean_ndcg
 
 from ingest_pipeline.chunking import load_encoder
 from ingest_pipeline.embedding.base import Embedder
+from ingest_pipeline.embedding.choice import budget_of, card_of
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import card_of, model_folder
+from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
@@ -187,8 +187,7 @@ def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
         write_documents(task.documents, source)
         settings = replace(Settings(), sources=(str(source),), home=home)
         card = card_of(settings)
-        engine = RunBudget.of(settings).engine
-        embedder = load_embedder(settings.model, card, engine=engine, home=settings.home)
+        embedder = load_embedder(settings, card)
         with running_store(settings) as connection:
             ingest(connection, settings, card, embedder, expected_files=len(task.documents))
             return rank_queries(connection, card, embedder, task.queries)
@@ -287,7 +286,7 @@ def _drain(outcomes: Iterable[FileOutcome]) -> list[FileOutcome]:
 
 def _sandbox(settings: Settings) -> Sandbox:
     return Sandbox(
-        memory_limit_bytes=RunBudget.of(settings).parser_bytes,
+        memory_limit_bytes=budget_of(settings).parser_bytes,
         page_seconds=settings.page_seconds,
         file_seconds=settings.file_seconds,
     )

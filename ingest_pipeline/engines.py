@@ -16,7 +16,7 @@ class Engine:
     """What is known of an engine without loading it."""
 
     module: str
-    """Offers `load(folder, card, home)`, and `prepare` if something has to be made before the first run."""
+    """Offers `load`; `takes`, if it cannot compute every model; `prepare`, if something is made before a run."""
     floor_bytes: int
     """Peak of a run that has loaded the packaged model, without activations."""
     minimum_bytes: int
@@ -27,29 +27,27 @@ class Engine:
     """What docs/settings.md says after its name."""
     own_vectors: str = ""
     """A name for its vectors, if they are not those of the model's weights. Another name: all is embedded again."""
+    threads_per_core: int = 1
+    """Threads that a run may have for each core of its share: with 2, the last run at work uses idle cores, too."""
 
 
+# For `auto` the first engine that can compute the model.
 ENGINES = {
+    "openvino": Engine(
+        "ingest_pipeline.embedding.openvino",
+        # A run peaks at 383 MiB with weights stored as fp16 and 512 tokens in a micro-batch (docs/findings.md, H1).
+        floor_bytes=368 * MIB,
+        minimum_bytes=448 * MIB,
+        max_batch_tokens=1024,  # 65.9 / 69.5 / 72.3 chunks a second with 512 / 1,024 / 2,048 (docs/findings.md, H7)
+        help="models with mean or CLS pooling",
+        threads_per_core=2,  # two runs on two cores: 134 chunks a second with one thread each or two (H9)
+    ),
     "torch": Engine(
         "ingest_pipeline.embedding.torch",
         # A run peaks at 603-645 MiB; with 704 MiB an allocation failed in one run of two (docs/findings.md, H1).
         floor_bytes=656 * MIB,
         minimum_bytes=768 * MIB,
         max_batch_tokens=1024,  # 256 chunks take 27.8 / 26.2 / 27.0 CPU seconds at 1,024 / 2,048 / 4,096 (H7)
-    ),
-    "openvino": Engine(
-        "ingest_pipeline.embedding.openvino",
-        # A run peaks at 383 MiB with weights stored as fp16 and 512 tokens in a micro-batch (docs/findings.md, H1).
-        floor_bytes=368 * MIB,
-        minimum_bytes=448 * MIB,
-        max_batch_tokens=512,  # 467 / 480 microseconds a token with 1,024 / 512; three usual chunks (H7)
-        help="the same vectors in less memory",
+        help="every model of sentence-transformers",
     ),
 }
-
-
-def engine_for(wanted: str, run_memory_bytes: int) -> str:
-    """Return the engine that was asked for; for `auto` torch where it fits, OpenVINO where it does not."""
-    if wanted != AUTO:
-        return wanted
-    return "torch" if run_memory_bytes >= ENGINES["torch"].minimum_bytes else "openvino"

@@ -119,6 +119,12 @@ def _engine(text: str) -> str:
     return text
 
 
+def _precision(text: str) -> str:
+    if text not in (AUTO, "f32", "bf16"):
+        raise ValueError(text)
+    return text
+
+
 def _engines_help() -> str:
     return ", ".join(f"`{name}`" + f" ({engine.help})" * bool(engine.help) for name, engine in ENGINES.items())
 
@@ -236,7 +242,13 @@ class Settings:
     )  # fmt: skip
     engine: str = _setting(
         AUTO, _engine, f"{AUTO}, {' or '.join(ENGINES)}",
-        f"Who computes vectors: {_engines_help()}, or `{AUTO}`: torch where `INGEST_RUN_MEMORY` is 768MiB or more.",
+        f"Who computes vectors: {_engines_help()}, or `{AUTO}`: the first that can compute the model.",
+        of_instance=True,
+    )  # fmt: skip
+    precision: str = _setting(
+        AUTO, _precision, "auto, f32 or bf16",
+        "In what precision OpenVINO computes; `auto`: bf16 where the processor has instructions for it, else f32. The "
+        "vectors are the same (cosine above 0.9999); torch computes in f32.",
         of_instance=True,
     )  # fmt: skip
     schedule: str = _setting(

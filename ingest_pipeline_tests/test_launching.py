@@ -115,11 +115,11 @@ def test_threads_are_the_tags(
     launched: Launched, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The tag says how many threads; without it a run has its share of the cores."""
-    monkeypatch.setattr(module, "usable_cores", lambda: 8)
-    monkeypatch.setattr(module, "run_slots", lambda settings: 3)
+    monkeypatch.setattr("ingest_pipeline.memory.machine.usable_cores", lambda: 8)
+    monkeypatch.setattr(module, "run_slots", lambda budget, settings: 3)
     run = make_run(instance)
     instance.add_run_tags(run.run_id, {"ingest/threads": "5"})
-    for given, threads in ((reloaded(instance, run), "5"), (make_run(instance), "2")):
+    for given, threads in ((reloaded(instance, run), "5"), (make_run(instance), "4")):
         record = launched(given)
         wait_for_end(record)
         assert json.loads(record.log.read_text()) == {"OMP_NUM_THREADS": threads}

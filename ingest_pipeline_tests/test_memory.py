@@ -24,6 +24,7 @@ from ingest_pipeline.memory.machine import (
     machine_budget_bytes,
     machine_memory_bytes,
     run_slots,
+    threads_of_run,
     usable_cores,
 )
 from ingest_pipeline.memory.process import peak_memory_bytes
@@ -38,6 +39,11 @@ MIN_RUN_BYTES = ENGINES["openvino"].minimum_bytes
 def limits(budget: int, *, run: int, most: int = 0) -> Settings:
     """Settings for a machine and a run of so many bytes."""
     return Settings(machine_memory=budget, run_memory=run, max_runs=most)
+
+
+def slots_of(settings: Settings) -> int:
+    """Runs at once with the default engine."""
+    return run_slots(RunBudget.of(settings, "openvino"), settings)
 
 
 class FakeMachine:
@@ -203,9 +209,9 @@ def test_slots_and_reserve_fit_the_machine(budget: int, run: int, most: int) -> 
     """At least one run, and never so many that they and the services pass the machine's budget."""
     if run > budget:
         with pytest.raises(BadSetting):
-            run_slots(limits(budget, run=run, most=most))
+            slots_of(limits(budget, run=run, most=most))
         return
-    slots = run_slots(limits(budget, run=run, most=most))
+    slots = slots_of(limits(budget, run=run, most=most))
     reserve = min(RESERVE_BYTES, int(budget * RESERVE_SHARE))
     assert 1 <= slots <= most
     assert slots * run + reserve <= budget or slots == 1
@@ -216,9 +222,9 @@ def test_slots_and_reserve_fit_the_machine(budget: int, run: int, most: int) -> 
 def test_a_run_too_small_for_the_model() -> None:
     """A run that is too small for the model is a bad setting, said at the start and not by a kill later."""
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*at least"):
-        run_slots(limits(64 * GIB, run=MIN_RUN_BYTES - 1))
-    assert run_slots(limits(64 * GIB, run=MIN_RUN_BYTES, most=1)) == 1
-    budget = RunBudget.of(Settings(run_memory=MIN_RUN_BYTES))
+        slots_of(limits(64 * GIB, run=MIN_RUN_BYTES - 1))
+    assert slots_of(limits(64 * GIB, run=MIN_RUN_BYTES, most=1)) == 1
+    budget = RunBudget.of(Settings(run_memory=MIN_RUN_BYTES), "openvino")
     assert budget.parser_bytes > 0
     assert budget.activation_bytes > 0
 
@@ -226,41 +232,51 @@ def test_a_run_too_small_for_the_model() -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_least_budget_with_servers(engine: str) -> None:
     """In the least budget of each engine a micro-batch fits beside the clients of servers."""
-    budget = RunBudget.of(Settings(("s3://b/p",), run_memory=ENGINES[engine].minimum_bytes, engine=engine))
+    budget = RunBudget.of(Settings(("s3://b/p",), run_memory=ENGINES[engine].minimum_bytes), engine)
     activations = activation_bytes(batch_tokens(budget, dimension=384), dimension=384)
     assert budget.model_bytes + activations <= budget.total_bytes
 
 
-def test_torch_where_it_fits_else_openvino() -> None:
-    """The engine follows from the memory; whoever wants one of them says so, and hears when it cannot be had."""
+def test_each_engine_needs_its_own_budget() -> None:
+    """A budget below the engine's least is a bad setting that names the engine."""
     torch = ENGINES["torch"].minimum_bytes
-    assert RunBudget.of(Settings(run_memory=torch)).engine == "torch"
-    assert RunBudget.of(Settings(run_memory=torch - 1)).engine == "openvino"
-    for engine in ENGINES:
-        assert RunBudget.of(Settings(run_memory=64 * GIB, engine=engine)).engine == engine
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*torch"):
-        RunBudget.of(Settings(run_memory=torch - 1, engine="torch")).require_room()
+        RunBudget.of(Settings(run_memory=torch - 1), "torch").require_room()
+    RunBudget.of(Settings(run_memory=torch - 1), "openvino").require_room()
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*openvino"):
-        RunBudget.of(Settings(run_memory=MIN_RUN_BYTES - 1)).require_room()
+        RunBudget.of(Settings(run_memory=MIN_RUN_BYTES - 1), "openvino").require_room()
+
+
+@pytest.mark.parametrize(
+    ("engine", "cores", "runs", "threads"),
+    [
+        ("torch", 8, 2, 4), ("torch", 2, 2, 1), ("torch", 2, 5, 1), ("torch", 4, 0, 4),
+        ("openvino", 8, 2, 8), ("openvino", 2, 2, 2), ("openvino", 8, 8, 2), ("openvino", 1, 1, 1),
+    ],
+)  # fmt: skip
+def test_threads(engine: str, cores: int, runs: int, threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run has its share of the cores; with OpenVINO twice that, so that the last run at work leaves none idle."""
+    monkeypatch.setattr(real_machine, "usable_cores", lambda: cores)
+    assert threads_of_run(RunBudget(GIB, engine), runs=runs) == threads
 
 
 def test_slots_of_a_machine_of_8_gib() -> None:
     """8 GiB, of which one is the reserve, hold seven runs of 1 GiB."""
-    assert run_slots(limits(8 * GIB, run=GIB, most=100)) == 7
-    assert run_slots(limits(8 * GIB, run=GIB, most=2)) == 2
-    assert run_slots(limits(GIB, run=GIB, most=100)) == 1
+    assert slots_of(limits(8 * GIB, run=GIB, most=100)) == 7
+    assert slots_of(limits(8 * GIB, run=GIB, most=2)) == 2
+    assert slots_of(limits(GIB, run=GIB, most=100)) == 1
 
 
 def test_cores_limit_the_runs() -> None:
     """Without INGEST_MAX_RUNS there is one run for each core: a run computes all the time that it is awake."""
-    assert run_slots(limits(4096 * GIB, run=GIB)) == usable_cores()
+    assert slots_of(limits(4096 * GIB, run=GIB)) == usable_cores()
     assert usable_cores() >= 1
 
 
 def test_a_run_larger_than_the_machine() -> None:
     """A run that does not fit is a bad setting; the message names the variable and what the machine has."""
     with pytest.raises(BadSetting) as caught:
-        run_slots(limits(GIB, run=GIB + 1))
+        slots_of(limits(GIB, run=GIB + 1))
     assert "INGEST_RUN_MEMORY" in str(caught.value)
     assert str(GIB) in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -270,17 +286,19 @@ def test_a_run_larger_than_the_machine() -> None:
 def test_a_run_leaves_room_for_itself(run: int) -> None:
     """The child's share and the headroom are inside the run's budget, and headroom is never negative."""
     for sources in (("/documents",), ("s3://bucket/documents",)):
-        budget = RunBudget.of(Settings(run_memory=run, sources=sources))
+        budget = RunBudget.of(Settings(run_memory=run, sources=sources), "openvino")
         assert budget.parser_bytes + budget.parent_bytes == run
         assert 0 <= budget.activation_bytes <= run
-    assert RunBudget.of(Settings()).activation_bytes > 0
+    assert RunBudget.of(Settings(), "openvino").activation_bytes > 0
 
 
 def test_servers_cost_memory() -> None:
     """A run that reads servers leaves its parser less: the clients' libraries are in it."""
-    folder, bucket = (RunBudget.of(Settings(sources=(source,))) for source in ("/documents", "s3://bucket/documents"))
+    folder, bucket = (
+        RunBudget.of(Settings(sources=(source,)), "openvino") for source in ("/documents", "s3://bucket/documents")
+    )
     assert folder.parser_bytes - bucket.parser_bytes == 64 * MIB
-    assert RunBudget.of(Settings(sources=("file:///documents",))) == folder
+    assert RunBudget.of(Settings(sources=("file:///documents",)), "openvino") == folder
 
 
 def test_the_kernel_holds_the_data_limit() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from ingest_pipeline.embedding.model import ModelFiles
 from ingest_pipeline.engines import MIB, Engine
-from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
 ROW = Engine(
     "ingest_pipeline_tests.toy_engine",
@@ -20,14 +21,15 @@ ROW = Engine(
 )
 
 
-def prepare(verified_folder: Callable[[], Path], card: ModelCard, home: Path) -> None:
+def prepare(model: ModelFiles, home: Path) -> None:
     """Note that this model was prepared, as an engine would that has to convert it."""
-    (home / "prepared").write_text(f"{verified_folder().name} {card.name}")
+    (home / "prepared").write_text(f"{model.verified().name} {model.card.name}")
 
 
-def load(folder: Path, card: ModelCard, home: Path) -> ToyEmbedder:
-    """Return an embedder; it reads nothing of the model."""
-    return ToyEmbedder(card.dimension)
+def load(model: ModelFiles, settings: Settings) -> ToyEmbedder:
+    """Return an embedder; it computes nothing with the weights."""
+    model.verified()
+    return ToyEmbedder(model.card.dimension)
 
 
 class ToyEmbedder:

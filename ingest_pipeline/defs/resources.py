@@ -13,8 +13,9 @@ from pydantic import Field, create_model
 
 from ingest_pipeline.chunking import Encode, load_encoder
 from ingest_pipeline.embedding.base import Embedder
+from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import card_of, model_folder
+from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings, info_of, read_settings, variable
 from ingest_pipeline.stages.fingerprint import fingerprint_of
@@ -82,4 +83,4 @@ class IngestResource(SettingFields):
 
     def embedder(self, run: BatchRun) -> Embedder:
         """Load the model and return its embedder."""
-        return load_embedder(run.settings.model, run.card, engine=run.budget.engine, home=run.settings.home)
+        return load_embedder(run.settings, run.card)

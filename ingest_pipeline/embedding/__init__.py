@@ -1,5 +1,6 @@
 """Embedding: texts become unit-norm vectors. This module imports nothing.
 
-`base.py` is the interface of an embedder, `torch.py` and `openvino.py` implement it, `load.py` selects one; `model.py`
-finds the model and its shape, `batching.py` makes micro-batches, `export.py` converts a model for OpenVINO.
+`base.py` is the interface of an embedder, `torch.py` and `openvino.py` implement it, `choice.py` selects one, `load.py`
+loads it; `model.py` finds the model and its shape, `batching.py` makes micro-batches, `precision.py` knows what the
+processor can compute, `export.py` converts a model for OpenVINO.
 """

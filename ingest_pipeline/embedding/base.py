@@ -1,4 +1,4 @@
-"""The interface of an embedder. A new one is a module beside `torch.py`, and a row in `load.py`."""
+"""The interface of an embedder. A new one is a module beside `torch.py`, and a row in `engines.py`."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-from ingest_pipeline.embedding.model import read_config
+from ingest_pipeline.embedding.model import ModelFiles, read_config
 from ingest_pipeline.errors import BadSetting, ModelExportFailed
 from ingest_pipeline.models import ModelCard
 
@@ -28,22 +28,25 @@ KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 ERROR_CHARACTERS = 300
 
 
-def exported_model(folder: Path, card: ModelCard, *, home: Path) -> Path:
+def exported_model(model: ModelFiles, *, home: Path) -> Path:
     """Return the exported form of a model; export it if that has not been done yet.
 
     If several processes need the same model at the same time, one exports it and the others wait.
 
     Raises:
+        ModelMismatch: the weights to be exported are different.
         BadSetting: the model is not just a transformer with mean or CLS pooling.
         ModelExportFailed: the child failed; the last line of its output is in the message.
     """
-    pooling_of(folder)
-    path = export_path(card, home=home)
+    path = export_path(model.card, home=home)
+    if path.is_file():  # looked for first: every run comes here, and hashing 90 MB of weights takes time
+        return path
+    pooling_of(model.folder)
     cached = path.parent
     cached.parent.mkdir(parents=True, exist_ok=True)
     with _exclusive_lock(cached.with_suffix(".lock")):
         if not path.is_file():
-            _export_in_child(folder, cached)
+            _export_in_child(model.verified(), cached)
     return path
 
 
@@ -51,6 +54,11 @@ def export_path(card: ModelCard, *, home: Path) -> Path:
     """Return the path of a model's exported form, whether it exists or not."""
     # A new version of OpenVINO may convert differently, and gets a folder of its own.
     return home / "models" / f"{card.identity[:16]}-openvino-{version('openvino')}" / MODEL_FILE
+
+
+def failure_path(card: ModelCard, *, home: Path) -> Path:
+    """Return the path of the file that exists if a model could not be exported; it says why."""
+    return export_path(card, home=home).parent.with_suffix(".failed")
 
 
 def pooling_of(folder: Path) -> str:
@@ -66,7 +74,7 @@ def pooling_of(folder: Path) -> str:
     others = [mode for mode in modes if mode.startswith("pooling_mode_") and mode not in POOLINGS]
     if len(supported) != 1 or others or not kinds <= set(KNOWN_MODULES):
         raise BadSetting(
-            "INGEST_MODEL", folder.name, "a transformer with mean or CLS pooling, for INGEST_RUN_MEMORY under 768MiB"
+            "INGEST_MODEL", folder.name, "a transformer with mean or CLS pooling, for INGEST_ENGINE=openvino"
         )
     return supported[0]
 
@@ -90,7 +98,10 @@ def _export_in_child(folder: Path, cached: Path) -> None:
         raise ModelExportFailed(f"{folder.name}: no export within {EXPORT_SECONDS:.0f} s") from None
     if result.returncode:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
-        raise ModelExportFailed(f"{folder.name}: the export to OpenVINO failed: {lines[-1][:ERROR_CHARACTERS]}")
+        why = f"{folder.name}: the export to OpenVINO failed: {lines[-1][:ERROR_CHARACTERS]}"
+        if result.returncode > 0:  # not killed: it would fail again
+            cached.with_suffix(".failed").write_text(why)
+        raise ModelExportFailed(why)
     # Renamed when it is complete: a killed export leaves no half of a model under the final name.
     shutil.rmtree(cached, ignore_errors=True)
     temporary.rename(cached)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from ingest_pipeline.engines import ENGINES
-from ingest_pipeline.errors import BadSetting
-from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.errors import BadSetting, ModelMismatch
 from ingest_pipeline.models import ModelCard
-from ingest_pipeline.settings import Settings
 
 PACKAGED = "all-MiniLM-L6-v2"
 # Known in advance: the card of the packaged model is needed often, and is made without hashing 90 MB.
@@ -74,19 +73,30 @@ def model_card(name: str) -> ModelCard:
     return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
 
 
-def card_of(settings: Settings) -> ModelCard:
-    """Return the card of the model of these settings, as their engine computes it.
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model's folder, and what its weights are expected to be."""
 
-    Raises:
-        BadSetting: there is no such model.
-    """
-    card = model_card(settings.model)
-    return replace(card, identity=identity_under(RunBudget.of(settings).engine, card.identity))
+    folder: Path
+    card: ModelCard
+    engine: str = ""
+    """Who computes; empty: not chosen yet."""
+
+    def verified(self) -> Path:
+        """Return the folder after comparing its weights with the card.
+
+        Raises:
+            ModelMismatch: the weights are different.
+        """
+        actual = identity_under(self.engine, weights_sha256(self.folder))
+        if actual != self.card.identity:
+            raise ModelMismatch(self.card.name, actual, self.card.identity)
+        return self.folder
 
 
 def identity_under(engine: str, weights: str) -> str:
     """Return what an engine's vectors are known by: the hash of the weights, unless its vectors are its own."""
-    own = ENGINES[engine].own_vectors
+    own = ENGINES[engine].own_vectors if engine else ""
     return hashlib.sha256(f"{own} {weights}".encode()).hexdigest() if own else weights
 
 
@@ -99,6 +109,12 @@ def weights_sha256(folder: Path) -> str:
     path = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
     if path is None:
         raise BadSetting("INGEST_MODEL", str(folder), f"a folder with {' or '.join(WEIGHTS)}")
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=8)  # asked at every poll of the run queue
+def _sha256(path: Path, size_bytes: int, modified_ns: int) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while piece := stream.read(HASH_BYTES):

@@ -1,66 +1,63 @@
-"""The OpenVINO engine: the same vectors as torch with half of the memory, for models with mean or CLS pooling."""
+"""The OpenVINO engine: the vectors of torch, faster, with half of the memory; for models with mean or CLS pooling."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipeline.embedding.export import exported_model, failure_path, pooling_of
+from ingest_pipeline.embedding.model import ModelFiles
+from ingest_pipeline.embedding.precision import precision_of
+from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
 
-PADDED_TO = 32
-"""Texts are padded to a multiple of so many tokens, so that few shapes are compiled."""
+PADDED_TO = 16
+"""Texts are padded to a multiple of so many tokens: 4 % of padding, and few shapes (docs/findings.md, H4)."""
+KEPT_SHAPES = 16
+"""Shapes of input for which OpenVINO and oneDNN each keep compiled code. Without a limit 211 shapes take 57 MB more,
+and 420 MB of address space, which a run's limit counts; compiling again costs 6 % when every micro-batch has another
+shape, and 1 % on documents (docs/findings.md, H4)."""
 
 
 class OpenVinoEmbedder:
-    """An exported model, computed by OpenVINO.
+    """An exported model, computed by OpenVINO."""
 
-    OpenVINO compiles and keeps code for each input shape: 96 shapes take 50 MiB, and 370 MiB of address space. So there
-    are few shapes: rows in powers of two, lengths in multiples of 32; then memory does not grow (docs/findings.md, H4).
-
-    Computes in fp32 on every processor: by default OpenVINO uses bf16 where the hardware supports it, and the same text
-    would have different vectors on different machines (H3).
-    """
-
-    def __init__(self, folder: Path, exported: Path, card: ModelCard) -> None:
+    def __init__(self, folder: Path, exported: Path, card: ModelCard, precision: str) -> None:
+        os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", str(KEPT_SHAPES))  # read when oneDNN is first used
         import openvino
         from tokenizers import Tokenizer
 
-        from ingest_pipeline.embedding.export import pooling_of
-
-        self.card = card
+        self.card, self.precision = card, precision
         self._pooling = pooling_of(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        special = self._tokenizer.num_special_tokens_to_add(False)
-        self._tokenizer.enable_truncation(card.max_tokens + special)
+        self._longest = card.max_tokens + self._tokenizer.num_special_tokens_to_add(False)
+        self._tokenizer.enable_truncation(self._longest)
         self._tokenizer.no_padding()
-        core = openvino.Core()
-        # One stream: each further one keeps activations of its own.
-        hints = {"INFERENCE_PRECISION_HINT": "f32", "NUM_STREAMS": 1, "INFERENCE_NUM_THREADS": _threads()}
-        self._request: Any = core.compile_model(str(exported), "CPU", hints).create_infer_request()
+        hints = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": 1,  # each further one keeps activations of its own
+            "INFERENCE_NUM_THREADS": _threads(),
+            # By default each process pins its threads to the first cores, and two runs share one (H8).
+            "ENABLE_CPU_PINNING": False,
+            "CPU_RUNTIME_CACHE_CAPACITY": KEPT_SHAPES,
+        }
+        self._request: Any = openvino.Core().compile_model(str(exported), "CPU", hints).create_infer_request()
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return one unit-norm vector per text, in input order, as float32 of shape (len(texts), dimension)."""
         import numpy as np
 
-        vectors = np.zeros((len(texts), self.card.dimension), dtype=np.float32)
-        done = 0
-        while done < len(texts):
-            rows = 1 << (len(texts) - done).bit_length() - 1
-            vectors[done : done + rows] = self._infer(texts[done : done + rows])
-            done += rows
-        return vectors
-
-    def _infer(self, texts: Sequence[str]) -> np.ndarray:
-        import numpy as np
-
+        if not texts:
+            return np.zeros((0, self.card.dimension), dtype=np.float32)
         tokens = [self._tokenizer.encode(text).ids for text in texts]
-        longest = max(map(len, tokens))
-        ids = np.zeros((len(texts), -(-longest // PADDED_TO) * PADDED_TO), dtype=np.int64)
+        longest = min(self._longest, -(-max(map(len, tokens)) // PADDED_TO) * PADDED_TO)
+        ids = np.zeros((len(texts), longest), dtype=np.int64)
         mask = np.zeros_like(ids)
         for row, token_ids in enumerate(tokens):
             ids[row, : len(token_ids)] = token_ids
@@ -87,21 +84,25 @@ def _threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or 0)
 
 
-def prepare(verified_folder: Callable[[], Path], card: ModelCard, home: Path) -> None:
+def takes(model: ModelFiles, home: Path) -> bool:
+    """Return whether OpenVINO can compute a model: by its layers, and by whether its export has failed before."""
+    try:
+        pooling_of(model.folder)
+    except BadSetting:
+        return False
+    return not failure_path(model.card, home=home).exists()
+
+
+def prepare(model: ModelFiles, home: Path) -> None:
     """Export the model if that has not been done yet.
 
     Raises:
         BadSetting, ModelExportFailed: the model cannot be exported.
     """
-    from ingest_pipeline.embedding.export import export_path, exported_model
-
-    # Checked first, because every launch comes here, and hashing 90 MB of weights takes time.
-    if not export_path(card, home=home).is_file():
-        exported_model(verified_folder(), card, home=home)
+    exported_model(model, home=home)
 
 
-def load(folder: Path, card: ModelCard, home: Path) -> OpenVinoEmbedder:
-    """Return the model of a folder, loaded from its exported form; it is exported first if need be."""
-    from ingest_pipeline.embedding.export import exported_model
-
-    return OpenVinoEmbedder(folder, exported_model(folder, card, home=home), card)
+def load(model: ModelFiles, settings: Settings) -> OpenVinoEmbedder:
+    """Return the model, loaded from its exported form; it is exported first if need be."""
+    exported = exported_model(model, home=settings.home)
+    return OpenVinoEmbedder(model.folder, exported, model.card, precision_of(settings.precision))

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ingest_pipeline.embedding.model import ModelFiles
 from ingest_pipeline.models import ModelCard
+from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +37,6 @@ class TorchEmbedder:
         return vectors.reshape(len(texts), self.card.dimension)
 
 
-def load(folder: Path, card: ModelCard, home: Path) -> TorchEmbedder:
-    """Return the model of a folder, loaded; nothing is kept under `home`."""
-    return TorchEmbedder(folder, card)
+def load(model: ModelFiles, settings: Settings) -> TorchEmbedder:
+    """Return the model, loaded."""
+    return TorchEmbedder(model.verified(), model.card)

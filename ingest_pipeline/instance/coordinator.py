@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.instance.dagster_private import QueuedRunCoordinator, RunQueueConfig
 from ingest_pipeline.memory.machine import run_slots
 from ingest_pipeline.settings import read_settings
@@ -17,7 +18,8 @@ class MemoryBudgetRunCoordinator(QueuedRunCoordinator):
     def get_run_queue_config(self) -> RunQueueConfig:
         """Return the queue's configuration with the limit that memory allows now."""
         config = super().get_run_queue_config()
-        slots = run_slots(read_settings())
+        settings = read_settings()
+        slots = run_slots(budget_of(settings), settings)
         configured = config.max_concurrent_runs
         # A negative number in dagster.yaml means no limit of its own.
         return config._replace(max_concurrent_runs=slots if configured < 0 else min(configured, slots))

@@ -11,7 +11,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 
-from ingest_pipeline.embedding.model import card_of
+from ingest_pipeline.embedding.choice import budget_of, card_of
 from ingest_pipeline.instance.dagster_private import (
     DEFAULT_DAGSTER_ENTRY_POINT,
     IN_PROGRESS_RUN_STATUSES,
@@ -38,7 +38,7 @@ from ingest_pipeline.instance.names import (
 from ingest_pipeline.instance.reconcile import failure_message, has_ended, latest_run, reconcile, reconcile_running
 from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
-from ingest_pipeline.memory.machine import run_slots, usable_cores
+from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.catalog import seal_waiting
@@ -103,7 +103,8 @@ class Headless:
         self._instance, self._connection, self._settings = instance, connection, settings
         self._definitions = definitions
         self._fingerprint = fingerprint_of(card_of(settings), settings)
-        self._slots = run_slots(settings)
+        self._budget = budget_of(settings)
+        self._slots = run_slots(self._budget, settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._alone: DagsterRun | None = None
@@ -199,7 +200,7 @@ class Headless:
     def _launch_waiting(self, waiting: list[Batch]) -> None:
         """Launch as many of these batches as fit, each with its share of the cores."""
         room = self._room() if waiting else 0
-        threads = max(1, usable_cores() // max(1, min(self._slots, len(self._mine) + len(waiting))))
+        threads = threads_of_run(self._budget, runs=min(self._slots, len(self._mine) + len(waiting)))
         for batch in waiting:
             if room <= 0:
                 return

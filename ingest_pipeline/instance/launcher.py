@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.embedding.load import prepare_engine
 from ingest_pipeline.instance.dagster_private import (
     PARTITION_NAME_TAG,
@@ -30,7 +31,7 @@ from ingest_pipeline.instance.dagster_private import (
 )
 from ingest_pipeline.instance.names import THREADS_TAG
 from ingest_pipeline.instance.run_record import RunRecord, remove_old_records
-from ingest_pipeline.memory.machine import run_slots, usable_cores
+from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.store import batches
@@ -71,7 +72,8 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         limit_bytes = _memory_limit_bytes(run)
         if run.tags.get(PARTITION_NAME_TAG):  # only runs of a batch embed
             prepare_engine(replace(settings, run_memory=limit_bytes))
-        threads = int(run.tags.get(THREADS_TAG) or max(1, usable_cores() // run_slots(settings)))
+        budget = budget_of(settings)
+        threads = int(run.tags.get(THREADS_TAG) or threads_of_run(budget, runs=run_slots(budget, settings)))
         record = RunRecord.of(run.run_id)
         record.path.parent.mkdir(parents=True, exist_ok=True)
         remove_old_records(record.path.parent)

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.embedding.load import prepare_engine
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.instance.home import find_config, prepare_dagster_home
@@ -40,7 +41,7 @@ def serve(settings: Settings) -> int:
     Raises:
         ConfigurationError: the port is taken, or not even one run fits into memory.
     """
-    slots = run_slots(settings)
+    slots = run_slots(budget_of(settings), settings)
     _require_free_port(settings.ui_port)
     prepare_dagster_home(settings)
     prepare_engine(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest_pipeline.engines import ENGINES, engine_for
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
@@ -24,15 +24,15 @@ class RunBudget:
     total_bytes: int
     """All processes of the run together."""
     engine: str
-    """The engine that embeds; for `auto`, torch if it fits into the budget, else OpenVINO."""
+    """The engine that embeds."""
     client_bytes: int = 0
     """Memory of the client libraries for servers; 0 if every source is a folder."""
 
     @classmethod
-    def of(cls, settings: Settings) -> RunBudget:
-        """Return the budget of a run under these settings."""
+    def of(cls, settings: Settings, engine: str) -> RunBudget:
+        """Return the budget of a run under these settings; `choice.py` knows the engine for a model."""
         client_bytes = SERVER_CLIENT_BYTES if settings.reads_servers else 0
-        return cls(settings.run_memory, engine_for(settings.engine, settings.run_memory), client_bytes)
+        return cls(settings.run_memory, engine, client_bytes)
 
     @property
     def parent_bytes(self) -> int:

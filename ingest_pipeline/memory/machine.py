@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory.budget import RunBudget
@@ -29,7 +30,7 @@ def machine_budget_bytes(machine_memory: int) -> int:
     return machine_memory or int(machine_memory_bytes() * MACHINE_SHARE)
 
 
-def run_slots(settings: Settings) -> int:
+def run_slots(budget: RunBudget, settings: Settings) -> int:
     """Return how many runs may be in progress at once: (machine budget - reserve) / run budget, at least 1.
 
     The number of cores is an upper limit, because a run uses a core all the time.
@@ -37,13 +38,19 @@ def run_slots(settings: Settings) -> int:
     Raises:
         BadSetting: not even one run fits.
     """
-    RunBudget.of(settings).require_room()
-    run, machine = settings.run_memory, machine_budget_bytes(settings.machine_memory)
+    budget.require_room()
+    run, machine = budget.total_bytes, machine_budget_bytes(settings.machine_memory)
     if run > machine:
         raise BadSetting("INGEST_RUN_MEMORY", str(run), f"at most the machine's budget of {machine}")
     # At least one run, even if the reserve leaves less than its budget: a small machine must be usable, too.
     reserve = min(RESERVE_BYTES, int(machine * RESERVE_SHARE))
     return min(max(1, (machine - reserve) // run), settings.max_runs or usable_cores())
+
+
+def threads_of_run(budget: RunBudget, *, runs: int) -> int:
+    """Return how many threads a run computes with while so many runs are at work: its share of the cores, or more."""
+    share = max(1, usable_cores() // max(1, runs))
+    return min(usable_cores(), share * ENGINES[budget.engine].threads_per_core)
 
 
 def usable_cores() -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
-from ingest_pipeline.embedding.model import card_of
+from ingest_pipeline.embedding.choice import budget_of, card_of
 from ingest_pipeline.errors import (
     FileError,
     FileNeedsMoreMemory,
@@ -238,7 +238,7 @@ def _lacked_a_parser(known: KnownFile) -> bool:
 
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
-    budget = RunBudget.of(settings)
+    budget = budget_of(settings)
     return planning.plan_batches(
         costs,
         file_budget_bytes=budget.parser_bytes,
@@ -261,7 +261,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
         files.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             files.requeue_with_gaps(connection)
-        files.requeue_affordable(connection, RunBudget.of(settings).parser_bytes)
+        files.requeue_affordable(connection, budget_of(settings).parser_bytes)
         model = refit(connection)
         plan = plan_of(waiting_costs(connection, model), settings)
         for cost in plan.refused:
@@ -284,7 +284,7 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
 
 def needs_more_memory(cost: FileCost, settings: Settings) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + RunBudget.of(settings).parent_bytes
+    needs = cost.predicted_peak_bytes + budget_of(settings).parent_bytes
     has = format_size(settings.run_memory)
     return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from ingest_pipeline.embedding.model import card_of
+from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import generations, reports, vectors
 from ingest_pipeline.store.connection import Connection

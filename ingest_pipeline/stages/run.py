@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-from ingest_pipeline.embedding.model import card_of
+from ingest_pipeline.embedding.choice import budget_of, card_of
 from ingest_pipeline.errors import FileError, RunOutOfMemory
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
@@ -40,7 +40,7 @@ class BatchRun:
     @property
     def budget(self) -> RunBudget:
         """How the run's memory is divided."""
-        return RunBudget.of(self.settings)
+        return budget_of(self.settings)
 
     def files(self) -> list[RawFile]:
         """Return the files that the batch answers for, as the ledger knows them now."""

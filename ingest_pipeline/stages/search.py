@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import card_of
-from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import search as store_search
@@ -18,6 +17,6 @@ def search(connection: Connection, *, settings: Settings, query: str, top: int) 
         BadSetting, ModelMismatch: the model cannot be used.
         StoreUnavailable: Postgres went away.
     """
-    card, engine = card_of(settings), RunBudget.of(settings).engine
-    vector = load_embedder(settings.model, card, engine=engine, home=settings.home).embed([query])[0]
+    card = card_of(settings)
+    vector = load_embedder(settings, card).embed([query])[0]
     return store_search.search(connection, card, vector, query=query, top=top)
