@@ -262,12 +262,10 @@ def test_a_loaded_model_knows_its_card(real: Embedder) -> None:
     assert real.card == model_card(PACKAGED)
 
 
-CODE = "def merge(left, right):\n    while left and right:\n        yield left.pop(0) if left[0] < right[0] else right.pop(0)\n"
+PROSE = "The steam boxes are descaled every two hundred hours with citric acid, never with vinegar. "
+CODE = "def merge(left, right):\n    while left and right:\n        yield min(left, right).pop(0)\n"
 TEXTS_BY_KIND = {
-    "prose": [
-        "The steam boxes are descaled every two hundred hours with citric acid, never with vinegar. " * 8,
-        "Short.",
-    ],
+    "prose": [PROSE * 8, "Short."],
     "code": [CODE * 4, "SELECT path, count(*) FROM chunks JOIN files USING (generation_id) GROUP BY path;"],
     "table": ["| month | flour, kg | price |\n|---|--:|--:|\n" + "| March | 1,204.50 | 0.87 |\n" * 12],
     "record": ['{"id": 4711, "isbn": "978-3-16-148410-0", "tags": ["mill", "oat"], "in_stock": false}' * 3],
@@ -319,7 +317,8 @@ def test_memory_does_not_grow_with_shapes(exported_home: Path) -> None:
         "embedder = load_embedder(Settings(home=Path(sys.argv[1])), model_card(PACKAGED))\n"
         "size = lambda: next(int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmData'))\n"
         "embedder.embed(['word ' * 250] * 4); before = size()\n"
-        "[embedder.embed(['word ' * words] * rows) for words in range(8, 250, 16) for rows in range(1, 1024 // (words + 8), 2)]\n"
+        "for words in range(8, 250, 16):\n"
+        "    for rows in range(1, 1024 // (words + 8), 2): embedder.embed(['word ' * words] * rows)\n"
         "print((size() - before) // 1024)"
     )
     command = [sys.executable, "-c", script, str(exported_home)]
