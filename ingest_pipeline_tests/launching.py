@@ -32,9 +32,13 @@ class ScriptedLauncher(RunLauncher[dg.DagsterInstance]):
         super().__init__()
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        self.launched.append(context.dagster_run)
+        self.execute(context.dagster_run)
+
+    def execute(self, run: dg.DagsterRun) -> None:
+        """Do as the script says; `ingest run` executes some runs itself."""
+        self.launched.append(run)
         if self.script:
-            self.script(self._instance, context.dagster_run)
+            self.script(self._instance, run)
 
     def terminate(self, run_id: str) -> bool:
         self.terminated.append(run_id)

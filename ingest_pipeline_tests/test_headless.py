@@ -106,7 +106,9 @@ def world(connection: Connection, settings: Settings, monkeypatch: pytest.Monkey
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
     with ExitStack() as stack:
-        yield World(connection, settings, stack, None)
+        world = World(connection, settings, stack, None)
+        monkeypatch.setattr(module, "run_in_process", lambda instance, run: world.launcher.execute(run))
+        yield world
 
 
 def test_nothing_to_do_is_one_run(world: World) -> None:
@@ -139,11 +141,11 @@ def test_runs_carry_their_tags(world: World) -> None:
 
 
 def test_threads_divide_the_cores(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two runs at once have half of eight cores each; a run that is alone has all of them."""
-    monkeypatch.setattr(module, "usable_cores", lambda: 8)
+    """With torch two runs at once have half of eight cores each; a run that is alone has all of them."""
+    monkeypatch.setattr("ingest_pipeline.memory.machine.usable_cores", lambda: 8)
     for path in ("a.txt", "b.txt", "c.txt"):
         world.add(path)
-    world.run()
+    world.run(engine="torch")
     threads = [run.tags["ingest/threads"] for run in world.launcher.launched if run.job_name == "ingest_batch"]
     assert threads == ["4", "4", "8"]
 
@@ -277,6 +279,7 @@ def test_no_more_runs_than_fit(world: World) -> None:
     """Runs of a daemon take their room: with both slots taken nothing is launched, with one free one is."""
     keys = [world.add("a.txt"), world.add("b.txt")]
     others = [make_run(world.instance), make_run(world.instance)]
+    world.launcher.alive |= {run.run_id for run in others}
     headless = world.headless()
     headless._launch_waiting(headless._waiting())
     assert world.batch_runs() == []
@@ -284,6 +287,16 @@ def test_no_more_runs_than_fit(world: World) -> None:
     world.launcher.script = None
     headless._launch_waiting(headless._waiting())
     assert world.batch_runs() == keys[:1]
+
+
+def test_dead_runs_take_no_room(world: World) -> None:
+    """A catalog run that a killed `ingest run` left in progress keeps nobody from starting, and is ended."""
+    keys = [world.add("a.txt"), world.add("b.txt")]
+    left = [make_run(world.instance), make_run(world.instance)]
+    headless = world.headless()
+    headless._launch_waiting(headless._waiting())
+    assert world.batch_runs() == keys
+    assert {reloaded(world.instance, run).status for run in left} == {DagsterRunStatus.FAILURE}
 
 
 def test_a_batch_is_launched_once(world: World) -> None:
@@ -374,19 +387,18 @@ def test_others_killed_file_is_sealed_again(world: World) -> None:
 
 
 def test_stop_ends_our_runs_alone(world: World) -> None:
-    """Both kinds of our runs are asked to stop and waited for; a daemon's is not; no file has a kill."""
+    """Our runs are asked to stop and waited for; a daemon's is not; no file has a kill."""
     world.launcher.script = lambda instance, run: world.launcher.alive.add(run.run_id)
     key = world.add("a.txt")
     daemons = make_run(world.instance)
     world.launcher.alive.add(daemons.run_id)
     headless = world.headless()
     headless._launch_waiting(headless._waiting())
-    headless._alone = headless._launch("ingest_catalog", {})
-    [batch_run, catalog_run] = world.launcher.launched
+    [batch_run] = world.launcher.launched
     batches.begin_batch(world.connection, key, batch_run.run_id)
     world.instance.report_run_canceling(batch_run)
     headless.stop()
-    assert world.launcher.terminated == [batch_run.run_id, catalog_run.run_id]
+    assert world.launcher.terminated == [batch_run.run_id]
     assert world.launcher.alive == {daemons.run_id}
     assert [batch.status for batch in batches.list_batches(world.connection)] == ["waiting"]
     assert world.connection.execute("SELECT kills FROM files").fetchone() == (0,)
@@ -412,11 +424,13 @@ def test_stop_without_the_database(world: World, monkeypatch: pytest.MonkeyPatch
         raise error
 
     monkeypatch.setattr(ScriptedLauncher, "terminate", lost)
+    world.launcher.script = lambda instance, run: world.launcher.alive.add(run.run_id)
+    world.add("a.txt")
     headless = world.headless()
-    headless._alone = make_run(world.instance)
+    headless._launch_waiting(headless._waiting())
     if isinstance(error, StoreUnavailable):
         headless.stop()
-        assert reloaded(world.instance, headless._alone).status == STARTED
+        assert len(world.launcher.alive) == 1
     else:
         with pytest.raises(ValueError, match="a bug"):
             headless.stop()

@@ -220,7 +220,7 @@ def test_command_of_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
         launcher.register_instance(instance)
         run = make_run(instance)
         *command, arguments = launcher._command(run)
-    assert command == [sys.executable, "-m", "dagster", "api", "execute_run"]
+    assert command == [sys.executable, "-m", "ingest_pipeline.instance.run_process", "api", "execute_run"]
     told = json.loads(arguments)
     assert told["pipeline_run_id"] == run.run_id
     assert told["set_exit_code_on_failure"] is True

@@ -134,6 +134,21 @@ def test_a_silent_supervisor_is_not_awaited_for_ever(monkeypatch: pytest.MonkeyP
     assert 0.2 <= time.monotonic() - began < 2
 
 
+def test_stop_asks_a_process_without_supervisor() -> None:
+    """A run that `ingest run` executes itself is stopped by a signal to that process, and not to its parent."""
+    process = subprocess.Popen([sys.executable, "-c", SLEEP])
+    identity = identity_of(process.pid)
+    assert identity is not None
+    before = signal.signal(signal.SIGTERM, lambda number, frame: pytest.fail("the parent was asked to stop"))
+    try:
+        record = write("run", pid=process.pid, started=identity.started)
+        assert not record.is_orphan
+        assert record.stop()
+        assert process.wait(timeout=10) == -signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_stop_asks_the_supervisor(supervised: Callable[..., subprocess.Popen[bytes]]) -> None:
     """A stop ends the run's process by SIGTERM, and the supervisor lives to write it down."""
     process = supervised("run")

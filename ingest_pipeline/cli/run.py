@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.memory.collector import collector_off
 from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,10 +55,14 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
     # Before Dagster is imported: a small machine cannot hold it beside the exporter, which peaks at 572 MiB.
     prepare_engine(settings)
 
-    from ingest_pipeline.instance.headless import HeadlessResult
-    from ingest_pipeline.instance.reconnect import with_reconnect
-    from ingest_pipeline.store import reports
-    from ingest_pipeline.store.connection import connected, database_url
+    with collector_off():
+        import dagster_postgres  # noqa: F401
+
+        import ingest_pipeline.definitions  # noqa: F401
+        from ingest_pipeline.instance.headless import HeadlessResult
+        from ingest_pipeline.instance.reconnect import with_reconnect
+        from ingest_pipeline.store import reports
+        from ingest_pipeline.store.connection import connected, database_url
 
     settings, began = settings_of_runs(settings), time.monotonic()
     with connected(database_url(settings)) as connection:

@@ -4,8 +4,12 @@ A launcher, a coordinator and a storage cannot be written without them; dagster-
 They may change with any minor version, so pyproject.toml pins it; check this list when you raise the version.
 """
 
+from dagster._cli import main as dagster_command_line
+from dagster._cli.api import recon_job_from_origin
 from dagster._core.code_pointer import CodePointer
+from dagster._core.events import RunFailureReason
 from dagster._core.execution.compute_logs import redirect_to_file
+from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
 from dagster._core.origin import DEFAULT_DAGSTER_ENTRY_POINT, JobPythonOrigin, RepositoryPythonOrigin
 from dagster._core.remote_origin import (
@@ -19,6 +23,7 @@ from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES, DagsterR
 from dagster._core.storage.local_compute_log_manager import IO_TYPE_EXTENSION, LocalComputeLogManager
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._grpc.impl import core_execute_run
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 from dagster._utils import ensure_file, touch_file
@@ -36,6 +41,7 @@ __all__ = [
     "ConfigurableClass",
     "ConfigurableClassData",
     "DagsterRun",
+    "ErrorSource",
     "ExecuteRunArgs",
     "JobPythonOrigin",
     "LaunchRunContext",
@@ -46,11 +52,15 @@ __all__ = [
     "RemoteJobOrigin",
     "RemoteRepositoryOrigin",
     "RepositoryPythonOrigin",
+    "RunFailureReason",
     "RunLauncher",
     "RunQueueConfig",
     "SerializableErrorInfo",
     "WorkerStatus",
+    "core_execute_run",
+    "dagster_command_line",
     "ensure_file",
+    "recon_job_from_origin",
     "redirect_to_file",
     "serialize_value",
     "touch_file",

@@ -26,6 +26,7 @@ from ingest_pipeline.instance.dagster_private import (
     RunLauncher,
     WorkerStatus,
 )
+from ingest_pipeline.instance.in_process import run_in_process
 from ingest_pipeline.instance.names import (
     BATCH_JOB,
     BATCHES,
@@ -107,7 +108,6 @@ class Headless:
         self._slots = run_slots(self._budget, settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
-        self._alone: DagsterRun | None = None
         self._began, self._spent = time.monotonic(), False
 
     def run(self, report: Report) -> HeadlessResult:
@@ -137,7 +137,7 @@ class Headless:
 
     def _stop(self) -> None:
         launcher = self._instance.run_launcher
-        ours = [run for _, run in self._mine.values()] + ([self._alone] if self._alone else [])
+        ours = [run for _, run in self._mine.values()]
         for run in ours:
             launcher.terminate(run.run_id)
         deadline = time.monotonic() + GRACE_SECONDS + 10.0  # after the grace period the supervisors kill
@@ -146,11 +146,10 @@ class Headless:
         reconcile_running(self._instance, self._connection)
 
     def _run_alone(self, job: str, name: str) -> bool:
-        """Launch one run and wait for its end; return whether it succeeded, and if not, set `result.stopped`."""
-        self._alone = run = self._launch(job, {})
-        while not has_ended(self._instance, self._reload(run)):
-            time.sleep(POLL_SECONDS)
-        self._alone, run = None, self._reload(run)
+        """Execute one run in this process; return whether it succeeded, and if not, set `result.stopped`."""
+        run = self._create_run(job, {})
+        run_in_process(self._instance, run)
+        run = self._reload(run)
         if run.status == DagsterRunStatus.SUCCESS:
             return True
         self._result.stopped = f"{name} failed: {failure_message(self._instance, run)}"
@@ -248,20 +247,25 @@ class Headless:
         return self._slots - len(self._in_progress())
 
     def _in_progress(self) -> list[DagsterRun]:
-        return list(self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES)))
+        runs = self._instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
+        # A killed `ingest run` leaves its catalog run in progress, and no daemon may be there to notice.
+        return [run for run in runs if not has_ended(self._instance, run)]
 
     def _launch(self, job: str, tags: dict[str, str]) -> DagsterRun:
+        run = self._create_run(job, tags)
+        # Our launcher needs no workspace: it starts the run by its code origin.
+        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]
+
+    def _create_run(self, job: str, tags: dict[str, str]) -> DagsterRun:
         definition: JobDefinition = self._definitions.resolve_job_def(job)
-        run = self._instance.create_run_for_job(
+        self._result.runs += 1
+        return self._instance.create_run_for_job(
             definition,
             tags={LAUNCHED_BY_TAG: "ingest run", **tags},
             asset_selection=None,
             remote_job_origin=_remote_origin(job),
             job_code_origin=_code_origin(job),
         )
-        self._result.runs += 1
-        # Our launcher needs no workspace: it starts the run by its code origin.
-        return self._instance.launch_run(run.run_id, workspace=None)  # type: ignore[arg-type]
 
     def _reload(self, run: DagsterRun) -> DagsterRun:
         return self._instance.get_run_by_id(run.run_id) or run

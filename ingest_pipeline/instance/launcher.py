@@ -40,6 +40,7 @@ from ingest_pipeline.store.connection import connected, database_url
 logger = logging.getLogger(__name__)
 START_SECONDS = 15.0  # until the supervisor has written the pid; below 0.1 s on an idle machine
 DEBUG_LINES = 20
+RUN_PROCESS = "ingest_pipeline.instance.run_process"
 
 
 class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
@@ -128,7 +129,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
             instance_ref=self._instance.get_ref(),
             set_exit_code_on_failure=True,
         )
-        return [sys.executable, "-m", "dagster", "api", "execute_run", serialize_value(arguments)]
+        return [sys.executable, "-m", RUN_PROCESS, "api", "execute_run", serialize_value(arguments)]
 
 
 def _memory_limit_bytes(run: DagsterRun) -> int:

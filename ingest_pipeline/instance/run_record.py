@@ -47,6 +47,13 @@ class RunRecord:
             return written if isinstance(written, dict) else {}
         return {}
 
+    def write(self, entries: dict[str, Any]) -> None:
+        """Write the content of the record; readers see all of it or none."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(entries))
+        temporary.replace(self.path)
+
     @property
     def is_alive(self) -> bool:
         """Whether the run's process is alive."""
@@ -78,9 +85,12 @@ class RunRecord:
         """Ask the run's process to stop; return whether it was alive."""
         if not self.is_alive:
             return False
-        pid = int(self.read()["pid"])
+        written = self.read()
+        pid = int(written["pid"])
+        # To its supervisor, which kills it if it does not stop; a run within `ingest run` has none.
+        target = (parent_of(pid) or pid) if "supervisor" in written else pid
         with contextlib.suppress(ProcessLookupError):
-            os.kill(parent_of(pid) or pid, signal.SIGTERM)  # to its supervisor, which kills it if it does not stop
+            os.kill(target, signal.SIGTERM)
             return True
         return False
 
@@ -88,6 +98,8 @@ class RunRecord:
     def is_orphan(self) -> bool:
         """Whether the launcher of the run has ended: the supervisor then has another parent, init or a subreaper."""
         written = self.read()
+        if "supervisor" not in written:  # executed by its launcher itself
+            return False
         supervisor = parent_of(int(written.get("pid", 0)))
         return supervisor is None or (parent_of(supervisor) or INIT) != written.get("launcher", supervisor)
 

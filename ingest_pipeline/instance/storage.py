@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import create_engine
 
 from ingest_pipeline.instance.dagster_private import ConfigurableClassData
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.store.connection import dagster_url, database_url
 from ingest_pipeline.store.migrate import migrate
+
+MORE_CONNECTIONS = 20
+"""Opened for a moment when several threads of a process ask at once: Dagster's own number for its webserver."""
 
 
 class IngestStorage(DagsterPostgresStorage):
@@ -18,7 +22,18 @@ class IngestStorage(DagsterPostgresStorage):
 
     The URL is configured in one place, and not in dagster.yaml a second time. The driver is psycopg2 by name, because
     with a bare URL SQLAlchemy uses psycopg 3, with which every event fails (docs/dagster.md, T1).
+
+    Dagster opens a connection for each of the 112 calls of a run, 2 ms each and a new process of the server; here a
+    process keeps one open and tests it before each use (docs/dagster.md, M7).
     """
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, should_autocreate_tables=True, inst_data=inst_data)
+        engine = create_engine(
+            postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=MORE_CONNECTIONS, pool_pre_ping=True
+        )
+        for part in (self._run_storage, self._event_log_storage, self._schedule_storage):
+            part._engine = engine
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -36,4 +51,4 @@ class IngestStorage(DagsterPostgresStorage):
         """
         url = database_url(read_settings())
         migrate(url)  # the schema `dagster` must exist before Dagster creates its tables
-        return cls(postgres_url=dagster_url(url), should_autocreate_tables=True, inst_data=inst_data)
+        return cls(dagster_url(url), inst_data=inst_data)
