@@ -42,12 +42,13 @@ from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
+from ingest_pipeline.stages.scan import scan_sources
+from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate

@@ -196,10 +196,10 @@ class Settings:
     )  # fmt: skip
     max_file_size: int = _setting(50 * 1024**2, parse_size, SIZE, "Larger files are refused.", default_text="50MiB")
     max_pages: int = _setting(20_000, _positive_int, COUNT, "Longer documents are refused.")
-    batch_files: int = _setting(100, _positive_int, COUNT, "Files in one batch at most.")
+    batch_files: int = _setting(1000, _positive_int, COUNT, "Files in one batch at most.")
     batch_minutes: float = _setting(
         5.0, _positive_number, NUMBER,
-        "Predicted length of a batch in minutes: long against 8 s of start-up, short enough to lose.",
+        "Longest predicted duration of a batch, in minutes. A shorter one loses less when its run is killed.",
         write=_write_number,
     )  # fmt: skip
     page_seconds: float = _setting(

@@ -15,7 +15,7 @@ FINGERPRINT = "fingerprint0"
 def add_file(connection: Connection, path: str, version: str = "v1", *, source: str = SOURCE, scan: int = 1) -> None:
     """A file that waits."""
     file = ListedFile(path, 100, "1")
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile(source, file, scan, version=version, media_type="text/plain")
     )
 

@@ -9,10 +9,11 @@ from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, ScanCounts
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import Sealed, scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
+from ingest_pipeline.stages.scan import scan_sources
+from ingest_pipeline.stages.sealing import Sealed, seal_waiting
 from ingest_pipeline.store import batches, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder

@@ -16,8 +16,8 @@ from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.stages.run import open_batch
+from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -120,7 +120,7 @@ def test_the_sensor_requests_a_few_at_a_time(
 ) -> None:
     """At most 25 batches are requested a tick; keys name batch and number of runs, so nothing is asked twice."""
     for number in range(2 * (REQUESTS_PER_TICK + 3)):
-        store_files.record_version(
+        store_files.record_versions(
             connection,
             store_files.ScannedFile(
                 "/s", ListedFile(f"{number:03d}.txt", 10, "1"), 1, version=str(number), media_type="text/plain"
@@ -138,7 +138,7 @@ def test_a_full_queue_gets_no_requests(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """The sensor requests nothing while the queue is full: a deep one costs the coordinator time at each pass."""
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT)
@@ -152,7 +152,7 @@ def test_the_sensor_asks_once_for_the_index(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """The index is requested when the last batch is done, not before, and not again after it was materialized."""
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
@@ -169,7 +169,7 @@ def test_a_vanished_run_frees_its_batch(
     instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection
 ) -> None:
     """Deleting Dagster's history loses no work: the batch waits again and is requested under a new key."""
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
@@ -183,7 +183,7 @@ def test_the_sensor_seals_a_kill_alone(
     """The file to which a kill is attributed is sealed alone and requested in the same tick."""
     for name in ("bomb.txt", "good.txt"):
         file = ListedFile(name, 10, "1")
-        store_files.record_version(
+        store_files.record_versions(
             connection, store_files.ScannedFile("/s", file, 1, version=name, media_type="text/plain")
         )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
@@ -199,7 +199,7 @@ def test_the_sensor_seals_a_kill_alone(
 
 def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connection) -> None:
     """Engine, parser and watch follow the batch, as its kernel limit does; the setting is for batches to come."""
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     small = replace(ingest.settings(), run_memory=500 * 1024**2)
@@ -218,7 +218,7 @@ def test_the_failure_sensor_reconciles(
 ) -> None:
     """Seconds after the failure: the open file is attributed and sealed alone, its sibling waits."""
     for name in ("bomb.txt", "good.txt"):
-        store_files.record_version(
+        store_files.record_versions(
             connection,
             store_files.ScannedFile("/s", ListedFile(name, 10, "1"), 1, version=name, media_type="text/plain"),
         )
@@ -244,7 +244,7 @@ def test_the_failure_sensor_reconciles(
 
 def test_canceled_batch_waits(instance: dg.DagsterInstance, ingest: IngestResource, connection: Connection) -> None:
     """A terminated run leaves its batch waiting; it is requested again only after the catalog was materialized."""
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches
@@ -266,7 +266,7 @@ def test_a_kill_while_canceling(
     """A run that did not stop in time and was killed for it is attributed to no file."""
     from ingest_pipeline.instance.dagster_private import CheckRunHealthResult, WorkerStatus
 
-    store_files.record_version(
+    store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
     [key] = seal_waiting(connection, settings=ingest.settings(), fingerprint=FINGERPRINT).batches

@@ -501,7 +501,7 @@ def test_outdated_files_wait_for_the_catalog(world: World) -> None:
     def script(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
         if run.job_name == "ingest_catalog":
             file = ListedFile("new.txt", 10, "1")
-            store_files.record_version(
+            store_files.record_versions(
                 world.connection, store_files.ScannedFile("/documents", file, 1, version="n", media_type="text/plain")
             )
             seal(world.connection)

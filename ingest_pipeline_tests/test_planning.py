@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.models import FileCost, Plan
-from ingest_pipeline.planning.plan import plan_batches
+from ingest_pipeline.planning.plan import MIN_BATCH_SECONDS, BatchLimits, pack, plan_batches, target_seconds
 
 quick = settings(max_examples=30, deadline=None)
 names = st.text(alphabet="abcñ/é語 .", min_size=1, max_size=6)
@@ -44,14 +45,7 @@ floors = st.integers(min_value=0, max_value=2500)
 
 def plan(costs: list[FileCost], budget: int, limit: int, target: float, overhead: int = 0, floor: int = 0) -> Plan:
     """Plan with the arguments in a short order."""
-    return plan_batches(
-        costs,
-        file_budget_bytes=budget,
-        max_files=limit,
-        target_seconds=target,
-        overhead_bytes=overhead,
-        floor_bytes=floor,
-    )
+    return plan_batches(costs, BatchLimits(budget, limit, target, overhead, floor))
 
 
 def cost(name: str, *, peak: int = 10, length: float = 1.0, alone: bool = False, file_id: int = 0) -> FileCost:
@@ -169,9 +163,36 @@ def test_neighbours_could_not_have_been_one(costs: list[FileCost], budget: int, 
 @quick
 def test_an_iterator_is_as_good_as_a_list(costs: list[FileCost], limit: int, target: float) -> None:
     """The ledger streams its rows."""
-    assert plan_batches(iter(costs), file_budget_bytes=1000, max_files=limit, target_seconds=target) == plan(
-        costs, 1000, limit, target
-    )
+    assert plan_batches(iter(costs), BatchLimits(1000, limit, target)) == plan(costs, 1000, limit, target)
+
+
+def test_a_batch_is_yielded_when_it_is_full() -> None:
+    """Packing reads no further than it must: of a million files one batch is in memory."""
+
+    def endless() -> Iterator[FileCost]:
+        for number in range(10):
+            yield cost(f"{number:02}")
+        pytest.fail("it read on")
+
+    packed = pack(endless(), BatchLimits(100, 3, 60.0))
+    assert [len(next(packed).costs) for _ in range(3)] == [3, 3, 3]  # type: ignore[union-attr]
+
+
+@given(st.floats(0, 1e6), st.integers(1, 64), st.floats(1.0, 3600.0))
+@quick
+def test_the_target_never_passes_the_setting(total: float, runs: int, most: float) -> None:
+    """A batch is never longer than INGEST_BATCH_MINUTES, nor so short that its start would count."""
+    target = target_seconds(total, runs=runs, most_seconds=most)
+    assert min(most, MIN_BATCH_SECONDS) <= target <= most
+
+
+@pytest.mark.parametrize(
+    ("total", "runs", "target"),
+    [(10, 2, 40), (100, 2, 50), (320, 2, 160), (600, 2, 300), (700, 2, 175), (9000, 2, 300), (700, 1, 700 / 3)],
+)
+def test_all_runs_have_work(total: float, runs: int, target: float) -> None:
+    """The work is divided among the runs that are at work at once: two cores do not wait for one long batch."""
+    assert target_seconds(total, runs=runs, most_seconds=300) == pytest.approx(target)
 
 
 def test_no_files_make_no_batches() -> None:

@@ -36,8 +36,8 @@ from ingest_pipeline.planning.predict import (
     summarize,
 )
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import needs_more_memory, plan_of
 from ingest_pipeline.stages.costs import memory_report, refit
+from ingest_pipeline.stages.sealing import needs_more_memory, plan_of
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.made.pages import page
 from ingest_pipeline_tests.made.pdf import pages

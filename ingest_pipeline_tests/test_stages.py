@@ -12,18 +12,18 @@ from typing import Any
 import pytest
 
 from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable, UnreadableDocument
-from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import ListedFile, Page, StoredChunk
+from ingest_pipeline.models import CostRate, ListedFile, Page, StoredChunk
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.planning import predict
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import folder
 from ingest_pipeline.stages import embeddings
-from ingest_pipeline.stages.catalog import looks_unchanged
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
+from ingest_pipeline.stages.scan import looks_unchanged
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
@@ -218,10 +218,13 @@ def test_the_size_limit_can_be_raised(pipeline: Pipeline, source: Path, connecti
     assert status_of(connection, "a.txt") == ("indexed", None)
 
 
-def test_a_file_that_no_budget_holds(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+def test_a_file_that_no_budget_holds(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """FileNeedsMoreMemory says what it needs, what there is and what to raise; a larger budget brings it back."""
     (source / "a.txt").write_text(TEXT)
-    pipeline.settings = replace(pipeline.settings, run_memory=PARSE_PARENT_BYTES + 1024)
+    monkeypatch.setitem(predict.SHIPPED, "text/plain", CostRate(300 * 1024**2, 0.5, 1.0, 60.0))
+    pipeline.settings = replace(pipeline.settings, run_memory=450 * 1024**2)
     pipeline.scan()
     assert pipeline.seal().refused == 1
     row = connection.execute("SELECT error, message, attempts FROM files").fetchone()

@@ -63,7 +63,7 @@ def embed(connection: Connection, generation: generations.Generation) -> None:
 def world(connection: Connection) -> World:
     """A file whose bytes are searchable, all its vectors there."""
     listed = ListedFile(PATH, 5, "1")
-    files.record_version(connection, files.ScannedFile(SOURCE, listed, 1, version=VERSION, media_type="text/plain"))
+    files.record_versions(connection, files.ScannedFile(SOURCE, listed, 1, version=VERSION, media_type="text/plain"))
     batch = seal(connection)
     file = RawFile(0, SOURCE, PATH, VERSION, 5, "1", "text/plain")
     model, fingerprint = vectors.model_id(connection, CARD), f"{FINGERPRINT}:text/plain"
@@ -77,7 +77,7 @@ def world(connection: Connection) -> World:
 
 def version(world: World) -> None:
     listed = ListedFile(PATH, 5, "2")
-    files.record_version(
+    files.record_versions(
         world.connection, files.ScannedFile(SOURCE, listed, 2, version=VERSION, media_type="text/plain")
     )
 
@@ -85,7 +85,7 @@ def version(world: World) -> None:
 def refusal(world: World) -> None:
     listed, error = ListedFile(PATH, 5, "2"), FileChanged("changed")
     known = {"media_type": "text/plain", "version": VERSION}
-    files.record_refusal(world.connection, files.ScannedFile(SOURCE, listed, 2, **known), error)
+    files.record_refusals(world.connection, (files.ScannedFile(SOURCE, listed, 2, **known), error))
 
 
 def refuse(world: World) -> None:
@@ -114,8 +114,8 @@ def dissolve(world: World) -> None:
 
 # Each function, from which statuses it moves a file, and to which.
 MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
-    "record_version": (version, ANY, "synced"),
-    "record_refusal": (refusal, ANY, "failed"),
+    "record_versions": (version, ANY, "synced"),
+    "record_refusals": (refusal, ANY, "failed"),
     "refuse_file": (refuse, ANY, "failed"),
     "delete_unseen": (lambda w: files.delete_unseen(w.connection, SOURCE, 99), ANY, "deleted"),
     "requeue_outdated": (

@@ -20,7 +20,7 @@ def test_a_new_file_waits_for_its_batch(connection: Connection) -> None:
     add_file(connection, "a.txt")
     assert [file.path for file in ledger.waiting_files(connection)] == ["a.txt"]
     batch = seal(connection)
-    assert ledger.waiting_files(connection) == []
+    assert list(ledger.waiting_files(connection)) == []
     assert list(files_of(connection, batch)) == ["a.txt"]
 
 
@@ -103,7 +103,7 @@ def test_three_kills_fail_a_file(connection: Connection) -> None:
         batches.reconcile_batch(connection, batch, f"run{number}", killed=True, canceled=False, message="")
     assert status_of(connection, "bomb.txt") == ("failed", "KilledRepeatedly")
     assert connection.execute("SELECT attempts, kills FROM files").fetchone() == (3, 3)
-    assert ledger.waiting_files(connection) == []
+    assert list(ledger.waiting_files(connection)) == []
 
 
 def test_an_own_failure_is_no_kill(connection: Connection) -> None:
@@ -201,7 +201,7 @@ def test_any_story_of_runs(connection: Connection, steps: list[tuple[str, int]])
 
 def test_known_files_come_back_by_path(connection: Connection) -> None:
     """Known facts come back by path; unknown paths are absent."""
-    store_files.record_version(
+    store_files.record_versions(
         connection,
         store_files.ScannedFile("/s", ListedFile("ä/b.txt", 7, "7 9"), 1, version="v", media_type="text/plain"),
     )

@@ -8,10 +8,11 @@ import dagster as dg
 from ingest_pipeline.defs import metadata
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.instance.names import BATCHES
-from ingest_pipeline.stages.catalog import scan_sources, seal_waiting
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
+from ingest_pipeline.stages.scan import scan_sources
+from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store.incidents import reset_incidents
 
 # Beta, but needed: see one_batch_per_run. Without the filter every command prints the warning.

@@ -22,7 +22,7 @@ from ingest_pipeline.instance.reconcile import (
 )
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
-from ingest_pipeline.stages.catalog import seal_waiting
+from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget

@@ -11,9 +11,9 @@ import dagster as dg
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts
 from ingest_pipeline.sizes import format_size
-from ingest_pipeline.stages.catalog import Sealed
 from ingest_pipeline.stages.index import IndexWork
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
+from ingest_pipeline.stages.sealing import Sealed
 from ingest_pipeline.store import batches, reports, vectors
 
 MIB = 1024**2

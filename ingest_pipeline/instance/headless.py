@@ -42,8 +42,8 @@ from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.catalog import seal_waiting
 from ingest_pipeline.stages.fingerprint import fingerprint_of
+from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget

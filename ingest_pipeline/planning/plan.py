@@ -1,62 +1,90 @@
-"""Packs files into batches by their predicted costs. Pure: the plan does not depend on the order of the files."""
+"""Packs files into batches by their predicted costs. Pure, and a stream: one batch is in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ingest_pipeline.models import FileCost, Plan, PlannedBatch
 
+MIN_BATCH_SECONDS = 40.0
+"""Predicted work for which a batch of its own is worth it: its start takes 2 s, a twentieth."""
 
-def plan_batches(
-    costs: Iterable[FileCost],
-    *,
-    file_budget_bytes: int,
-    max_files: int,
-    target_seconds: float,
-    overhead_bytes: int = 0,
-    floor_bytes: int = 0,
-) -> Plan:
+
+@dataclass(frozen=True, slots=True)
+class BatchLimits:
+    """What the files of one batch may cost."""
+
+    file_budget_bytes: int
+    """The highest predicted peak of a parser that is accepted."""
+    max_files: int
+    target_seconds: float
+    """Predicted duration of a batch."""
+    overhead_bytes: int = 0
+    """Memory of the run process while a file is parsed."""
+    floor_bytes: int = 0
+    """Memory of a run even for the smallest file (the model)."""
+
+
+def plan_batches(costs: Iterable[FileCost], limits: BatchLimits) -> Plan:
     """Return the plan: every file is in exactly one batch, or refused because it alone exceeds the budget.
+
+    The plan does not depend on the order of the files.
+    """
+    # A fixed order, so that the same files give the same plan, and the plan the same hash in a batch's key.
+    packed = list(pack(sorted(costs, key=lambda cost: (cost.name, cost.version, cost.file_id)), limits))
+    return Plan(
+        batches=tuple(one for one in packed if isinstance(one, PlannedBatch)),
+        refused=tuple(one for one in packed if isinstance(one, FileCost)),
+    )
+
+
+def pack(costs: Iterable[FileCost], limits: BatchLimits) -> Iterator[PlannedBatch | FileCost]:
+    """Yield each batch as soon as it is full, and each file that no batch can hold.
 
     The files of a batch are processed one after another, so its peak is that of its largest file:
     `max(floor_bytes, overhead_bytes + largest file)`. Seconds are summed. A batch is closed when the next file would
     exceed `max_files` or `target_seconds`; a file longer than the target gets a batch of its own.
 
     Args:
-        costs: the waiting files, in any order.
-        file_budget_bytes: the highest predicted peak of a parser that is accepted.
-        max_files: files in one batch at most.
-        target_seconds: predicted duration of a batch.
-        overhead_bytes: memory of the run process while a file is parsed.
-        floor_bytes: memory of a run even for the smallest file (the model).
+        costs: the waiting files, by name.
+        limits: of each batch.
     """
-    # A fixed order, so that the same files give the same plan, and the plan the same hash in a batch's key.
-    ordered = sorted(costs, key=lambda cost: (cost.name, cost.version, cost.file_id))
-    refused = tuple(cost for cost in ordered if cost.predicted_peak_bytes > file_budget_bytes)
-    fitting = [cost for cost in ordered if cost.predicted_peak_bytes <= file_budget_bytes]
-    groups = [[cost] for cost in fitting if cost.alone]  # a further kill then has one cause
-    groups += _fill([cost for cost in fitting if not cost.alone], max_files, target_seconds)
-    batches = tuple(_sealed(group, overhead_bytes, floor_bytes) for group in groups)
-    return Plan(batches=batches, refused=refused)
-
-
-def _fill(costs: list[FileCost], max_files: int, target_seconds: float) -> list[list[FileCost]]:
-    groups: list[list[FileCost]] = []
+    group: list[FileCost] = []
     seconds = 0.0
     for cost in costs:
-        over = seconds + cost.predicted_seconds > target_seconds
-        if not groups or over or len(groups[-1]) >= max_files:
-            groups.append([])
-            seconds = 0.0
-        groups[-1].append(cost)
+        if cost.predicted_peak_bytes > limits.file_budget_bytes:
+            yield cost
+            continue
+        if cost.alone:  # a further kill then has one cause
+            yield _batch([cost], limits)
+            continue
+        if group and (seconds + cost.predicted_seconds > limits.target_seconds or len(group) >= limits.max_files):
+            yield _batch(group, limits)
+            group, seconds = [], 0.0
+        group.append(cost)
         seconds += cost.predicted_seconds
-    return groups
+    if group:
+        yield _batch(group, limits)
 
 
-def _sealed(group: list[FileCost], overhead_bytes: int, floor_bytes: int) -> PlannedBatch:
+def target_seconds(total_seconds: float, *, runs: int, most_seconds: float) -> float:
+    """Return how long a batch should take, so that all runs have work until the end.
+
+    Args:
+        total_seconds: the predicted work of all waiting files.
+        runs: how many runs are at work at once.
+        most_seconds: `INGEST_BATCH_MINUTES`, in seconds.
+    """
+    rounds = max(1, math.ceil(total_seconds / (runs * most_seconds)))
+    return min(most_seconds, max(MIN_BATCH_SECONDS, total_seconds / (runs * rounds)))
+
+
+def _batch(group: list[FileCost], limits: BatchLimits) -> PlannedBatch:
     largest = max(cost.predicted_peak_bytes for cost in group)
     return PlannedBatch(
         costs=tuple(group),
-        predicted_peak_bytes=max(floor_bytes, overhead_bytes + largest),
+        predicted_peak_bytes=max(limits.floor_bytes, limits.overhead_bytes + largest),
         predicted_seconds=sum(cost.predicted_seconds for cost in group),
     )

@@ -84,10 +84,16 @@ def predict(
         name=name,
         version=version,
         predicted_peak_bytes=peak_of(rate, media_type, size_bytes),
-        predicted_seconds=SECONDS_PER_FILE + rate.seconds_per_mib * size_bytes / MIB,
+        predicted_seconds=seconds_of(model, media_type, 1, size_bytes),
         alone=alone,
         why=_why(model, rate, media_type, size_bytes),
     )
+
+
+def seconds_of(model: CostModel, media_type: str, files: int, size_bytes: int) -> float:
+    """Return the predicted seconds of so many files of one type, with so many bytes together."""
+    rate = model.rates.get(media_type) or shipped_rate(media_type)
+    return SECONDS_PER_FILE * files + rate.seconds_per_mib * size_bytes / MIB
 
 
 def _why(model: CostModel, rate: CostRate, media_type: str, size_bytes: int) -> str:

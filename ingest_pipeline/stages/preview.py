@@ -11,7 +11,8 @@ from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Source, canonical_sources, source_of
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.stages.catalog import looks_unchanged, plan_of, slabs, waiting_costs
+from ingest_pipeline.stages.scan import looks_unchanged, slabs
+from ingest_pipeline.stages.sealing import plan_of, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.costs import latest_model

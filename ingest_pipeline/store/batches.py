@@ -24,7 +24,10 @@ INSERT_BATCH = """
 INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, cost_model)
 VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s, %(cost_model)s)
 """
-INSERT_FILE = "INSERT INTO batch_files (batch, file_id, version) VALUES (%s, %s, %s)"
+INSERT_FILES = """
+INSERT INTO batch_files (batch, file_id, version)
+SELECT %s, file_id, version FROM unnest(%s::bigint[], %s::text[]) AS file (file_id, version)
+"""
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
        b.measured_peak_bytes, b.runs, b.failures, b.run_id,
@@ -85,8 +88,8 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
             "cost_model": cost_model,
         }
         connection.execute(INSERT_BATCH, batch)
-        with connection.cursor() as cursor:
-            cursor.executemany(INSERT_FILE, [(key, cost.file_id, cost.version) for cost in planned.costs])
+        ids, versions = ([cost.file_id for cost in planned.costs], [cost.version for cost in planned.costs])
+        connection.execute(INSERT_FILES, (key, ids, versions))
         files.assign_batch(connection, key, planned.costs)
     return key
 

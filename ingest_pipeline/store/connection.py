@@ -20,6 +20,7 @@ Connection = psycopg.Connection[TupleRow]
 CONNECT_SECONDS = 10
 # pgvector may live in any of these; a name that does not exist is harmless.
 SEARCH_PATH = "ingest,public,extensions"
+NO_WAIT = "SET LOCAL synchronous_commit = off"
 # Without it an HNSW index full of dead rows answered `LIMIT 20` with 10 rows (docs/findings.md, B).
 ITERATIVE_SCAN = "SET hnsw.iterative_scan = 'strict_order'"
 
@@ -78,6 +79,18 @@ def _named_failures() -> Iterator[None]:
         yield
     except (psycopg.OperationalError, psycopg.InterfaceError) as error:
         raise StoreUnavailable(f"Postgres: {first_line(error)}; is it running? `ingest db start`") from error
+
+
+@contextmanager
+def repeatable(connection: Connection) -> Iterator[None]:
+    """A transaction whose commit does not wait for the disk: a power cut may lose it, and the work is done again.
+
+    It is written before any later commit that does wait, so a file that is published has all its chunks and vectors
+    (docs/adr/0012-commits-that-a-power-cut-may-lose.md).
+    """
+    with connection.transaction():
+        connection.execute(NO_WAIT)
+        yield
 
 
 def scalar(connection: Connection, query: str, parameters: Params | None = None) -> Any:

@@ -2,7 +2,7 @@
 
 | it becomes | by                       | from                                             |
 |------------|--------------------------|--------------------------------------------------|
-| synced     | `record_version`         | any, or a file that was not known                |
+| synced     | `record_versions`        | any, or a file that was not known                |
 |            | `requeue_outdated`       | indexed, failed                                  |
 |            | `requeue_affordable`     | failed (FileNeedsMoreMemory)                     |
 |            | `requeue_with_gaps`      | failed (UnreadablePages)                         |
@@ -15,7 +15,7 @@
 | processed  | `mark_processed`         | synced, processing                               |
 | indexed    | `publish`                | processed, with every vector                     |
 |            | `adopt_known_versions`   | synced, its version searchable at another path   |
-| failed     | `record_refusal`         | any, or a file that was not known                |
+| failed     | `record_refusals`        | any, or a file that was not known                |
 |            | `refuse_file`            | any                                              |
 | deleted    | `delete_unseen`          | any                                              |
 
@@ -34,7 +34,7 @@ from psycopg import Cursor
 
 from ingest_pipeline.errors import FileError, IngestError, KilledRepeatedly
 from ingest_pipeline.models import FileCost, Gap, ListedFile, RawFile
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, repeatable
 from ingest_pipeline.store.queries import query
 
 MAX_KILLS = 3
@@ -55,14 +55,14 @@ class ScannedFile:
     """Under what it is refused, if another fingerprint is a reason to look again."""
 
 
-def record_version(connection: Connection, scanned: ScannedFile) -> None:
-    """Note a new or changed file: it waits."""
-    _run(connection, "record_version", **_written(scanned))
+def record_versions(connection: Connection, *scanned: ScannedFile) -> None:
+    """Note new or changed files: they wait."""
+    _run_many(connection, "record_version", map(_written, scanned))
 
 
-def record_refusal(connection: Connection, scanned: ScannedFile, error: FileError) -> None:
-    """Note a file that will not be parsed, and why."""
-    _run(connection, "record_refusal", **_written(scanned), **_error(error))
+def record_refusals(connection: Connection, *refused: tuple[ScannedFile, FileError]) -> None:
+    """Note files that will not be parsed, and why."""
+    _run_many(connection, "record_refusal", ({**_written(scanned), **_error(error)} for scanned, error in refused))
 
 
 def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: int) -> None:
@@ -70,9 +70,9 @@ def mark_seen(connection: Connection, source: str, paths: Sequence[str], scan: i
     _run(connection, "mark_seen", source=source, paths=list(paths), scan=scan)
 
 
-def record_touch(connection: Connection, scanned: ScannedFile) -> None:
-    """Note the new revision of a file whose bytes are the same."""
-    _run(connection, "record_touch", **_written(scanned))
+def record_touches(connection: Connection, *scanned: ScannedFile) -> None:
+    """Note new revisions of files whose bytes are the same."""
+    _run_many(connection, "record_touch", map(_written, scanned))
 
 
 def forget_revision(connection: Connection, file: RawFile) -> None:
@@ -115,19 +115,15 @@ def reopen_failed(connection: Connection, batch: str) -> int:
     return _run(connection, "reopen_failed", batch=batch).rowcount
 
 
-def assign_batch(connection: Connection, batch: str, costs: Iterable[FileCost]) -> None:
+def assign_batch(connection: Connection, batch: str, costs: Sequence[FileCost]) -> None:
     """Give waiting files to the batch that is sealed with their versions."""
-    rows = [
-        {
-            "batch": batch,
-            "file_id": cost.file_id,
-            "version": cost.version,
-            "predicted_peak_bytes": cost.predicted_peak_bytes,
-        }
-        for cost in costs
-    ]
-    with connection.cursor() as cursor:
-        cursor.executemany(query("files", "assign_batch"), rows)
+    columns: dict[str, list[Any]] = {
+        "file_ids": [cost.file_id for cost in costs],
+        "versions": [cost.version for cost in costs],
+        "peaks": [cost.predicted_peak_bytes for cost in costs],
+        "seconds": [cost.predicted_seconds for cost in costs],
+    }
+    _run(connection, "assign_batch", batch=batch, **columns)
 
 
 def dissolve_waiting(connection: Connection, *, memory_limit_bytes: int) -> int:
@@ -150,7 +146,8 @@ def mark_processed(
 ) -> None:
     """Note that all chunks of a file are stored."""
     recorded = {"gaps": json.dumps([asdict(gap) for gap in gaps]), "warnings": json.dumps(list(warnings))}
-    _run(connection, "mark_processed", file_id=file.file_id, version=file.version, pages=pages, **recorded)
+    with repeatable(connection):
+        _run(connection, "mark_processed", file_id=file.file_id, version=file.version, pages=pages, **recorded)
 
 
 def publish(connection: Connection, file: RawFile, generation_id: int, *, fingerprint: str) -> bool:
@@ -199,6 +196,11 @@ def attribute_kills(connection: Connection, file_ids: Sequence[int], batch: str)
 def release_batch(connection: Connection, batch: str) -> None:
     """Let what an ended run was processing wait again."""
     _run(connection, "release_batch", batch=batch)
+
+
+def _run_many(connection: Connection, name: str, parameters: Iterable[dict[str, Any]]) -> None:
+    with connection.cursor() as cursor:
+        cursor.executemany(query("files", name), parameters)
 
 
 def _run(connection: Connection, name: str, **parameters: Any) -> Cursor[Any]:

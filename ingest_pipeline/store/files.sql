@@ -81,9 +81,12 @@ UPDATE files SET status = 'synced', error = NULL, message = NULL, retryable = NU
 WHERE batch = %(batch)s AND status = 'failed'
 
 -- assign_batch --
--- A waiting file belongs to the batch that was sealed with its version.
-UPDATE files SET batch = %(batch)s, predicted_peak_bytes = %(predicted_peak_bytes)s
-WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'synced' AND batch IS NULL
+-- Waiting files belong to the batch that was sealed with their versions.
+UPDATE files f SET batch = %(batch)s, predicted_peak_bytes = cost.peak_bytes, predicted_seconds = cost.seconds
+FROM unnest(%(file_ids)s::bigint[], %(versions)s::text[], %(peaks)s::bigint[], %(seconds)s::float8[])
+     AS cost (file_id, version, peak_bytes, seconds)
+WHERE f.file_id = cost.file_id AND f.version = cost.version AND f.status = 'synced' AND f.batch IS NULL
+  AND f.file_id = ANY(%(file_ids)s)  -- by the primary key, also when the table has just been filled
 
 -- dissolve_waiting --
 -- Files of batches that wait under another budget are planned again; the batch stays on record, empty.

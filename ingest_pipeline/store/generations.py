@@ -16,7 +16,7 @@ from psycopg.rows import class_row
 
 from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
 from ingest_pipeline.store import files, locks
-from ingest_pipeline.store.connection import Connection, scalar
+from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
 
@@ -59,7 +59,10 @@ DELETE FROM chunks c USING generations g
 WHERE g.generation_id = %s AND c.generation_id = g.generation_id AND c.ordinal >= g.checkpoint_chunks
 """
 COMPLETE = """
-UPDATE generations SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s WHERE generation_id = %s
+UPDATE generations g SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s,
+       chunks = c.chunks, tokens = c.tokens
+FROM (SELECT count(*) AS chunks, coalesce(sum(tokens), 0) AS tokens FROM chunks WHERE generation_id = %s) c
+WHERE g.generation_id = %s
 """
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
 # No file shows it, and no file that waits will.
@@ -92,7 +95,8 @@ def claimed_generation(
 
     The lock belongs to the connection, so it ends with the process, however that ends.
     """
-    connection.execute(CLAIM, (file.version, fingerprint, model_id))
+    with repeatable(connection):
+        connection.execute(CLAIM, (file.version, fingerprint, model_id))
     generation = _select(connection, file.version, fingerprint)
     key = generation.generation_id % 2**31
     connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
@@ -105,7 +109,7 @@ def claimed_generation(
 
 def resume_generation(connection: Connection, generation: Generation) -> tuple[Checkpoint, list[Section]]:
     """Return where to go on and the sections up to there; drop what came after: it may be cut differently this time."""
-    with connection.transaction():
+    with repeatable(connection):
         connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
         connection.execute(DROP_SECTIONS_AFTER_CHECKPOINT, (generation.generation_id,))
     with connection.cursor(row_factory=class_row(Section)) as cursor:
@@ -139,7 +143,7 @@ def write_chunks(
         )
         for chunk, text_hash in chunks
     ]  # fmt: skip
-    with connection.transaction(), connection.cursor() as cursor:
+    with repeatable(connection), connection.cursor() as cursor:
         if rows:
             locks.rely_on_vectors(connection)
             cursor.executemany(INSERT_CHUNK, rows)
@@ -159,7 +163,8 @@ def write_chunks(
 def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
     """Note that all chunks of a generation are stored."""
     known = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(list(parsed.warnings)))
-    connection.execute(COMPLETE, (*known, generation.generation_id))
+    with repeatable(connection):
+        connection.execute(COMPLETE, (*known, generation.generation_id, generation.generation_id))
 
 
 def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[Section]) -> None:

@@ -6,7 +6,7 @@ changes rows of `files` is in `files.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
@@ -14,8 +14,9 @@ from psycopg.rows import class_row
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import RawFile
 from ingest_pipeline.store import files
-from ingest_pipeline.store.connection import Connection, scalar
+from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
+ROWS_AT_A_TIME = 1000
 NEXT_SCAN = "SELECT nextval('scan_numbers')"
 KNOWN = """
 SELECT path, revision, version, status, error,
@@ -24,7 +25,10 @@ FROM files WHERE source = %s AND path = ANY(%s)
 """
 WAITING = """
 SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alone
-FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source, path
+FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source COLLATE "C", path COLLATE "C"
+"""
+WAITING_BYTES = """
+SELECT media_type, count(*), sum(size_bytes)::bigint FROM files WHERE status = 'synced' AND batch IS NULL GROUP BY 1
 """
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.revision, f.media_type, f.status,
@@ -102,10 +106,17 @@ def known_files(connection: Connection, source: str, paths: Sequence[str]) -> di
         return {known.path: known for known in cursor.execute(KNOWN, (source, list(paths)))}
 
 
-def waiting_files(connection: Connection) -> list[WaitingFile]:
-    """Return every file that waits for a batch."""
-    with connection.cursor(row_factory=class_row(WaitingFile)) as cursor:
-        return cursor.execute(WAITING).fetchall()
+def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
+    """Yield every file that waits for a batch, by source and path; 1,000 rows are in memory at a time."""
+    waiting = connection.cursor("waiting_files", row_factory=class_row(WaitingFile))
+    with connection.transaction(), waiting as cursor:
+        cursor.itersize = ROWS_AT_A_TIME
+        yield from cursor.execute(WAITING)
+
+
+def waiting_bytes(connection: Connection) -> list[tuple[str, int, int]]:
+    """Return what waits for a batch: type, number of files, bytes together."""
+    return [(kind, count, size) for kind, count, size in connection.execute(WAITING_BYTES)]
 
 
 def batch_files(connection: Connection, batch: str) -> list[RawFile]:
@@ -124,7 +135,8 @@ def open_attempt(connection: Connection, file: RawFile, *, batch: str, run_id: s
 
 def add_embedded(connection: Connection, file: RawFile, *, run_id: str, chunks: int) -> None:
     """Note that some more chunks of an open attempt have their vectors: progress that can be watched."""
-    connection.execute(ADD_EMBEDDED, (chunks, file.file_id, run_id))
+    with repeatable(connection):
+        connection.execute(ADD_EMBEDDED, (chunks, file.file_id, run_id))
 
 
 def close_attempt(
@@ -137,6 +149,6 @@ def close_attempt(
         "outcome": "failed" if error else "done",
         "error": error.reason if error else None,
     }
-    with connection.transaction():
+    with repeatable(connection):
         connection.execute(CLOSE_ATTEMPT, ended | asdict(cost))
         files.add_cost(connection, file, asdict(cost))

@@ -10,7 +10,7 @@ from psycopg.rows import class_row
 
 from ingest_pipeline.models import ModelCard, StoredChunk
 from ingest_pipeline.store import locks
-from ingest_pipeline.store.connection import Connection, scalar
+from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChu
     from pgvector import HalfVector
 
     rows = [(model, chunk.text_hash, HalfVector(vector)) for chunk, vector in zip(chunks, vectors, strict=True)]
-    with connection.transaction(), connection.cursor() as cursor:
+    with repeatable(connection), connection.cursor() as cursor:
         cursor.executemany(INSERT_VECTOR, rows)
 
 
