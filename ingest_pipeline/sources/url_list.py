@@ -7,6 +7,7 @@ import email.utils
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
@@ -21,6 +22,7 @@ from ingest_pipeline.errors import (
 )
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.sources.access import Access
+from ingest_pipeline.sources.ahead import answers_ahead
 from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.download import (
     Body,
@@ -35,6 +37,7 @@ from ingest_pipeline.sources.wording import changed, not_a_source, vanished
 
 MAX_LIST_BYTES = 16 * 1024**2  # a list is in memory as a whole
 MAX_DEPTH = 16  # of index pages: a server may generate them without end
+HEADS_AT_ONCE = 16  # a request waits for the network nearly all of its time
 MAX_UNAVAILABLE = 3  # documents in a row; then the server is considered unavailable
 BUSY = (408, 425, 429, 500, 502, 503, 504)  # the request is sent again
 MISSING = (404, 410)
@@ -59,6 +62,14 @@ def open_source(name: str, access: Access) -> Downloads:
     return Downloads(UrlList(name, access), access)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A document as the server describes it; the error, if the server was unavailable."""
+
+    file: ListedFile
+    error: SourceUnavailable | None = None
+
+
 class UrlList:
     """One `http(s)://` URL that names documents. A password for it belongs in `~/.netrc`."""
 
@@ -77,19 +88,24 @@ class UrlList:
             BadSetting: there is no such list, or the document is not a list.
         """
         listed = unavailable = 0
-        for path, refusal in self._documents(self.name, set(), 0):
+        for answer in answers_ahead(self._asked, self._documents(self.name, set(), 0), at_once=HEADS_AT_ONCE):
             listed += 1
-            try:
-                file = self._refused(path, refusal) if refusal else self._listed(path)
-                unavailable = 0
-            except SourceUnavailable as error:
-                unavailable += 1
-                if unavailable >= MAX_UNAVAILABLE:
-                    raise
-                file = self._refused(path, str(error))
-            yield file
+            unavailable = unavailable + 1 if answer.error else 0
+            if answer.error and unavailable >= MAX_UNAVAILABLE:
+                raise answer.error
+            yield answer.file
         if not listed:
             raise SourceUnavailable(f"{self.name}: it names no document; nothing was changed in the ledger")
+
+    def _asked(self, document: tuple[str, str | None]) -> _Answer:
+        """Return what the server says of a document, which may be that it is unavailable."""
+        path, refusal = document
+        if refusal:
+            return _Answer(self._refused(path, refusal))
+        try:
+            return _Answer(self._listed(path))
+        except SourceUnavailable as error:
+            return _Answer(self._refused(path, str(error)), error)
 
     def _listed(self, path: str) -> ListedFile:
         try:
