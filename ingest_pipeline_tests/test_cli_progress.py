@@ -12,17 +12,23 @@ import pytest
 
 from ingest_pipeline.cli import progress, run
 from ingest_pipeline.instance.headless import Progress
+from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline_tests.command import Command
 
 Captured = pytest.CaptureFixture[str]
 
 
+def worked(tokens: int) -> WorkState:
+    """All of 1,000 tokens are parsed, at no cost, and so many have vectors."""
+    return WorkState(1000, tokens, embed_seconds=1.0, finished_tokens=1)
+
+
 def made(**changes: Any) -> Progress:
-    """A run that has done a quarter of its bytes in 30 seconds."""
+    """A run that has done a quarter of its work in 30 seconds."""
     values = {
-        "files_done": 3, "files": 8, "bytes_done": 250, "bytes": 1000, "running": 2, "waiting": 1, "embedded": 1234,
-        "seconds": 30.0,
+        "files_done": 3, "files": 8, "work": worked(250), "done_before": 0.0, "running": 2, "waiting": 1,
+        "embedded": 1234, "seconds": 30.0,
     }  # fmt: skip
     return Progress(**{**values, **changes})
 
@@ -71,7 +77,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
 
 
 def test_words_tell_the_time_left() -> None:
-    """Chunks, runs, batches, the time that went by, and the time to go by the share of bytes."""
+    """Chunks, runs, batches, the time that went by, and the time to go by the share of the work."""
     assert progress.described(made()) == (
         "3/8 files · 30s elapsed, about 1m30s left · 1,234 chunks embedded · 2 runs, 1 batch waiting"
     )
@@ -79,14 +85,14 @@ def test_words_tell_the_time_left() -> None:
 
 def test_first_batch_has_no_time_left() -> None:
     """Before anything is done nobody knows how long it takes."""
-    words = progress.described(made(bytes_done=0, embedded=0, seconds=4.6))
+    words = progress.described(made(work=worked(0), embedded=0, seconds=4.6))
     assert words == "3/8 files · 5s elapsed, first batch · 0 chunks embedded · 2 runs, 1 batch waiting"
 
 
 @pytest.mark.parametrize(("done", "eta"), [(0, None), (250, 90.0), (500, 30.0), (1000, 0.0)])
-def test_eta_follows_the_bytes(done: int, eta: float | None) -> None:
-    """The pace so far, by bytes; none before anything is done, nothing to go at the end."""
-    assert made(bytes_done=done).eta_seconds == eta
+def test_eta_follows_the_work(done: int, eta: float | None) -> None:
+    """The pace so far, by tokens; none before anything is done, nothing to go at the end."""
+    assert made(work=worked(done)).eta_seconds == eta
 
 
 def test_a_pipe_gets_lines(capsys: Captured) -> None:
@@ -129,7 +135,7 @@ def test_a_terminal_gets_a_bar(terminal: Terminal) -> None:
     assert "━" in first
     assert "3/8" in first
     assert "about 1m30s left" in first
-    bar.show(made(files_done=4, bytes_done=500))
+    bar.show(made(files_done=4, work=worked(500)))
     second = terminal.read()
     assert "4/8" in second
     assert "about 30s left" in second
@@ -166,7 +172,7 @@ def test_sentences_above_the_bar(terminal: Terminal) -> None:
 def test_a_finished_bar_is_full(terminal: Terminal) -> None:
     """All files done: the count says so and no time is left."""
     bar = terminal.bar()
-    bar.show(made(files_done=8, bytes_done=1000))
+    bar.show(made(files_done=8, work=worked(1000)))
     shown = terminal.read()
     assert "8/8" in shown
     assert "about 0s left" in shown

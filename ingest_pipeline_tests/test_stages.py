@@ -18,13 +18,14 @@ from ingest_pipeline.models import CostRate, ListedFile, Page, StoredChunk
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.planning import predict
+from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import folder
 from ingest_pipeline.stages import embeddings
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
 from ingest_pipeline.stages.scan import looks_unchanged
-from ingest_pipeline.store import batches, ledger
+from ingest_pipeline.store import batches, ledger, reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
 from ingest_pipeline_tests.documents import count, status_of
@@ -55,6 +56,33 @@ def test_a_folder_becomes_searchable_chunks(pipeline: Pipeline, source: Path, co
     assert status_of(connection, "sub/пісня 歌.md") == ("indexed", None)
     assert texts(connection, "a.txt").split() == TEXT.split()
     assert pipeline.ingest() == (0, 0)
+
+
+def test_progress_of_a_file_at_work(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A file counts as predicted until it is parsed, then by its tokens and the share of them that have vectors."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    waiting = WorkState(**work_of(connection, key))
+    assert (waiting.parsed_tokens, waiting.waiting_predicted_seconds > 0) == (0, True)
+    run = pipeline.run(key)
+    [parsed] = pipeline.chunk(run)
+    tokens = connection.execute("SELECT sum(tokens) FROM chunks").fetchone()
+    stored = WorkState(**work_of(connection, key))
+    assert (stored.parsed_tokens, stored.embedded_tokens, stored.waiting_predicted_seconds) == (*(tokens or ()), 0, 0)
+    ledger.open_attempt(connection, parsed.file, batch=key, run_id=run.run_id, stage="embeddings")
+    ledger.add_embedded(connection, parsed.file, run_id=run.run_id, chunks=parsed.chunks // 2)
+    half = WorkState(**work_of(connection, key))
+    assert half.embedded_tokens == pytest.approx(stored.parsed_tokens * (parsed.chunks // 2) / parsed.chunks, abs=1)
+    pipeline.embed(run)
+    finished = WorkState(**work_of(connection, key))
+    assert finished.embedded_tokens == finished.finished_tokens == finished.parsed_tokens == stored.parsed_tokens
+
+
+def work_of(connection: Connection, key: str) -> dict[str, Any]:
+    """What the ledger knows of the work on a batch."""
+    known = reports.progress(connection, [key])
+    return {name: count for name, count in known.items() if name not in ("done", "files")}
 
 
 def test_a_touched_file_is_not_parsed(pipeline: Pipeline, source: Path) -> None:

@@ -41,6 +41,7 @@ from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
+from ingest_pipeline.planning.remaining import WorkState, remaining_seconds
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.sealing import seal_waiting
@@ -60,8 +61,9 @@ class Progress:
 
     files_done: int
     files: int
-    bytes_done: int
-    bytes: int
+    work: WorkState
+    done_before: float
+    """Tokens of work that an earlier run had done."""
     running: int
     waiting: int
     embedded: int
@@ -69,10 +71,8 @@ class Progress:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Remaining seconds at the present rate of bytes; None before any file is done."""
-        if not self.bytes_done:
-            return None
-        return self.seconds * (self.bytes - self.bytes_done) / self.bytes_done
+        """Remaining seconds at the pace so far; None before there is one."""
+        return remaining_seconds(self.work, done_before=self.done_before, elapsed_seconds=self.seconds)
 
 
 @dataclass(slots=True)
@@ -109,6 +109,7 @@ class Headless:
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
         self._began, self._spent = time.monotonic(), False
+        self._done_before: float | None = None
 
     def run(self, report: Report) -> HeadlessResult:
         """Process all files of the sources until each is searchable, or failed with a reason.
@@ -279,15 +280,18 @@ class Headless:
     def _progress(self) -> Progress:
         waiting = [batch.key for batch in self._waiting()]
         counts = reports.progress(self._connection, self._result.batches + waiting)
-        work = reports.work_since(self._connection, self._result.since)
+        files_done, files = counts.pop("done"), counts.pop("files")
+        since = reports.work_since(self._connection, self._result.since)
+        work = WorkState(**counts, parse_seconds=since["parse_seconds"], embed_seconds=since["embed_seconds"])
+        self._done_before = work.done if self._done_before is None else self._done_before
         return Progress(
-            files_done=counts["done"],
-            files=counts["files"],
-            bytes_done=counts["done_bytes"],
-            bytes=counts["bytes"],
+            files_done=files_done,
+            files=files,
+            work=work,
+            done_before=self._done_before,
             running=len(self._mine),
             waiting=len(waiting),
-            embedded=work["embedded"],
+            embedded=since["embedded"],
             seconds=time.monotonic() - self._began,
         )
 

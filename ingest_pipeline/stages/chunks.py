@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Sequence
 
 from ingest_pipeline.chunking import Chunker, Encode, text_hash
@@ -119,6 +120,7 @@ class GenerationWriter:
         Raises:
             FileError: the file cannot be parsed, or changed meanwhile; `parsed` says how far it came.
         """
+        began = time.monotonic()
         start, sections = generations.resume_generation(self._run.connection, self._generation)
         gaps = [gap for gap in self._generation.gaps if gap.page_to <= start.pages]
         fold = ParseFold(gaps=gaps, sections=sections)
@@ -128,7 +130,7 @@ class GenerationWriter:
             self.parsed = fold.result()
             work.cost = AttemptCost(
                 pages=self.parsed.pages,
-                parse_seconds=self.parsed.seconds,
+                parse_seconds=time.monotonic() - began,  # of the child, and of splitting and storing
                 parse_peak_bytes=self.parsed.peak_memory_bytes or None,
             )
         self._write(waiting, self.parsed.sections)  # all of them: now it is known where each ends

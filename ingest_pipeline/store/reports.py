@@ -45,16 +45,23 @@ FROM attempts a JOIN files f USING (file_id) WHERE a.started_at >= %s GROUP BY 1
 LAST_CHANGE = "SELECT max(updated_at) FROM files WHERE status IN ('indexed', 'deleted')"
 # A file that is being embedded counts by the share of its chunks that have vectors: large files move the line too.
 PROGRESS = """
-SELECT count(*) FILTER (WHERE f.status IN ('indexed', 'failed')) AS done, count(*) AS files,
-       coalesce(sum(f.size_bytes * CASE WHEN f.status IN ('indexed', 'failed') THEN 1 ELSE coalesce(a.share, 0) END), 0)
-           ::bigint AS done_bytes,
-       coalesce(sum(f.size_bytes), 0)::bigint AS bytes
-FROM files f LEFT JOIN LATERAL (
-    SELECT least(1.0, a.chunks_embedded / greatest(1.0, (
-        SELECT count(*) FROM chunks c JOIN generations g USING (generation_id) WHERE g.version = f.version
-    ))) AS share
-    FROM attempts a WHERE a.file_id = f.file_id AND a.open AND a.stage = 'embeddings'
-) a ON true
+SELECT count(*) FILTER (WHERE f.status IN ('indexed', 'failed'))::int AS done, count(*)::int AS files,
+       coalesce(sum(g.tokens), 0)::bigint AS parsed_tokens,
+       coalesce(sum(g.tokens * CASE f.status WHEN 'indexed' THEN 1 ELSE coalesce(a.share, 0) END), 0)::bigint
+           AS embedded_tokens,
+       coalesce(sum(f.predicted_seconds) FILTER (WHERE f.status IN ('processed', 'indexed')), 0)
+           AS parsed_predicted_seconds,
+       coalesce(sum(f.predicted_seconds) FILTER (WHERE f.status IN ('synced', 'processing')), 0)
+           AS waiting_predicted_seconds,
+       coalesce(sum(g.tokens) FILTER (WHERE f.status = 'indexed'), 0)::bigint AS finished_tokens
+FROM files f
+LEFT JOIN LATERAL (
+    SELECT chunks, tokens FROM generations WHERE version = f.version AND complete ORDER BY generation_id DESC LIMIT 1
+) g ON f.status IN ('processed', 'indexed')
+LEFT JOIN LATERAL (
+    SELECT least(1.0, chunks_embedded / greatest(1.0, g.chunks)) AS share FROM attempts
+    WHERE file_id = f.file_id AND open AND stage = 'embeddings'
+) a ON f.status = 'processed'
 WHERE f.batch = ANY(%s)
 """
 FAILED_BY_REASON = """
@@ -140,8 +147,8 @@ def work_by_type(connection: Connection, since: Any) -> list[dict[str, Any]]:
         return cursor.execute(WORK_BY_TYPE, (since,)).fetchall()
 
 
-def progress(connection: Connection, batches: list[str]) -> dict[str, int]:
-    """Return files and bytes done and in all, of these batches."""
+def progress(connection: Connection, batches: list[str]) -> dict[str, Any]:
+    """Return files done and in all, and what is known of the work on them, of these batches."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(PROGRESS, (batches,)).fetchone() or {}
 
