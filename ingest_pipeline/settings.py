@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ingest_pipeline.engines import AUTO, ENGINES
+from ingest_pipeline.engines import AUTO, BF16, ENGINES, F32
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.schemes import scheme_of
 from ingest_pipeline.sizes import parse_size
@@ -120,7 +120,7 @@ def _engine(text: str) -> str:
 
 
 def _precision(text: str) -> str:
-    if text not in (AUTO, "f32", "bf16"):
+    if text not in (AUTO, F32, BF16):
         raise ValueError(text)
     return text
 
@@ -183,8 +183,8 @@ class Settings:
     )  # fmt: skip
     run_memory: int = _setting(
         1024**3, parse_size, SIZE,
-        "What one run may use at its peak, all its processes together; at least 448MiB (768MiB with "
-        "`INGEST_ENGINE=torch`).", default_text="1GiB", of_instance=True,
+        "What one run may use at its peak, all its processes together; at least 416MiB (352MiB where OpenVINO computes "
+        "in bf16, 768MiB with `INGEST_ENGINE=torch`).", default_text="1GiB", of_instance=True,
     )  # fmt: skip
     machine_memory: int = _setting(
         0, lambda text: 0 if text == "0" else parse_size(text), f"{SIZE}; 0 means 80 % of the machine",

@@ -202,7 +202,7 @@ def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connect
     store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
-    small = replace(ingest.settings(), run_memory=500 * 1024**2)
+    small = replace(ingest.settings(), run_memory=500 * 1024**2, precision="f32")
     [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
     assert ingest.settings().run_memory == 1024**3

@@ -46,7 +46,7 @@ from ingest_pipeline_tests import toy_engine
 GIB = 1024**3
 quick = settings(max_examples=40, deadline=None)
 needs_bf16 = pytest.mark.skipif(not precision.has_bf16(), reason="this processor has no bf16 instructions")
-TORCH_FLOOR_BYTES = ENGINES["torch"].floor_bytes
+TORCH_FLOOR_BYTES = ENGINES["torch"].f32.floor_bytes
 
 
 def stored(lengths: list[int]) -> list[StoredChunk]:
@@ -212,7 +212,7 @@ def test_no_chunks_are_no_groups() -> None:
 def test_a_micro_batch_has_its_share(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within its share of the headroom."""
     tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
-    assert MIN_BATCH_TOKENS <= tokens <= ENGINES["torch"].max_batch_tokens
+    assert MIN_BATCH_TOKENS <= tokens <= ENGINES["torch"].f32.max_batch_tokens
     cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
 
@@ -224,7 +224,7 @@ def test_more_headroom_no_smaller_batches() -> None:
     ]
     assert sizes == sorted(sizes)
     assert sizes[0] == MIN_BATCH_TOKENS
-    assert sizes[-1] == ENGINES["torch"].max_batch_tokens
+    assert sizes[-1] == ENGINES["torch"].f32.max_batch_tokens
 
 
 def test_the_least_batch_holds_one_chunk() -> None:

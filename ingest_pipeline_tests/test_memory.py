@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
-from ingest_pipeline.engines import ENGINES
+from ingest_pipeline.engines import BF16, ENGINES, F32
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory import machine as real_machine
@@ -33,7 +33,7 @@ from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2
 GIB = 1024**3
-MIN_RUN_BYTES = ENGINES["openvino"].minimum_bytes
+MIN_RUN_BYTES = ENGINES["openvino"].f32.minimum_bytes
 
 
 def limits(budget: int, *, run: int, most: int = 0) -> Settings:
@@ -230,16 +230,18 @@ def test_a_run_too_small_for_the_model() -> None:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_least_budget_with_servers(engine: str) -> None:
+@pytest.mark.parametrize("precision", [F32, BF16])
+def test_least_budget_with_servers(engine: str, precision: str) -> None:
     """In the least budget of each engine a micro-batch fits beside the clients of servers."""
-    budget = RunBudget.of(Settings(("s3://b/p",), run_memory=ENGINES[engine].minimum_bytes), engine)
+    minimum = ENGINES[engine].footprint(precision).minimum_bytes
+    budget = RunBudget.of(Settings(("s3://b/p",), run_memory=minimum), engine, precision)
     activations = activation_bytes(batch_tokens(budget, dimension=384), dimension=384)
     assert budget.model_bytes + activations <= budget.total_bytes
 
 
 def test_each_engine_needs_its_own_budget() -> None:
     """A budget below the engine's least is a bad setting that names the engine."""
-    torch = ENGINES["torch"].minimum_bytes
+    torch = ENGINES["torch"].f32.minimum_bytes
     with pytest.raises(BadSetting, match=r"INGEST_RUN_MEMORY.*torch"):
         RunBudget.of(Settings(run_memory=torch - 1), "torch").require_room()
     RunBudget.of(Settings(run_memory=torch - 1), "openvino").require_room()

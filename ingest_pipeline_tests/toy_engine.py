@@ -9,14 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ingest_pipeline.embedding.model import ModelFiles
-from ingest_pipeline.engines import MIB, Engine
+from ingest_pipeline.engines import MIB, Engine, Footprint
 from ingest_pipeline.settings import Settings
 
 ROW = Engine(
     "ingest_pipeline_tests.toy_engine",
-    floor_bytes=200 * MIB,
-    minimum_bytes=384 * MIB,
-    max_batch_tokens=4096,
+    f32=Footprint(floor_bytes=200 * MIB, minimum_bytes=384 * MIB, max_batch_tokens=4096),
     own_vectors="hashed words 1",
 )
 

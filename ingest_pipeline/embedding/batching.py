@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import StoredChunk
 
@@ -17,7 +16,7 @@ ACTIVATION_SHARE = 0.5  # half of the free memory; the allocator needs the other
 def batch_tokens(budget: RunBudget, *, dimension: int) -> int:
     """Return how many padded tokens a micro-batch may have so that its activations stay within their share."""
     affordable = int(budget.activation_bytes * ACTIVATION_SHARE) // (BYTES_PER_TOKEN_AND_DIMENSION * dimension)
-    return max(MIN_BATCH_TOKENS, min(ENGINES[budget.engine].max_batch_tokens, affordable))
+    return max(MIN_BATCH_TOKENS, min(budget.footprint.max_batch_tokens, affordable))
 
 
 def activation_bytes(tokens: int, *, dimension: int) -> int:

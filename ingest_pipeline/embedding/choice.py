@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.model import ModelFiles, identity_under, model_card, model_folder
+from ingest_pipeline.embedding.precision import precision_of
 from ingest_pipeline.engines import AUTO, ENGINES
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.models import ModelCard
@@ -38,9 +39,9 @@ def budget_of(settings: Settings) -> RunBudget:
     """Return the budget of a run under these settings.
 
     Raises:
-        BadSetting: there is no such model.
+        BadSetting: there is no such model, or the processor does not have the precision.
     """
-    return RunBudget.of(settings, engine_of(settings))
+    return RunBudget.of(settings, engine_of(settings), precision_of(settings.precision))
 
 
 def card_of(settings: Settings) -> ModelCard:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ingest_pipeline.engines import AUTO, BF16, F32
 from ingest_pipeline.errors import BadSetting
 
-AUTO, F32, BF16 = "auto", "f32", "bf16"
 CPUINFO = Path("/proc/cpuinfo")
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest_pipeline.engines import ENGINES
+from ingest_pipeline.engines import ENGINES, F32, Footprint
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
@@ -25,14 +25,21 @@ class RunBudget:
     """All processes of the run together."""
     engine: str
     """The engine that embeds."""
+    precision: str = F32
+    """In what it computes."""
     client_bytes: int = 0
     """Memory of the client libraries for servers; 0 if every source is a folder."""
 
     @classmethod
-    def of(cls, settings: Settings, engine: str) -> RunBudget:
-        """Return the budget of a run under these settings; `choice.py` knows the engine for a model."""
+    def of(cls, settings: Settings, engine: str, precision: str = F32) -> RunBudget:
+        """Return the budget of a run under these settings; `embedding.choice` knows engine and precision."""
         client_bytes = SERVER_CLIENT_BYTES if settings.reads_servers else 0
-        return cls(settings.run_memory, engine, client_bytes)
+        return cls(settings.run_memory, engine, precision, client_bytes)
+
+    @property
+    def footprint(self) -> Footprint:
+        """What the engine needs of it."""
+        return ENGINES[self.engine].footprint(self.precision)
 
     @property
     def parent_bytes(self) -> int:
@@ -47,7 +54,7 @@ class RunBudget:
     @property
     def model_bytes(self) -> int:
         """Memory of a run that embeds, without activations."""
-        return ENGINES[self.engine].floor_bytes + self.client_bytes
+        return self.footprint.floor_bytes + self.client_bytes
 
     @property
     def activation_bytes(self) -> int:
@@ -60,7 +67,7 @@ class RunBudget:
         Raises:
             BadSetting: the engine does not fit.
         """
-        minimum = ENGINES[self.engine].minimum_bytes
+        minimum = self.footprint.minimum_bytes
         if self.total_bytes < minimum:
             least = f"at least {format_size(minimum)}: the engine ({self.engine}) and the model need it"
             raise BadSetting("INGEST_RUN_MEMORY", format_size(self.total_bytes), least)

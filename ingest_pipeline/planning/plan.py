@@ -11,6 +11,9 @@ from ingest_pipeline.models import FileCost, Plan, PlannedBatch
 MIN_BATCH_SECONDS = 40.0
 """Predicted work for which a batch of its own is worth it: its start takes 2 s, a twentieth."""
 
+SLACK = 1.1
+"""Factor on an equal share of the work: files are not divided, and the last ones should not be a batch of their own."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchLimits:
@@ -78,7 +81,7 @@ def target_seconds(total_seconds: float, *, runs: int, most_seconds: float) -> f
         most_seconds: `INGEST_BATCH_MINUTES`, in seconds.
     """
     rounds = max(1, math.ceil(total_seconds / (runs * most_seconds)))
-    return min(most_seconds, max(MIN_BATCH_SECONDS, total_seconds / (runs * rounds)))
+    return min(most_seconds, max(MIN_BATCH_SECONDS, SLACK * total_seconds / (runs * rounds)))
 
 
 def _batch(group: list[FileCost], limits: BatchLimits) -> PlannedBatch:

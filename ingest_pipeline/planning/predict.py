@@ -28,34 +28,34 @@ MAX_OBSERVATIONS = 400
 """The newest files of a type that are used: 80,000 pairs, 30 ms (docs/findings.md, I3)."""
 HEADROOM = 1.05
 """Factor on top of the quantile: repeated runs on the same file differ a little."""
-SECONDS_PER_FILE = 0.05
+SECONDS_PER_FILE = 0.02
 
 
 # The shipped rates: peaks of 213 files of the development corpus, one new child for each (docs/findings.md, I2): PDF
 # 21-76 MiB, EPUB 20-22, HTML 19-25, Markdown 15-16, text 15-21. The slopes leave room for larger files than these.
-# Seconds are those of embedding, which takes 20 times as long as parsing (I4).
+# Seconds are those of embedding on one core in fp32, which takes 20 times as long as parsing (I4); in bf16 a third.
 SHIPPED: dict[str, CostRate] = {
-    "application/pdf": CostRate(46 * MIB, 4.0, 1.0, 60.0),  # pypdf, which also reads blank first pages, peaks at 41
-    "application/epub+zip": CostRate(28 * MIB, 4.0, 1.0, 200.0),
-    "text/html": CostRate(28 * MIB, 1.0, 1.0, 90.0),
-    "text/markdown": CostRate(24 * MIB, 0.5, 1.0, 130.0),
-    "text/plain": CostRate(26 * MIB, 0.5, 1.0, 130.0),
-    "text/x-rst": CostRate(24 * MIB, 0.5, 1.0, 130.0),
-    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": CostRate(30 * MIB, 4.0, 1.0, 60.0),
-    "application/vnd.openxmlformats-officedocument.presentationml.presentation": CostRate(30 * MIB, 4.0, 1.0, 20.0),
-    "application/vnd.oasis.opendocument.text": CostRate(30 * MIB, 4.0, 1.0, 60.0),
-    "text/csv": CostRate(30 * MIB, 0.5, 1.0, 300.0),  # the text of each row repeats the column names
-    "text/tab-separated-values": CostRate(30 * MIB, 0.5, 1.0, 300.0),
-    "application/json": CostRate(30 * MIB, 0.5, 1.0, 150.0),
-    "application/jsonl": CostRate(30 * MIB, 0.5, 1.0, 150.0),
-    "application/vnd.apache.parquet": CostRate(90 * MIB, 3.0, 1.0, 400.0),  # 75 MiB for an empty file, 150 for 48 MiB
-    "message/rfc822": CostRate(26 * MIB, 5.0, 1.0, 60.0),  # a message is in memory as a whole
-    "application/mbox": CostRate(90 * MIB, 0.5, 1.0, 60.0),  # one message of up to 16 MiB is in memory at a time
-    "application/x-ole-storage": CostRate(24 * MIB, 0.5, 1.0, 1.0),
+    "application/pdf": CostRate(46 * MIB, 4.0, 1.0, 30.0),  # pypdf, which also reads blank first pages, peaks at 41
+    "application/epub+zip": CostRate(28 * MIB, 4.0, 1.0, 100.0),
+    "text/html": CostRate(28 * MIB, 1.0, 1.0, 45.0),
+    "text/markdown": CostRate(24 * MIB, 0.5, 1.0, 65.0),
+    "text/plain": CostRate(26 * MIB, 0.5, 1.0, 65.0),
+    "text/x-rst": CostRate(24 * MIB, 0.5, 1.0, 65.0),
+    "application/vnd.openxmlformats-officedocument.wordprocessingml.document": CostRate(30 * MIB, 4.0, 1.0, 30.0),
+    "application/vnd.openxmlformats-officedocument.presentationml.presentation": CostRate(30 * MIB, 4.0, 1.0, 10.0),
+    "application/vnd.oasis.opendocument.text": CostRate(30 * MIB, 4.0, 1.0, 30.0),
+    "text/csv": CostRate(30 * MIB, 0.5, 1.0, 150.0),  # the text of each row repeats the column names
+    "text/tab-separated-values": CostRate(30 * MIB, 0.5, 1.0, 150.0),
+    "application/json": CostRate(30 * MIB, 0.5, 1.0, 75.0),
+    "application/jsonl": CostRate(30 * MIB, 0.5, 1.0, 75.0),
+    "application/vnd.apache.parquet": CostRate(90 * MIB, 3.0, 1.0, 200.0),  # 75 MiB for an empty file, 150 for 48 MiB
+    "message/rfc822": CostRate(26 * MIB, 5.0, 1.0, 30.0),  # a message is in memory as a whole
+    "application/mbox": CostRate(90 * MIB, 0.5, 1.0, 30.0),  # one message of up to 16 MiB is in memory at a time
+    "application/x-ole-storage": CostRate(24 * MIB, 0.5, 1.0, 0.5),
 }
 PACKED_SECONDS = 4.0
 """Factor for compressed texts: gzip packs prose 4:1 (docs/findings.md, E7)."""
-UNKNOWN = CostRate(64 * MIB, 4.0, 1.0, 130.0)
+UNKNOWN = CostRate(64 * MIB, 4.0, 1.0, 65.0)
 
 
 SHIPPED_MODEL = CostModel(0, {})
