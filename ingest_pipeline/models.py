@@ -194,6 +194,7 @@ class Chunk:
 class StoredChunk:
     """A stored chunk that has no vector yet."""
 
+    generation_id: int
     ordinal: int
     text: str
     text_hash: bytes

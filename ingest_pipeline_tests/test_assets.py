@@ -13,7 +13,6 @@ from ingest_pipeline.definitions import defs
 from ingest_pipeline.defs import assets
 from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, failed_runs, waiting_batches
 from ingest_pipeline.defs.resources import IngestResource
-from ingest_pipeline.embedding.batching import batch_tokens
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.run import open_batch
@@ -202,7 +201,7 @@ def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connect
     store_files.record_versions(
         connection, store_files.ScannedFile("/s", ListedFile("a.txt", 10, "1"), 1, version="v", media_type="text/plain")
     )
-    small = replace(ingest.settings(), run_memory=500 * 1024**2, precision="f32")
+    small = replace(ingest.settings(), run_memory=500 * 1024**2)
     [key] = seal_waiting(connection, settings=small, fingerprint=FINGERPRINT).batches
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
     assert ingest.settings().run_memory == 1024**3
@@ -210,7 +209,7 @@ def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connect
     with run.watched() as watch:
         assert watch.degradation.limit_bytes == 500 * 1024**2
     assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
-    assert (run.budget.engine, batch_tokens(run.budget, dimension=384)) == ("openvino", 512)
+    assert (run.budget.engine, run.budget.total_bytes) == ("openvino", 500 * 1024**2)
 
 
 def test_the_failure_sensor_reconciles(

@@ -52,7 +52,9 @@ TORCH_FLOOR_BYTES = ENGINES["torch"].f32.floor_bytes
 def stored(lengths: list[int]) -> list[StoredChunk]:
     """Chunks of these many tokens, in the order of their file."""
     return [
-        StoredChunk(ordinal=ordinal, text=f"text {ordinal}", text_hash=bytes([ordinal % 256]), tokens=length)
+        StoredChunk(
+            generation_id=1, ordinal=ordinal, text=f"text {ordinal}", text_hash=bytes([ordinal % 256]), tokens=length
+        )
         for ordinal, length in enumerate(lengths)
     ]
 

@@ -22,6 +22,7 @@ from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import folder
 from ingest_pipeline.stages import embeddings
+from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
 from ingest_pipeline.stages.scan import looks_unchanged
@@ -419,6 +420,60 @@ def test_a_run_at_its_limit_stops(pipeline: Pipeline, source: Path, connection: 
     pipeline.embed(again)
     assert status_of(connection, "a.txt") == status_of(connection, "b.txt") == ("indexed", None)
     assert len(pipeline.embedder.asked) - asked == count(connection, "embeddings") - kept
+
+
+def test_small_files_are_embedded_together(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """The texts of small files go through the model in one window; each file has an attempt with its own share."""
+    for name in "abcd":
+        (source / f"{name}.txt").write_text(f"{name} stands here. {name} is all.")
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    calls: list[int] = []
+    real = pipeline.embedder.embed
+    pipeline.embedder.embed = lambda texts: calls.append(len(texts)) or real(texts)  # type: ignore[func-returns-value]
+    outcomes = pipeline.embed(run)
+    assert calls == [4]
+    assert [outcome.chunks for outcome in outcomes] == [1, 1, 1, 1]
+    assert all(outcome.done and outcome.seconds > 0 and outcome.peak_memory_bytes > 0 for outcome in outcomes)
+    rows = connection.execute("SELECT outcome, chunks_embedded, embed_seconds > 0, embed_peak_bytes > 0 FROM attempts")
+    assert rows.fetchall() == [("done", 1, True, True)] * 4
+
+
+def test_large_files_have_windows_of_their_own(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Files share a window while they have 256 chunks together; a larger one stands alone, in the order of names."""
+    for name in "abcde":
+        (source / f"{name}.txt").write_text(f"{name} {TEXT}")
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    sizes = {"a": 100, "b": 150, "c": 7, "d": 5000, "e": 1}
+    for name, chunks in sizes.items():
+        statement = "UPDATE generations g SET chunks = %s FROM files f WHERE f.version = g.version AND f.path = %s"
+        connection.execute(statement, (chunks, f"{name}.txt"))
+    stage = embeddings._EmbeddingStage(run, lambda: pipeline.embedder, pipeline.watch)
+    grouped = [[file.path.removesuffix(".txt") for file in window] for window in stage.windows()]
+    assert grouped == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_killed_within_a_window(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A run that ends in the middle of a window leaves vectors, and the next one embeds only what is missing."""
+    for name in "abc":
+        (source / f"{name}.txt").write_text(f"{name} {TEXT}")
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    outcomes = embed_files(run, load_embedder=lambda: pipeline.embedder, watch=pipeline.watch)
+    assert next(outcomes).file.path == "a.txt"
+    outcomes.close()  # type: ignore[attr-defined]
+    assert status_of(connection, "b.txt") == ("processed", None)
+    asked, vectors_kept = len(pipeline.embedder.asked), count(connection, "embeddings")
+    pipeline.embed(pipeline.run(key))
+    assert (len(pipeline.embedder.asked), count(connection, "embeddings")) == (asked, vectors_kept)
+    assert status_of(connection, "b.txt") == status_of(connection, "c.txt") == ("indexed", None)
 
 
 def test_a_kill_makes_smaller_batches(

@@ -19,7 +19,7 @@ from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count,
 
 def embed(connection: Connection, generation: generations.Generation, embedder: FakeEmbedder) -> int:
     model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, generation.generation_id, limit=1000)
+    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=1000)
     if pending:
         vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
     return len(pending)
@@ -134,13 +134,13 @@ def test_pending_chunks_come_in_slices(connection: Connection, embedder: FakeEmb
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, [f"text {number % 7}" for number in range(20)], CARD)
-    model, after, found = vectors.model_id(connection, CARD), -1, []
-    while slice_ := vectors.pending_chunks(connection, generation.generation_id, after=after, limit=6):
+    model, last, found = vectors.model_id(connection, CARD), None, []
+    while slice_ := vectors.pending_chunks(connection, [generation.generation_id], after=last, limit=6):
         vectors.write_vectors(connection, model, slice_, embedder.embed([chunk.text for chunk in slice_]))
         found += [chunk.text for chunk in slice_]
-        after = max(chunk.ordinal for chunk in slice_)
+        last = slice_[-1]
     assert sorted(found) == sorted({f"text {number % 7}" for number in range(20)})
-    assert vectors.pending_chunks(connection, generation.generation_id, limit=1) == []
+    assert vectors.pending_chunks(connection, [generation.generation_id], limit=1) == []
 
 
 @pytest.mark.parametrize("indexed", [False, True])

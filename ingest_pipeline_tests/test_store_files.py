@@ -54,7 +54,7 @@ class World:
 
 def embed(connection: Connection, generation: generations.Generation) -> None:
     model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, generation.generation_id, limit=10)
+    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=10)
     if pending:
         vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
 

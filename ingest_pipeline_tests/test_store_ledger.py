@@ -220,7 +220,7 @@ def _indexed(connection: Connection, embedder: FakeEmbedder, path: str, texts: l
     file = files_of(connection, seal(connection))[path]
     generation = write(connection, file, texts, CARD)
     model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, generation.generation_id, limit=100)
+    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=100)
     vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
     assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
     return generation.generation_id

@@ -65,7 +65,7 @@ def run(connection: Connection, file: RawFile) -> None:
         row = (chunk(0, TEXT), text_hash(TEXT))
         generations.write_chunks(connection, generation, [row], checkpoint=START, gaps=[])
         store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
-        pending = vectors.pending_chunks(connection, generation.generation_id, limit=10)
+        pending = vectors.pending_chunks(connection, [generation.generation_id], limit=10)
         if pending:
             vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
         generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)

@@ -32,7 +32,7 @@ def micro_batches(
     A chunk that alone exceeds the limit is a group of its own.
     """
     group: list[StoredChunk] = []
-    for chunk in sorted(chunks, key=lambda chunk: (chunk.tokens, chunk.ordinal)):
+    for chunk in sorted(chunks, key=lambda chunk: (chunk.tokens, chunk.generation_id, chunk.ordinal)):
         longest = chunk.tokens + special_tokens  # sorted by length: this chunk is the longest of the group
         if group and longest * (len(group) + 1) > max_batch_tokens:
             yield group

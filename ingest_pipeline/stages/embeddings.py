@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ingest_pipeline.embedding.base import Embedder
@@ -13,8 +15,8 @@ from ingest_pipeline.errors import RunOutOfMemory
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.process import peak_memory_bytes, return_free_memory
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import RawFile
-from ingest_pipeline.stages.run import BatchRun, FileOutcome, attempt
+from ingest_pipeline.models import RawFile, StoredChunk
+from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt
 from ingest_pipeline.store import generations, ledger, vectors
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
@@ -23,7 +25,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
-READ_CHUNKS = 128  # keyset reads of 128 rows grew by 0.7 MB, fetching all by 192 (docs/findings.md, B)
+# Sorted by length and embedded together: 1.01 of the tokens are padding, 1.06 in windows of 16 (docs/findings.md, H7).
+# Also what is read at a time: 128 rows grew by 0.7 MB, all by 192 (B6).
+WINDOW_CHUNKS = 256
 
 
 def embed_files(run: BatchRun, *, load_embedder: Callable[[], Embedder], watch: TreeWatch) -> Iterator[FileOutcome]:
@@ -35,47 +39,95 @@ def embed_files(run: BatchRun, *, load_embedder: Callable[[], Embedder], watch: 
         RunOutOfMemory: the run came to its limit; every vector so far is stored.
     """
     stage = _EmbeddingStage(run, load_embedder, watch)
-    for file in run.files():
-        if file.status == "processed":
+    for window in stage.windows():
+        for position, file in enumerate(window):
             with run.claimed(file) as generation:
-                yield stage.embed_file(file, generation)
+                yield stage.embed_file(file, generation, ahead=window[position + 1 :])
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """What a file had of the work on a window."""
+
+    chunks: int
+    seconds: float
+    peak_bytes: int
 
 
 class _EmbeddingStage:
-    """The model while it is loaded, and what it may use."""
+    """The model while it is loaded, and what it may use.
+
+    The chunks of small files are embedded in windows of several files: with those of the first file that needs vectors
+    come those of the files behind it. Vectors belong to texts, so this is only work done early; each file still has an
+    attempt and is published by itself.
+    """
 
     def __init__(self, run: BatchRun, load_embedder: Callable[[], Embedder], watch: TreeWatch) -> None:
         self._run, self._load, self._watch = run, load_embedder, watch
         self._embedder: Embedder | None = None
         self._max_batch_tokens = batch_tokens(run.budget, dimension=run.card.dimension)
+        self._sizes = generations.processed_sizes(run.connection, run.batch, fingerprint=run.fingerprint)
+        self._shares: dict[int, _Share] = {}
 
-    def embed_file(self, file: RawFile, generation: Generation) -> FileOutcome:
-        """Embed one file's chunks and publish it."""
+    def windows(self) -> Iterator[list[RawFile]]:
+        """Yield the processed files in groups that have at most 256 chunks together; a larger file is alone."""
+        window: list[RawFile] = []
+        room = WINDOW_CHUNKS
+        for file in self._run.files():
+            if file.status != "processed":
+                continue
+            chunks = self._sizes[file.file_id].chunks if file.file_id in self._sizes else WINDOW_CHUNKS
+            if window and chunks > room:
+                yield window
+                window, room = [], WINDOW_CHUNKS
+            window.append(file)
+            room -= chunks
+        if window:
+            yield window
+
+    def embed_file(self, file: RawFile, generation: Generation, *, ahead: Sequence[RawFile]) -> FileOutcome:
+        """Embed one file's chunks, with those of the files ahead in its window, and publish it."""
         run, began = self._run, time.monotonic()
-        embedded = peak = 0
-        if vectors.pending_chunks(run.connection, generation.generation_id, limit=1):
-            embedded, peak = self._attempt(file, generation)
+        share = self._shares.pop(generation.generation_id, None)
+        if share or vectors.pending_chunks(run.connection, [generation.generation_id], limit=1):
+            share = self._attempt(file, generation, share, ahead)
         published = generations.publish_file(run.connection, file, generation, fingerprint=run.fingerprint)
         if not published:
             logger.info("file %d changed while it was embedded; its vectors stay in use by equal texts", file.file_id)
         return FileOutcome(
-            file, done=published, reason=None if published else "moved on", pages=generation.pages, chunks=embedded,
-            seconds=time.monotonic() - began, peak_memory_bytes=peak,
+            file, done=published, reason=None if published else "moved on", pages=generation.pages,
+            chunks=share.chunks if share else 0, seconds=share.seconds if share else time.monotonic() - began,
+            peak_memory_bytes=share.peak_bytes if share else 0,
         )  # fmt: skip
 
-    def _attempt(self, file: RawFile, generation: Generation) -> tuple[int, int]:
-        """Embed what is missing; return the number of chunks and the peak in bytes."""
-        embedded, began = 0, time.monotonic()
-        embedder = self._ready_embedder()
-        self._watch.begin()
+    def _attempt(self, file: RawFile, generation: Generation, share: _Share | None, ahead: Sequence[RawFile]) -> _Share:
+        """Embed what a file lacks; return what it had of the work, here and in the window before."""
+        done = share or _Share(0, 0.0, 0)
         with attempt(self._run, file, "embeddings") as work:
-            try:
-                for chunks in self._embed_generation(file, generation, embedder):
-                    ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=chunks)
-                    embedded += chunks
-            finally:
-                work.cost = AttemptCost(embed_seconds=time.monotonic() - began, embed_peak_bytes=self._watch.end())
-        return embedded, work.cost.embed_peak_bytes or 0
+            if done.chunks:
+                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=done.chunks)
+            if vectors.pending_chunks(self._run.connection, [generation.generation_id], limit=1):
+                done = self._embed_window(file, generation, ahead, work)
+            work.cost = AttemptCost(embed_seconds=done.seconds, embed_peak_bytes=done.peak_bytes)
+        return done
+
+    def _embed_window(self, file: RawFile, generation: Generation, ahead: Sequence[RawFile], work: Attempt) -> _Share:
+        """Embed a file's chunks and those of the files ahead; return the file's share, and note theirs."""
+        began, embedder = time.monotonic(), self._ready_embedder()
+        following = [self._sizes[one.file_id].generation_id for one in ahead if one.file_id in self._sizes]
+        embedded: Counter[int] = Counter()
+        self._watch.begin()
+        try:
+            for chunks in self._embed_generations(file, [generation.generation_id, *following], embedder):
+                embedded.update(chunk.generation_id for chunk in chunks)
+                own = sum(chunk.generation_id == generation.generation_id for chunk in chunks)
+                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=own)
+        finally:
+            seconds, peak = time.monotonic() - began, self._watch.end()
+            work.cost = AttemptCost(embed_seconds=seconds, embed_peak_bytes=peak)
+        per_chunk = seconds / max(1, embedded.total())
+        self._shares = {number: _Share(chunks, per_chunk * chunks, peak) for number, chunks in embedded.items()}
+        return self._shares.pop(generation.generation_id, _Share(0, 0.0, peak))
 
     def _ready_embedder(self) -> Embedder:
         if self._watch.degradation.unloads:
@@ -85,22 +137,23 @@ class _EmbeddingStage:
             self._embedder = self._load()
         return self._embedder
 
-    def _embed_generation(self, file: RawFile, generation: Generation, embedder: Embedder) -> Iterator[int]:
-        """Embed every text of a generation that has no vector; yield how many so far. Each micro-batch is committed."""
-        run, degradation, after = self._run, self._watch.degradation, -1
+    def _embed_generations(
+        self, file: RawFile, generation_ids: Sequence[int], embedder: Embedder
+    ) -> Iterator[list[StoredChunk]]:
+        """Embed every text of some generations that has no vector; yield each window. Micro-batches are committed."""
+        run, degradation = self._run, self._watch.degradation
         # A run was killed at this file, or stopped in this batch: something must change.
         most = max(MIN_BATCH_TOKENS, self._max_batch_tokens >> (file.kills + run.failures))
-        while chunks := vectors.pending_chunks(
-            run.connection, generation.generation_id, after=after, limit=READ_CHUNKS
-        ):
+        last: StoredChunk | None = None
+        while chunks := vectors.pending_chunks(run.connection, generation_ids, after=last, limit=WINDOW_CHUNKS):
             for group in micro_batches(chunks, max_batch_tokens=most):
                 for part in micro_batches(group, max_batch_tokens=degradation.allowed_tokens(most)):
                     texts = [chunk.text for chunk in part]
                     new = embed_within_memory(embedder, texts, degradation)
                     vectors.write_vectors(run.connection, run.model_id, part, new)
-                    degradation.after_micro_batch(f"generation {generation.generation_id}")
-            yield len(chunks)
-            after = max(chunk.ordinal for chunk in chunks)
+                    degradation.after_micro_batch(file.name)
+            yield chunks
+            last = chunks[-1]
 
 
 def embed_within_memory(embedder: Embedder, texts: Sequence[str], degradation: Degradation) -> np.ndarray:

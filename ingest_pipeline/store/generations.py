@@ -64,6 +64,11 @@ UPDATE generations g SET complete = true, pages = %s, title = %s, gaps = %s, war
 FROM (SELECT count(*) AS chunks, coalesce(sum(tokens), 0) AS tokens FROM chunks WHERE generation_id = %s) c
 WHERE g.generation_id = %s
 """
+PROCESSED_SIZES = """
+SELECT f.file_id, g.generation_id, g.chunks FROM files f
+JOIN generations g ON g.version = f.version AND g.fingerprint = %(fingerprint)s || ':' || f.media_type AND g.complete
+WHERE f.batch = %(batch)s AND f.status = 'processed'
+"""
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
 # No file shows it, and no file that waits will.
 DROP_UNUSED = """
@@ -85,6 +90,15 @@ class Generation:
     gaps: tuple[Gap, ...]
     warnings: tuple[str, ...]
     checkpoint: Checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationSize:
+    """The generation that a file waits for, and how many chunks it has."""
+
+    file_id: int
+    generation_id: int
+    chunks: int
 
 
 @contextmanager
@@ -203,6 +217,13 @@ def publish_file(connection: Connection, file: RawFile, generation: Generation, 
 def drop_unused_generations(connection: Connection) -> int:
     """Delete the chunks that no file shows or is on the way to; return how many generations went."""
     return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
+
+
+def processed_sizes(connection: Connection, batch: str, *, fingerprint: str) -> dict[int, GenerationSize]:
+    """Return how many chunks each processed file of a batch has, by the file's id."""
+    wanted = {"batch": batch, "fingerprint": fingerprint}
+    with connection.cursor(row_factory=class_row(GenerationSize)) as cursor:
+        return {size.file_id: size for size in cursor.execute(PROCESSED_SIZES, wanted)}
 
 
 def _select(connection: Connection, version: str, fingerprint: str) -> Generation:
