@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-corpus test-proof check proof proof-memory bench-scifact clean
+.PHONY: help install run ui test test-corpus test-proof check proof proof-memory bench-scifact bench clean
 PYTEST := $(BIN)/python -m pytest
 
 help:              ## list the targets
@@ -48,6 +48,9 @@ proof-memory: install ## ingest the corpus under limits of 512 MiB, 768 MiB and 
 
 bench-scifact: install ## nDCG@10 on SciFact, through the pipeline and by exact search
 	$(BIN)/python benchmarks/scifact.py
+
+bench: install     ## speed of whole commands beside other systems, into docs/performance.md (half an hour)
+	$(BIN)/python -m benchmarks.speed $(BENCH_OPTIONS)
 
 clean:             ## stop the embedded Postgres, remove .ingest and .venv
 	-test -x $(BIN)/ingest && $(BIN)/ingest db stop

@@ -18,8 +18,8 @@ How fast `ingest run` is, beside other ways to do the same work. Written by `mak
 of the processor that it runs on. Every figure is of whole commands, from start to end, on all cores. KiB/s are of text.
 
 **What is compared.** The same 60 real texts of 20,000 characters, the same model (all-MiniLM-L6-v2), commands
-interleaved, medians over the rounds. *encode* is a script around `SentenceTransformer.encode(batch_size=32)` with chunks
-that are split already and no database; CocoIndex 1.0.26 and LlamaIndex 0.14.25 read, split and embed, without a
+interleaved, medians over the rounds. *encode* is a script around `SentenceTransformer.encode(batch_size=32)` with
+chunks that are split already and no database; CocoIndex 1.0.26 and LlamaIndex 0.14.25 read, split and embed, without a
 database; *ingest* is `ingest run` with its Postgres, started empty. The scripts are in `benchmarks/peers/`.
 """
 

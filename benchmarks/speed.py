@@ -22,10 +22,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import performance_page
-import texts as text_makers
-from measure import Measured, measured
-
+from benchmarks import performance_page
+from benchmarks import texts as text_makers
+from benchmarks.measure import Measured, measured
 from ingest_pipeline.chunking import Chunker, load_encoder
 from ingest_pipeline.embedding.load import prepare_engine
 from ingest_pipeline.embedding.model import model_folder
@@ -82,7 +81,7 @@ def _summary(size_bytes: int, runs: list[Measured]) -> Result:
 
 
 def long_job(work: Path, pieces: list[str], *, kib: int) -> Result:
-    """Return how a job of some minutes compares with embedding its chunks in a loop, and what the cores did meanwhile."""
+    """Return how a job of some minutes compares with a loop that only embeds, and what the cores did meanwhile."""
     folder, chunks = work / "long", work / "long.json"
     size = text_makers.write_texts(pieces, folder, files=max(1, kib * KIB // text_makers.CHARACTERS))
     chunks.write_text(json.dumps(_chunks(folder)))

@@ -139,11 +139,28 @@ def connection(url: str) -> Iterator[Connection]:
         yield opened
 
 
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of exported models that all tests of a session share: an export takes 5 to 15 seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "exported-models"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+def share_models(home: Path, models: Path) -> Path:
+    """Make a home whose exported models are the shared ones; the first test that needs one exports it."""
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "models").symlink_to(models)
+    return home
+
+
 @pytest.fixture
-def settings(url: str, tmp_path: Path) -> Settings:
+def settings(url: str, tmp_path: Path, models: Path) -> Settings:
     """Settings that point at the fresh database and at an empty folder of documents."""
     source = tmp_path / "documents"
     source.mkdir(exist_ok=True)
+    share_models(tmp_path / "home", models)
     return replace(Settings(), sources=(str(source),), home=tmp_path / "home", database_url=url)
 
 

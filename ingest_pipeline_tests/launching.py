@@ -15,7 +15,7 @@ from ingest_pipeline.instance.dagster_private import (
     RunLauncher,
     WorkerStatus,
 )
-from ingest_pipeline.instance.headless import _code_origin, _remote_origin
+from ingest_pipeline.instance.origins import code_origin, remote_origin
 from ingest_pipeline.instance.run_record import RunRecord
 
 Script = Callable[[dg.DagsterInstance, dg.DagsterRun], None]
@@ -74,8 +74,8 @@ def make_run(
         defs.resolve_job_def(name),
         status=status,
         tags={PARTITION_NAME_TAG: batch} if batch else {},
-        remote_job_origin=_remote_origin(name),
-        job_code_origin=_code_origin(name),
+        remote_job_origin=remote_origin(name),
+        job_code_origin=code_origin(name),
     )
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ingest_pipeline.settings import SAMPLES
 from ingest_pipeline.store.server import EmbeddedServer
-from ingest_pipeline_tests.conftest import REPOSITORY
+from ingest_pipeline_tests.conftest import REPOSITORY, share_models
 from ingest_pipeline_tests.servers import SECRET_KEY, Seaweed
 
 FILE_FIELDS = (
@@ -60,20 +60,20 @@ class Ingest:
 
 
 @pytest.fixture(scope="module")
-def ingested(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ingest]:
+def ingested(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Ingest]:
     """A home into which the samples were ingested."""
-    ingest = Ingest(tmp_path_factory.mktemp("cli") / "home")
+    ingest = Ingest(share_models(tmp_path_factory.mktemp("cli") / "home", models))
     ingest.first_run = ingest("run")  # type: ignore[attr-defined]
     yield ingest
     ingest.server.stop()
 
 
 @pytest.fixture
-def fresh(tmp_path: Path) -> Iterator[Ingest]:
+def fresh(tmp_path: Path, models: Path) -> Iterator[Ingest]:
     """A home in which nothing happened, and a source folder."""
     source = tmp_path / "documents"
     source.mkdir()
-    ingest = Ingest(tmp_path / "home", INGEST_SOURCES=str(source))
+    ingest = Ingest(share_models(tmp_path / "home", models), INGEST_SOURCES=str(source))
     yield ingest
     ingest.server.stop()
 
@@ -93,6 +93,20 @@ def test_a_second_run_changes_nothing(ingested: Ingest) -> None:
     [account] = ingested.json("run")
     assert (account["files_parsed"], account["chunks_embedded"], account["runs"]) == (0, 0, 1)
     assert account["stopped"] is None
+
+
+def test_a_run_imports_no_library_before_its_file(fresh: Ingest, tmp_path: Path) -> None:
+    """A run on a text file loads neither torch nor what reads other sources and formats: each costs seconds and MiB."""
+    (tmp_path / "documents" / "a.txt").write_text(LARGE)
+    fresh.environment["PYTHONPROFILEIMPORTTIME"] = "1"
+    fresh("run")
+    [log] = [path for path in (fresh.home / "runs").glob("*.log") if "ingest_batch" in path.read_text()]
+    steps = (fresh.home / "dagster" / "storage" / log.stem).rglob("*.err")  # what was printed within a step
+    lines = [line for path in (log, *steps) for line in path.read_text().splitlines()]
+    imported = {line.rpartition("|")[2].strip() for line in lines if "import time:" in line}
+    assert {"dagster", "openvino", "tokenizers", "ingest_pipeline.stages.embeddings"} <= imported
+    unwanted = {"torch", "transformers", "sentence_transformers", "s3fs", "aiohttp", "pyarrow", "pypdf", "pypdfium2"}
+    assert not unwanted & {name.partition(".")[0] for name in imported}
 
 
 def test_status_is_a_contract(ingested: Ingest) -> None:

@@ -21,7 +21,7 @@ from ingest_pipeline.cli.run import run_everything, settings_of_runs
 from ingest_pipeline.defs import resources
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, NoText, SourceUnavailable, StoreUnavailable
 from ingest_pipeline.instance import home, services
-from ingest_pipeline.instance.headless import Progress
+from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.models import Gap
 from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings

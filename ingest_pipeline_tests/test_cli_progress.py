@@ -11,7 +11,7 @@ from typing import Any, TextIO
 import pytest
 
 from ingest_pipeline.cli import progress, run
-from ingest_pipeline.instance.headless import Progress
+from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline_tests.command import Command

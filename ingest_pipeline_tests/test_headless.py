@@ -14,7 +14,8 @@ from dagster import DagsterRunStatus
 from ingest_pipeline.definitions import defs
 from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.instance import headless as module
-from ingest_pipeline.instance.headless import Headless, HeadlessResult, Progress
+from ingest_pipeline.instance.headless import Headless, HeadlessResult
+from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import batches, ledger, reports

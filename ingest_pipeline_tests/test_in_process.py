@@ -15,8 +15,8 @@ from dagster import DagsterRunStatus
 from ingest_pipeline.definitions import defs
 from ingest_pipeline.defs import assets
 from ingest_pipeline.errors import StoreUnavailable
-from ingest_pipeline.instance.headless import _code_origin, _remote_origin
 from ingest_pipeline.instance.in_process import run_in_process
+from ingest_pipeline.instance.origins import code_origin, remote_origin
 from ingest_pipeline.instance.reconcile import failure_message
 from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.settings import Settings
@@ -38,7 +38,7 @@ def run(instance: dg.DagsterInstance) -> dg.DagsterRun:
     """A run of the catalog that nobody has started."""
     name = "ingest_catalog"
     return instance.create_run_for_job(
-        defs.resolve_job_def(name), remote_job_origin=_remote_origin(name), job_code_origin=_code_origin(name)
+        defs.resolve_job_def(name), remote_job_origin=remote_origin(name), job_code_origin=code_origin(name)
     )
 
 

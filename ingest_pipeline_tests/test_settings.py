@@ -49,6 +49,7 @@ BAD = [
     ("page_seconds", "soon"),
     ("file_seconds", "1h"),
     ("engine", "cuda"),
+    ("precision", "f16"),
     ("allow_gaps", "maybe"),
     ("max_errors", "0"),
     ("max_failed_share", "1.5"),

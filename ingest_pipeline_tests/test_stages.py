@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable, UnreadableDocument
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
@@ -456,6 +457,22 @@ def test_large_files_have_windows_of_their_own(pipeline: Pipeline, source: Path,
     stage = embeddings._EmbeddingStage(run, lambda: pipeline.embedder, pipeline.watch)
     grouped = [[file.path.removesuffix(".txt") for file in window] for window in stage.windows()]
     assert grouped == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_loading_the_model_is_no_attempt(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A run that ends while it loads the model has no attempt on a file: no kill is attributed to one."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+
+    def load() -> Embedder:
+        raise RuntimeError("the model cannot be loaded")
+
+    with pytest.raises(RuntimeError, match="cannot be loaded"):
+        list(embed_files(run, load_embedder=load, watch=pipeline.watch))
+    assert connection.execute("SELECT stage, open FROM attempts").fetchall() == [("chunks", False)]
 
 
 def test_killed_within_a_window(pipeline: Pipeline, source: Path, connection: Connection) -> None:

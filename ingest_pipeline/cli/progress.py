@@ -11,7 +11,7 @@ from ingest_pipeline.cli.text import clock
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from ingest_pipeline.instance.headless import Progress
+    from ingest_pipeline.instance.progress import Progress
 
 EVERY_SECONDS = 15.0  # a log of an hour gets 240 lines
 

@@ -11,7 +11,7 @@ from ingest_pipeline.memory.collector import collector_off
 from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest_pipeline.instance.headless import Progress
+    from ingest_pipeline.instance.progress import Progress
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
 

@@ -77,7 +77,7 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 
 @dg.asset(
     partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
-    kinds={"torch", "postgres"}, check_specs=embedding_checks,
+    kinds={"openvino", "postgres"}, check_specs=embedding_checks,
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """One vector for each chunk, committed by micro-batch; a file is published when its last vector is stored."""

@@ -14,8 +14,9 @@ from ingest_pipeline.errors import BadSetting, ModelMismatch
 from ingest_pipeline.models import ModelCard
 
 PACKAGED = "all-MiniLM-L6-v2"
-# Known in advance: the card of the packaged model is needed often, and is made without hashing 90 MB.
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+# Known in advance: it is needed several times in each process, and to hash 90 MB or to read the tokenizer takes time.
+PACKAGED_CARD = ModelCard(name=PACKAGED, identity=PACKAGED_SHA256, dimension=384, max_tokens=254)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HASH_BYTES = 1024 * 1024
 
@@ -59,17 +60,19 @@ def model_card(name: str) -> ModelCard:
     Raises:
         BadSetting: there is no such model.
     """
+    if name == PACKAGED:
+        return PACKAGED_CARD
     from tokenizers import Tokenizer
 
     folder = model_folder(name)
-    identity = PACKAGED_SHA256 if name == PACKAGED else weights_sha256(folder)
+    identity = weights_sha256(folder)
     try:
         # A chunk may have as many tokens as the model takes, without the special ones that it adds itself.
         special = Tokenizer.from_file(str(folder / "tokenizer.json")).num_special_tokens_to_add(False)
         dimension, max_tokens = _dimension(folder), _max_sequence(folder) - special
     except Exception as error:  # the tokenizer library raises plain Exception
         raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
-    shown = folder.name if name != PACKAGED and Path(name).is_dir() else name
+    shown = folder.name if Path(name).is_dir() else name
     return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,16 +12,8 @@ from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Def
 
 from ingest_pipeline.embedding.choice import budget_of, card_of
 from ingest_pipeline.instance.dagster_private import (
-    DEFAULT_DAGSTER_ENTRY_POINT,
     IN_PROGRESS_RUN_STATUSES,
     PARTITION_NAME_TAG,
-    CodePointer,
-    JobPythonOrigin,
-    LoadableTargetOrigin,
-    ManagedGrpcPythonEnvCodeLocationOrigin,
-    RemoteJobOrigin,
-    RemoteRepositoryOrigin,
-    RepositoryPythonOrigin,
     RunLauncher,
     WorkerStatus,
 )
@@ -36,12 +27,14 @@ from ingest_pipeline.instance.names import (
     THREADS_TAG,
     VECTOR_INDEX,
 )
+from ingest_pipeline.instance.origins import code_origin, remote_origin
+from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.instance.reconcile import failure_message, has_ended, latest_run, reconcile, reconcile_running
 from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
-from ingest_pipeline.planning.remaining import WorkState, remaining_seconds
+from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.sealing import seal_waiting
@@ -50,29 +43,8 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget
 
 logger = logging.getLogger(__name__)
-MODULE, REPOSITORY = "ingest_pipeline.definitions", "__repository__"
-POLL_SECONDS = 0.5  # each poll opens a connection for each call of Dagster's storage, 10 ms (docs/dagster.md, M7)
+POLL_SECONDS = 0.5  # a few questions to Dagster's storage and the ledger, some milliseconds
 REPORT_SECONDS = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of the batches."""
-
-    files_done: int
-    files: int
-    work: WorkState
-    done_before: float
-    """Tokens of work that an earlier run had done."""
-    running: int
-    waiting: int
-    embedded: int
-    seconds: float
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """Remaining seconds at the pace so far; None before there is one."""
-        return remaining_seconds(self.work, done_before=self.done_before, elapsed_seconds=self.seconds)
 
 
 @dataclass(slots=True)
@@ -264,8 +236,8 @@ class Headless:
             definition,
             tags={LAUNCHED_BY_TAG: "ingest run", **tags},
             asset_selection=None,
-            remote_job_origin=_remote_origin(job),
-            job_code_origin=_code_origin(job),
+            remote_job_origin=remote_origin(job),
+            job_code_origin=code_origin(job),
         )
 
     def _reload(self, run: DagsterRun) -> DagsterRun:
@@ -298,21 +270,3 @@ class Headless:
 
 def _has_process(launcher: RunLauncher[DagsterInstance], run: DagsterRun) -> bool:
     return launcher.check_run_worker_health(run).status == WorkerStatus.RUNNING
-
-
-def _code_origin(job: str) -> JobPythonOrigin:
-    pointer = CodePointer.from_module(MODULE, "defs", working_directory=None)
-    repository = RepositoryPythonOrigin(
-        executable_path=sys.executable,
-        code_pointer=pointer,
-        container_image=None,
-        entry_point=DEFAULT_DAGSTER_ENTRY_POINT,
-        container_context=None,
-    )
-    return JobPythonOrigin(job, repository)
-
-
-def _remote_origin(job: str) -> RemoteJobOrigin:
-    target = LoadableTargetOrigin(executable_path=sys.executable, module_name=MODULE)
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(target, MODULE)  # the same name as in `dagster dev`, for the UI
-    return RemoteJobOrigin(RemoteRepositoryOrigin(location, REPOSITORY), job)

@@ -15,6 +15,8 @@ PARSE_PARENT_BYTES = 190 * MIB
 """Peak of the run process while its parser's child works: Dagster, psycopg, tokenizer (docs/findings.md, G7)."""
 SERVER_CLIENT_BYTES = 64 * MIB
 """In addition, if sources are on servers: importing s3fs takes 36 MiB, its first client 20 (docs/findings.md, G7)."""
+LEAST_ACTIVATION_BYTES = 12 * MIB
+"""Of one chunk of the packaged model (docs/findings.md, H6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class RunBudget:
         Raises:
             BadSetting: the engine does not fit.
         """
-        minimum = self.footprint.minimum_bytes
+        minimum = max(self.footprint.minimum_bytes, self.model_bytes + LEAST_ACTIVATION_BYTES)
         if self.total_bytes < minimum:
             least = f"at least {format_size(minimum)}: the engine ({self.engine}) and the model need it"
             raise BadSetting("INGEST_RUN_MEMORY", format_size(self.total_bytes), least)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import email.utils
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from typing import Any
-from urllib.parse import urldefrag, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin, urlsplit
 
 from ingest_pipeline.errors import (
     BadSetting,
@@ -33,6 +31,7 @@ from ingest_pipeline.sources.download import (
     patiently,
     revision_of,
 )
+from ingest_pipeline.sources.links import list_text, targets_of
 from ingest_pipeline.sources.wording import changed, not_a_source, vanished
 
 MAX_LIST_BYTES = 16 * 1024**2  # a list is in memory as a whole
@@ -199,7 +198,7 @@ class UrlList:
     def _documents(self, url: str, seen: set[str], depth: int) -> Iterator[tuple[str, str | None]]:
         """Yield each document once: its path below the source or its whole URL, and the reason if it is refused."""
         seen.add(url)
-        for target, refusal in _targets(*self._read_list(url)):
+        for target, refusal in targets_of(*self._read_list(url)):
             if target in seen:
                 continue
             seen.add(target)
@@ -231,7 +230,7 @@ class UrlList:
             raise BadSetting("INGEST_SOURCES", url, f"a list of documents ({error})") from None
         except (FileCutShort, FileChanged) as error:
             raise SourceUnavailable(str(error)) from None
-        return final, _decoded(bytes(text), url)
+        return final, list_text(bytes(text), url)
 
     def _redirected(self, url: str) -> str:
         with self._response("HEAD", url, {}) as response:
@@ -243,57 +242,6 @@ class UrlList:
 
 async def _send(session: Any, method: str, url: str, headers: dict[str, str]) -> Any:
     return await session.request(method, url, headers=headers)
-
-
-class _Links(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__()
-        self.targets: list[str] = []
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        if tag == "a":
-            self.targets += [target for name, target in attributes if name == "href" and target]
-
-
-def _targets(url: str, text: str) -> list[tuple[str, str | None]]:
-    """Return the URLs of a list, or those below an index page, each with the reason if it is refused."""
-    if not text.lstrip().startswith("<"):
-        lines = [line.strip() for line in text.splitlines()]
-        return [_joined(url, line) for line in lines if line and not line.startswith("#")]
-    links = _Links()
-    links.feed(text)
-    joined = [_joined(url, target) for target in links.targets if "?" not in target]  # `?C=N;O=D` sorts the same index
-    base = urljoin(url, ".")  # an index page also links to its parent, and perhaps to other sites
-    return [(target, refusal) for target, refusal in joined if target.startswith(base) and target != url]
-
-
-def _joined(url: str, target: str) -> tuple[str, str | None]:
-    """Return a link's URL, and the reason if it cannot be requested; a password in it is removed."""
-    try:
-        joined = urldefrag(urljoin(url, target)).url
-        parts = urlsplit(joined)
-        if "@" in parts.netloc:
-            plain = parts._replace(netloc=parts.netloc.rpartition("@")[2])
-            return urlunsplit(plain), "a password in a URL would be kept in the ledger; put it into ~/.netrc"
-        if parts.scheme in ("http", "https") and parts.hostname and joined.isprintable():
-            return joined, None
-    except ValueError:
-        pass
-    shown = target.encode("unicode_escape").decode()[:500]
-    return shown, "not a URL that can be requested"
-
-
-def _decoded(text: bytes, url: str) -> str:
-    """Return a list as text.
-
-    Raises:
-        BadSetting: it is not a text, but most likely a document.
-    """
-    encoding = "utf-16" if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    decoded = text.decode(encoding, "replace")
-    if "\x00" in decoded or text.startswith((b"%PDF", b"PK\x03\x04")):
-        raise BadSetting("INGEST_SOURCES", url, "a list of documents, not a document")
-    return decoded
 
 
 def _seconds(when: str) -> int:

@@ -89,8 +89,12 @@ class _EmbeddingStage:
         """Embed one file's chunks, with those of the files ahead in its window, and publish it."""
         run, began = self._run, time.monotonic()
         share = self._shares.pop(generation.generation_id, None)
-        if share or vectors.pending_chunks(run.connection, [generation.generation_id], limit=1):
-            share = self._attempt(file, generation, share, ahead)
+        lacks = bool(vectors.pending_chunks(run.connection, [generation.generation_id], limit=1))
+        # Loaded before the attempt: a run that is killed while it loads the model was not killed by a file.
+        embedder = self._ready_embedder() if lacks else None
+        if share or embedder:
+            following = [self._sizes[one.file_id].generation_id for one in ahead if one.file_id in self._sizes]
+            share = self._attempt(file, [generation.generation_id, *following], share, embedder)
         published = generations.publish_file(run.connection, file, generation, fingerprint=run.fingerprint)
         if not published:
             logger.info("file %d changed while it was embedded; its vectors stay in use by equal texts", file.file_id)
@@ -100,34 +104,34 @@ class _EmbeddingStage:
             peak_memory_bytes=share.peak_bytes if share else 0,
         )  # fmt: skip
 
-    def _attempt(self, file: RawFile, generation: Generation, share: _Share | None, ahead: Sequence[RawFile]) -> _Share:
-        """Embed what a file lacks; return what it had of the work, here and in the window before."""
+    def _attempt(
+        self, file: RawFile, generation_ids: Sequence[int], share: _Share | None, embedder: Embedder | None
+    ) -> _Share:
+        """Embed what a file lacks; return what it had of the work, here or in a window before."""
         done = share or _Share(0, 0.0, 0)
         with attempt(self._run, file, "embeddings") as work:
-            if done.chunks:
-                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=done.chunks)
-            if vectors.pending_chunks(self._run.connection, [generation.generation_id], limit=1):
-                done = self._embed_window(file, generation, ahead, work)
+            ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=done.chunks)
+            if embedder:
+                done = self._embed_window(file, generation_ids, embedder, work)
             work.cost = AttemptCost(embed_seconds=done.seconds, embed_peak_bytes=done.peak_bytes)
         return done
 
-    def _embed_window(self, file: RawFile, generation: Generation, ahead: Sequence[RawFile], work: Attempt) -> _Share:
-        """Embed a file's chunks and those of the files ahead; return the file's share, and note theirs."""
-        began, embedder = time.monotonic(), self._ready_embedder()
-        following = [self._sizes[one.file_id].generation_id for one in ahead if one.file_id in self._sizes]
+    def _embed_window(self, file: RawFile, generation_ids: Sequence[int], embedder: Embedder, work: Attempt) -> _Share:
+        """Embed the chunks of some generations, the file's first; return its share, and note those of the others."""
+        began, own = time.monotonic(), generation_ids[0]
         embedded: Counter[int] = Counter()
         self._watch.begin()
         try:
-            for chunks in self._embed_generations(file, [generation.generation_id, *following], embedder):
+            for chunks in self._embed_generations(file, generation_ids, embedder):
                 embedded.update(chunk.generation_id for chunk in chunks)
-                own = sum(chunk.generation_id == generation.generation_id for chunk in chunks)
-                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=own)
+                its_own = sum(chunk.generation_id == own for chunk in chunks)
+                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=its_own)
         finally:
             seconds, peak = time.monotonic() - began, self._watch.end()
             work.cost = AttemptCost(embed_seconds=seconds, embed_peak_bytes=peak)
         per_chunk = seconds / max(1, embedded.total())
         self._shares = {number: _Share(chunks, per_chunk * chunks, peak) for number, chunks in embedded.items()}
-        return self._shares.pop(generation.generation_id, _Share(0, 0.0, peak))
+        return self._shares.pop(own, _Share(0, 0.0, peak))
 
     def _ready_embedder(self) -> Embedder:
         if self._watch.degradation.unloads:
