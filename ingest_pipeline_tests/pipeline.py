@@ -46,6 +46,14 @@ class Pipeline:
         degradation = self.watch.degradation
         return list(chunk_files(run, encode=WordEncoder(), sandbox=self.sandbox, degradation=degradation))
 
+    def chunked(self) -> BatchRun:
+        """Scan, seal one batch, parse its files; return the run that is at work on it."""
+        self.scan()
+        [key] = self.seal().batches
+        run = self.run(key)
+        self.chunk(run)
+        return run
+
     def embed(self, run: BatchRun) -> list[FileOutcome]:
         return list(embed_files(run, load_embedder=lambda: self.embedder, watch=self.watch))
 

@@ -15,7 +15,7 @@ from ingest_pipeline.definitions import defs
 from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.instance import headless as module
 from ingest_pipeline.instance.headless import Headless, HeadlessResult
-from ingest_pipeline.instance.progress import Progress
+from ingest_pipeline.instance.progress import Progress, ProgressMeter
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import batches, ledger, reports
@@ -481,13 +481,34 @@ def test_progress_counts_what_is_done(world: World) -> None:
     world.connection.execute("UPDATE files SET status = 'indexed' WHERE path = 'a.txt'")
     world.result.batches = [done]
     batches.begin_batch(world.connection, done, "run1")
-    found = world.headless()._progress()
+    found = world.headless()._measured()
     assert (found.files_done, found.files) == (1, 3)
     assert found.work.waiting_predicted_seconds > 0
     assert (found.work.parsed_tokens, found.eta_seconds) == (0, None)
     assert (found.running, found.waiting, found.embedded) == (0, 1, 0)
     assert 0 <= found.seconds < 60
     assert [batch.key for batch in world.headless()._waiting()] == [waiting]
+
+
+def test_finished_batches_are_counted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each look counts the files of batches at work; a finished batch is counted once, and again when it is retried."""
+    done, running, fresh = world.add("a.txt", "b.txt"), world.add("c.txt"), world.add("d.txt", "e.txt")
+    world.connection.execute("UPDATE files SET status = 'indexed' WHERE batch = %s", (done,))
+    batches.begin_batch(world.connection, done, "run1")
+    batches.finish_batch(world.connection, done)
+    asked: list[list[str]] = []
+    real = reports.progress
+    monkeypatch.setattr(reports, "progress", lambda connection, keys: asked.append(keys) or real(connection, keys))
+    meter = ProgressMeter(world.connection, world.result.since)
+    waiting = batches.list_batches(world.connection, batch=fresh)
+    looks = [meter.measure([done, running], running=[running], waiting=waiting) for _ in range(3)]
+    assert asked == [[running], [done], [running], [running]]
+    assert {(look.files_done, look.files) for look in looks} == {(2, 5)}
+    assert {look.work.waiting_predicted_seconds > 0 for look in looks} == {True}
+    asked.clear()
+    meter.measure([done, running], running=[done], waiting=[])
+    meter.measure([done, running], running=[], waiting=[])
+    assert asked == [[done], [running], [done]]
 
 
 def test_the_same_result_goes_on(world: World) -> None:

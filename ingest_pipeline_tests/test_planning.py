@@ -188,7 +188,16 @@ def test_the_target_never_passes_the_setting(total: float, runs: int, most: floa
 
 @pytest.mark.parametrize(
     ("total", "runs", "target"),
-    [(10, 2, 40), (100, 2, 55), (320, 2, 176), (600, 2, 300), (700, 2, 192.5), (9000, 2, 300), (600, 3, 220)],
+    [
+        (10, 2, 10),
+        (30, 2, 16.5),
+        (100, 2, 55),
+        (320, 2, 176),
+        (600, 2, 300),
+        (700, 2, 192.5),
+        (9000, 2, 300),
+        (600, 3, 220),
+    ],
 )
 def test_all_runs_have_work(total: float, runs: int, target: float) -> None:
     """The work is divided among the runs that are at work at once: two cores do not wait for one long batch."""

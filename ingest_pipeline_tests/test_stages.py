@@ -401,10 +401,7 @@ def test_a_run_at_its_limit_stops(pipeline: Pipeline, source: Path, connection: 
     """A run stops at the last degradation step: no file is attributed, no vector is lost, nothing is embedded twice."""
     for name in ("a.txt", "b.txt"):
         (source / name).write_text(f"{name} {TEXT * 30}")
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
     pipeline.watch.degradation = Degradation(limit_bytes=1000)
     pipeline.watch.degradation.observe(985)
     with pytest.raises(RunOutOfMemory):
@@ -413,11 +410,11 @@ def test_a_run_at_its_limit_stops(pipeline: Pipeline, source: Path, connection: 
     assert 0 < kept < count(connection, "chunks")
     rows = connection.execute("SELECT open, outcome, error, embed_peak_bytes > 0 FROM attempts ORDER BY attempt_id")
     assert [row for row in rows if row[2]] == [(False, "failed", "RunOutOfMemory", True)]
-    batches.reconcile_batch(connection, key, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
+    batches.reconcile_batch(connection, run.batch, run.run_id, killed=False, canceled=False, message="RunOutOfMemory")
     pipeline.watch = TreeWatch()
     asked = len(pipeline.embedder.asked)
-    again = pipeline.run(key)
-    batches.begin_batch(connection, key, again.run_id)
+    again = pipeline.run(run.batch)
+    batches.begin_batch(connection, run.batch, again.run_id)
     pipeline.embed(again)
     assert status_of(connection, "a.txt") == status_of(connection, "b.txt") == ("indexed", None)
     assert len(pipeline.embedder.asked) - asked == count(connection, "embeddings") - kept
@@ -427,10 +424,7 @@ def test_small_files_are_embedded_together(pipeline: Pipeline, source: Path, con
     """The texts of small files go through the model in one window; each file has an attempt with its own share."""
     for name in "abcd":
         (source / f"{name}.txt").write_text(f"{name} stands here. {name} is all.")
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
     calls: list[int] = []
     real = pipeline.embedder.embed
     pipeline.embedder.embed = lambda texts: calls.append(len(texts)) or real(texts)  # type: ignore[func-returns-value]
@@ -446,10 +440,7 @@ def test_large_files_have_windows_of_their_own(pipeline: Pipeline, source: Path,
     """Files share a window while they have 256 chunks together; a larger one stands alone, in the order of names."""
     for name in "abcde":
         (source / f"{name}.txt").write_text(f"{name} {TEXT}")
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
     sizes = {"a": 100, "b": 150, "c": 7, "d": 5000, "e": 1}
     for name, chunks in sizes.items():
         statement = "UPDATE generations g SET chunks = %s FROM files f WHERE f.version = g.version AND f.path = %s"
@@ -462,10 +453,7 @@ def test_large_files_have_windows_of_their_own(pipeline: Pipeline, source: Path,
 def test_loading_the_model_is_no_attempt(pipeline: Pipeline, source: Path, connection: Connection) -> None:
     """A run that ends while it loads the model has no attempt on a file: no kill is attributed to one."""
     (source / "a.txt").write_text(TEXT)
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
 
     def load() -> Embedder:
         raise RuntimeError("the model cannot be loaded")
@@ -479,16 +467,13 @@ def test_killed_within_a_window(pipeline: Pipeline, source: Path, connection: Co
     """A run that ends in the middle of a window leaves vectors, and the next one embeds only what is missing."""
     for name in "abc":
         (source / f"{name}.txt").write_text(f"{name} {TEXT}")
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
     outcomes = embed_files(run, load_embedder=lambda: pipeline.embedder, watch=pipeline.watch)
     assert next(outcomes).file.path == "a.txt"
     outcomes.close()  # type: ignore[attr-defined]
     assert status_of(connection, "b.txt") == ("processed", None)
     asked, vectors_kept = len(pipeline.embedder.asked), count(connection, "embeddings")
-    pipeline.embed(pipeline.run(key))
+    pipeline.embed(pipeline.run(run.batch))
     assert (len(pipeline.embedder.asked), count(connection, "embeddings")) == (asked, vectors_kept)
     assert status_of(connection, "b.txt") == status_of(connection, "c.txt") == ("indexed", None)
 
@@ -498,10 +483,7 @@ def test_a_kill_makes_smaller_batches(
 ) -> None:
     """A file is embedded with half of the tokens after one kill, never with less than one chunk needs."""
     (source / "a.txt").write_text(TEXT * 30)
-    pipeline.scan()
-    [key] = pipeline.seal().batches
-    run = pipeline.run(key)
-    pipeline.chunk(run)
+    run = pipeline.chunked()
     connection.execute("UPDATE files SET kills = 1")
     seen, real = [], embeddings.micro_batches
 

@@ -28,13 +28,12 @@ from ingest_pipeline.instance.names import (
     VECTOR_INDEX,
 )
 from ingest_pipeline.instance.origins import code_origin, remote_origin
-from ingest_pipeline.instance.progress import Progress
+from ingest_pipeline.instance.progress import Progress, ProgressMeter
 from ingest_pipeline.instance.reconcile import failure_message, has_ended, latest_run, reconcile, reconcile_running
 from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
-from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.sealing import seal_waiting
@@ -80,8 +79,8 @@ class Headless:
         self._slots = run_slots(self._budget, settings)
         self._result = result
         self._mine: dict[str, tuple[Batch, DagsterRun]] = {}
-        self._began, self._spent = time.monotonic(), False
-        self._done_before: float | None = None
+        self._spent = False
+        self._meter = ProgressMeter(connection, result.since)
 
     def run(self, report: Report) -> HeadlessResult:
         """Process all files of the sources until each is searchable, or failed with a reason.
@@ -141,8 +140,11 @@ class Headless:
                 return bool(self._result.batches)
             if time.monotonic() - last_report > REPORT_SECONDS:
                 last_report = time.monotonic()
-                report(self._progress())
+                report(self._measured())
             time.sleep(POLL_SECONDS)
+
+    def _measured(self) -> Progress:
+        return self._meter.measure(self._result.batches, running=list(self._mine), waiting=self._waiting())
 
     def _reap(self) -> bool:
         """Reconcile every batch whose run has ended, ours and those of other launchers; return whether any had."""
@@ -248,24 +250,6 @@ class Headless:
         event = self._instance.get_latest_materialization_event(AssetKey(VECTOR_INDEX))
         changed = reports.last_change(self._connection)
         return changed is not None and (event is None or event.timestamp < changed.timestamp())
-
-    def _progress(self) -> Progress:
-        waiting = [batch.key for batch in self._waiting()]
-        counts = reports.progress(self._connection, self._result.batches + waiting)
-        files_done, files = counts.pop("done"), counts.pop("files")
-        since = reports.work_since(self._connection, self._result.since)
-        work = WorkState(**counts, parse_seconds=since["parse_seconds"], embed_seconds=since["embed_seconds"])
-        self._done_before = work.done if self._done_before is None else self._done_before
-        return Progress(
-            files_done=files_done,
-            files=files,
-            work=work,
-            done_before=self._done_before,
-            running=len(self._mine),
-            waiting=len(waiting),
-            embedded=since["embedded"],
-            seconds=time.monotonic() - self._began,
-        )
 
 
 def _has_process(launcher: RunLauncher[DagsterInstance], run: DagsterRun) -> bool:

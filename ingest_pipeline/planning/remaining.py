@@ -33,6 +33,9 @@ class WorkState:
     """Measured, for the tokens of finished files."""
     finished_tokens: int = 0
 
+    def __add__(self, other: WorkState) -> WorkState:
+        return WorkState(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
+
     @property
     def parsing_share(self) -> float:
         """Share of parsing in the time for a token."""

@@ -21,8 +21,8 @@ NEXT_KEY = """
 SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYYMMDD') || '-' || lpad(nextval('batch_numbers')::text, 6, '0')
 """
 INSERT_BATCH = """
-INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, cost_model)
-VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s, %(cost_model)s)
+INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, cost_model, files)
+VALUES (%(batch)s, %(memory_limit_bytes)s, %(predicted_peak_bytes)s, %(predicted_seconds)s, %(cost_model)s, %(files)s)
 """
 INSERT_FILES = """
 INSERT INTO batch_files (batch, file_id, version)
@@ -30,8 +30,7 @@ SELECT %s, file_id, version FROM unnest(%s::bigint[], %s::text[]) AS file (file_
 """
 SELECT_BATCHES = """
 SELECT b.batch AS key, b.status, b.predicted_peak_bytes, b.predicted_seconds, b.memory_limit_bytes,
-       b.measured_peak_bytes, b.runs, b.failures, b.run_id,
-       (SELECT count(*) FROM batch_files f WHERE f.batch = b.batch)::int AS files
+       b.measured_peak_bytes, b.runs, b.failures, b.run_id, b.files
 FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
   AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
 """
@@ -86,6 +85,7 @@ def seal_batch(connection: Connection, planned: PlannedBatch, *, memory_limit_by
             "predicted_peak_bytes": planned.predicted_peak_bytes,
             "predicted_seconds": planned.predicted_seconds,
             "cost_model": cost_model,
+            "files": len(planned.costs),
         }
         connection.execute(INSERT_BATCH, batch)
         ids, versions = ([cost.file_id for cost in planned.costs], [cost.version for cost in planned.costs])

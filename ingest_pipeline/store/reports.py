@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from psycopg.rows import dict_row
@@ -147,10 +147,10 @@ def work_by_type(connection: Connection, since: Any) -> list[dict[str, Any]]:
         return cursor.execute(WORK_BY_TYPE, (since,)).fetchall()
 
 
-def progress(connection: Connection, batches: list[str]) -> dict[str, Any]:
+def progress(connection: Connection, batches: Sequence[str]) -> dict[str, Any]:
     """Return files done and in all, and what is known of the work on them, of these batches."""
     with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(PROGRESS, (batches,)).fetchone() or {}
+        return cursor.execute(PROGRESS, (list(batches),)).fetchone() or {}
 
 
 def failures_by_reason(connection: Connection, *, batch: str | None = None) -> dict[str, int]:
