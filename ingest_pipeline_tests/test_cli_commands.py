@@ -36,7 +36,7 @@ from ingest_pipeline_tests.conftest import FakeEmbedder
 from ingest_pipeline_tests.documents import add_file, files_of, seal
 
 MIB = 1024**2
-PROGRESS = Progress(3, 8, WorkState(1000, 250), 0.0, 2, 1, 1234, 30.0)
+PROGRESS = Progress(3, 8, WorkState(1000, 250), WorkState(), 2, 1, 1234, 30.0)
 
 
 @pytest.fixture

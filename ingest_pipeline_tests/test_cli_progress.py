@@ -27,7 +27,7 @@ def worked(tokens: int) -> WorkState:
 def made(**changes: Any) -> Progress:
     """A run that has done a quarter of its work in 30 seconds."""
     values = {
-        "files_done": 3, "files": 8, "work": worked(250), "done_before": 0.0, "running": 2, "waiting": 1,
+        "files_done": 3, "files": 8, "work": worked(250), "before": WorkState(), "running": 2, "waiting": 1,
         "embedded": 1234, "seconds": 30.0,
     }  # fmt: skip
     return Progress(**{**values, **changes})

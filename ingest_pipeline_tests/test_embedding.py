@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -383,12 +384,16 @@ def test_torch_computes_what_cannot_be_exported(copied: Path, tmp_path: Path) ->
     assert engine_of(asked) == "torch"
     with pytest.raises(ModelExportFailed, match="copied-model"):
         prepare_engine(replace(asked, engine="openvino"))
+    [noted] = (tmp_path / "home" / "models").glob("*.failed")
+    assert noted.name.endswith(f"-openvino-{version('openvino')}.failed")  # another version tries again
+    assert "nonsense" in noted.read_text()
 
 
-def test_an_export_that_was_killed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A kill is not the model's fault: OpenVINO stays the engine."""
+@pytest.mark.parametrize("code", [-9, 1])
+def test_an_export_that_was_killed_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A kill or a full disk is not the model's fault: OpenVINO stays the engine."""
     asked = Settings(home=tmp_path)
-    killed = subprocess.CompletedProcess([], -9, b"", b"")
+    killed = subprocess.CompletedProcess([], code, b"", b"OSError: No space left on device")
     monkeypatch.setattr("ingest_pipeline.embedding.export.subprocess.run", lambda *_, **__: killed)
     with pytest.raises(ModelExportFailed):
         prepare_engine(asked)

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -94,6 +95,28 @@ def test_an_error_is_the_runs(
     run_in_process(instance, run)
     assert status_of(instance, run) == DagsterRunStatus.FAILURE
     assert "the server closed the connection" in failure_message(instance, run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_between_steps_is_kept(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    """A signal while Dagster writes down the end of the run stops the caller, too."""
+    real = dg.DagsterInstance.handle_new_event
+
+    def interrupted(self: dg.DagsterInstance, event: Any, **more: Any) -> Any:
+        if event.dagster_event and event.dagster_event.event_type_value == "PIPELINE_SUCCESS":
+            os.kill(os.getpid(), number)
+        return real(self, event, **more)
+
+    monkeypatch.setattr(dg.DagsterInstance, "handle_new_event", interrupted)
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_in_process(instance, run)
+    finally:
+        signal.signal(number, before)
+    assert status_of(instance, run) == DagsterRunStatus.SUCCESS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_pipeline.planning.remaining import PARSING_SHARE, TOKENS_PER_SECOND, WorkState, remaining_seconds
+from ingest_pipeline.planning.remaining import TOKENS_PER_SECOND, WorkState, parsing_share, remaining_seconds
 
 quick = settings(max_examples=60, deadline=None)
 tokens = st.integers(min_value=0, max_value=10**9)
@@ -22,30 +22,29 @@ def states(draw: st.DrawFn) -> WorkState:
     return WorkState(parsed, embedded, draw(seconds), draw(seconds), draw(seconds), draw(seconds), finished)
 
 
-@given(states())
+@given(states(), st.floats(min_value=0, max_value=1))
 @quick
-def test_done_is_never_more_than_all(state: WorkState) -> None:
-    """Work that is done is between nothing and all of it."""
-    assert 0 <= state.parsing_share <= 1
-    assert -1e-6 <= state.done <= state.total * (1 + 1e-9) + 1e-6
+def test_done_is_never_more_than_all(state: WorkState, share: float) -> None:
+    """Work that is done is between nothing and all of it, whatever share parsing has."""
+    assert 0 <= parsing_share(state, WorkState()) <= 1
+    assert -1e-6 <= state.done(share) <= state.total * (1 + 1e-9) + 1e-6
 
 
-@given(states(), seconds)
+@given(states(), states(), seconds)
 @quick
-def test_time_left_is_never_negative(state: WorkState, elapsed: float) -> None:
+def test_time_left_is_never_negative(state: WorkState, before: WorkState, elapsed: float) -> None:
     """There is no estimate before there is a pace; every other is 0 or more."""
-    left = remaining_seconds(state, done_before=0.0, elapsed_seconds=elapsed)
+    left = remaining_seconds(state, before=before, elapsed_seconds=elapsed)
     assert left is None or left >= 0
 
 
 def test_a_large_file_at_work() -> None:
     """Its vectors count as they come: a quarter of one large file in a minute leaves three."""
-    state = WorkState(parsed_tokens=1_000_000, embedded_tokens=250_000, parse_seconds=0.0)
-    half = WorkState(parsed_tokens=1_000_000, embedded_tokens=500_000)
-    assert half.done / half.total == pytest.approx(PARSING_SHARE + (1 - PARSING_SHARE) / 2)
+    state = WorkState(parsed_tokens=1_000_000, embedded_tokens=250_000)
     measured = WorkState(1_000_000, 250_000, 60.0, 0.0, 0.0, 60.0, 250_000)
-    assert remaining_seconds(measured, done_before=0.0, elapsed_seconds=60.0) == pytest.approx(180.0)
-    assert remaining_seconds(state, done_before=0.0, elapsed_seconds=60.0) == pytest.approx(60 * (1 - 0.325) / 0.325)
+    assert remaining_seconds(measured, before=WorkState(), elapsed_seconds=60.0) == pytest.approx(180.0)
+    left = remaining_seconds(state, before=WorkState(), elapsed_seconds=60.0)
+    assert left == pytest.approx(60 * (1 - 0.325) / 0.325)  # a tenth for parsing, before any was measured
 
 
 def test_what_is_not_parsed_counts_as_predicted() -> None:
@@ -57,6 +56,7 @@ def test_what_is_not_parsed_counts_as_predicted() -> None:
 
 def test_work_of_an_earlier_run_sets_no_pace() -> None:
     """A run that goes on where another stopped is not credited with what was there: half of the rest in 10 seconds."""
-    state = WorkState(1000, 900, 1.0, 0.0, 0.0, 1.0, 900)
-    assert remaining_seconds(state, done_before=800.0, elapsed_seconds=10.0) == pytest.approx(10.0)
-    assert remaining_seconds(state, done_before=state.done, elapsed_seconds=10.0) is None
+    before = WorkState(1000, 800, 1.0, 0.0, 0.0, 0.0, 800)
+    now = WorkState(1000, 900, 1.0, 0.0, 0.0, 1.0, 900)
+    assert remaining_seconds(now, before=before, elapsed_seconds=10.0) == pytest.approx(10.0)
+    assert remaining_seconds(before, before=before, elapsed_seconds=10.0) is None

@@ -26,8 +26,9 @@ from ingest_pipeline.stages import embeddings
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
-from ingest_pipeline.stages.scan import looks_unchanged
+from ingest_pipeline.stages.scan import SourceScan, looks_unchanged, read_slab, slabs
 from ingest_pipeline.store import batches, ledger, reports
+from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
 from ingest_pipeline_tests.documents import count, status_of
@@ -448,6 +449,84 @@ def test_large_files_have_windows_of_their_own(pipeline: Pipeline, source: Path,
     stage = embeddings._EmbeddingStage(run, lambda: pipeline.embedder, pipeline.watch)
     grouped = [[file.path.removesuffix(".txt") for file in window] for window in stage.windows()]
     assert grouped == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_another_fingerprint_between_two_runs(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """Files that a run parsed before a setting changed are parsed again, and never shown without their text."""
+    (source / "a.txt").write_text(TEXT)
+    first = pipeline.chunked()
+    batches.reconcile_batch(connection, first.batch, first.run_id, killed=False, canceled=True, message="canceled")
+    assert status_of(connection, "a.txt") == ("processed", None)
+    run = pipeline.run(first.batch)
+    run = replace(run, fingerprint="another")
+    with run.claimed(pipeline.files(run)[0]) as empty:
+        assert not store_files.publish(connection, pipeline.files(run)[0], empty.generation_id, fingerprint="another")
+    pipeline.chunk(run)
+    pipeline.embed(run)
+    assert status_of(connection, "a.txt") == ("indexed", None)
+    assert texts(connection, "a.txt").split() == TEXT.split()
+
+
+def test_two_scans_at_once_delete_nothing(pipeline: Pipeline, source: Path, connection: Connection) -> None:
+    """A scan that began earlier and writes later does not make a file look unseen to the later one."""
+    (source / "a.txt").write_text(TEXT)
+    pipeline.ingest()
+    earlier, later = ledger.next_scan(connection), ledger.next_scan(connection)
+    name = str(source)
+    store_files.mark_seen(connection, name, ["a.txt"], later)
+    store_files.mark_seen(connection, name, ["a.txt"], earlier)
+    listed = ListedFile("a.txt", len(TEXT), "r")
+    for record in (store_files.record_touches, store_files.record_versions):
+        record(connection, store_files.ScannedFile(name, listed, earlier, version="v", media_type="text/plain"))
+        assert store_files.delete_unseen(connection, name, later) == 0
+
+
+def test_a_source_that_goes_away_keeps_what_was_read(
+    pipeline: Pipeline, source: Path, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files that were hashed before a server went away are recorded; the scan fails, and deletes nothing."""
+    for name in "abc":
+        (source / f"{name}.txt").write_text(f"{name} {TEXT}")
+    real = folder.Folder.read_version
+
+    def gone(self: folder.Folder, path: str, *, max_bytes: int) -> tuple[str, int, bytes]:
+        if path == "c.txt":
+            raise SourceUnavailable("the server is away")
+        return real(self, path, max_bytes=max_bytes)
+
+    monkeypatch.setattr(folder.Folder, "read_version", gone)
+    with pytest.raises(SourceUnavailable):
+        pipeline.scan()
+    rows = connection.execute("SELECT path, status FROM files ORDER BY path").fetchall()
+    assert rows == [("a.txt", "synced"), ("b.txt", "synced")]
+
+
+def test_refusals_hold_no_frames(pipeline: Pipeline, source: Path) -> None:
+    """A refusal waits to be written without the frames it came through: they hold a piece and a connection."""
+    (source / "a.txt").write_text(TEXT)
+    scan = SourceScan(folder.Folder(str(source)), replace(pipeline.settings, max_file_size=10), 1, ())
+    [(_, error)] = read_slab(scan, list(scan.source.files()), {}).refused
+    assert (error.__traceback__, error.__context__, error.__cause__) == (None, None, None)
+
+
+def test_slabs_end_by_bytes() -> None:
+    """500 files make a slab, or 256 MiB of large ones: what is lost by an interruption is bounded."""
+    small, large = ListedFile("s", 10), ListedFile("l", 100 * 1024**2)
+    assert [len(slab) for slab in slabs([small] * 1001)] == [500, 500, 1]
+    assert [len(slab) for slab in slabs([large] * 7)] == [3, 3, 1]
+    assert list(slabs([])) == []
+
+
+def test_after_a_failed_run_files_are_embedded_alone(pipeline: Pipeline, source: Path) -> None:
+    """In the second run of a batch each file is a window of its own: a further kill has one cause."""
+    for name in "abc":
+        (source / f"{name}.txt").write_text(f"{name} {TEXT}")
+    run = pipeline.chunked()
+    assert run.runs == 1
+    again = pipeline.run(run.batch)
+    assert again.runs == 2
+    stage = embeddings._EmbeddingStage(again, lambda: pipeline.embedder, pipeline.watch)
+    assert [len(window) for window in stage.windows()] == [1, 1, 1]
 
 
 def test_loading_the_model_is_no_attempt(pipeline: Pipeline, source: Path, connection: Connection) -> None:

@@ -122,6 +122,10 @@ MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
         lambda w: files.requeue_outdated(w.connection, ["another"]), frozenset({"indexed", "failed"}), "synced",
     ),
     "requeue_without_vector": (without_vector, frozenset({"indexed"}), "synced"),
+    "requeue_unparsed": (
+        lambda w: files.requeue_unparsed(w.connection, w.batch, fingerprint="another"), frozenset({"processed"}),
+        "synced",
+    ),
     "reopen_failed": (lambda w: files.reopen_failed(w.connection, w.batch), frozenset({"failed"}), "synced"),
     "attribute_kills": (
         lambda w: files.attribute_kills(w.connection, [w.file.file_id], w.batch),

@@ -10,7 +10,7 @@ import pytest
 from pgvector.psycopg import register_vector
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import START, RawFile
+from ingest_pipeline.models import START, ParsedFile, RawFile
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import files as store_files
@@ -64,6 +64,7 @@ def run(connection: Connection, file: RawFile) -> None:
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
         row = (chunk(0, TEXT), text_hash(TEXT))
         generations.write_chunks(connection, generation, [row], checkpoint=START, gaps=[])
+        generations.complete_generation(connection, generation, ParsedFile(pages=1))
         store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
         pending = vectors.pending_chunks(connection, [generation.generation_id], limit=10)
         if pending:

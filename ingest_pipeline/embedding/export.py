@@ -26,6 +26,8 @@ EXPORT_SECONDS = 600.0  # it takes 12-15 s on an idle machine (docs/findings.md,
 POOLINGS = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 ERROR_CHARACTERS = 300
+CANNOT_CONVERT = 3
+"""Exit code of the child for a model that cannot be converted."""
 
 
 def exported_model(model: ModelFiles, *, home: Path) -> Path:
@@ -44,7 +46,7 @@ def exported_model(model: ModelFiles, *, home: Path) -> Path:
     pooling_of(model.folder)
     cached = path.parent
     cached.parent.mkdir(parents=True, exist_ok=True)
-    with _exclusive_lock(cached.with_suffix(".lock")):
+    with _exclusive_lock(_beside(cached, "lock")):
         if not path.is_file():
             _export_in_child(model.verified(), cached)
     return path
@@ -58,7 +60,7 @@ def export_path(card: ModelCard, *, home: Path) -> Path:
 
 def failure_path(card: ModelCard, *, home: Path) -> Path:
     """Return the path of the file that exists if a model could not be exported; it says why."""
-    return export_path(card, home=home).parent.with_suffix(".failed")
+    return _beside(export_path(card, home=home).parent, "failed")
 
 
 def pooling_of(folder: Path) -> str:
@@ -87,7 +89,7 @@ def _exclusive_lock(path: Path) -> Iterator[None]:
 
 
 def _export_in_child(folder: Path, cached: Path) -> None:
-    temporary = cached.with_suffix(".part")
+    temporary = _beside(cached, "part")
     shutil.rmtree(temporary, ignore_errors=True)
     command = [sys.executable, "-m", "ingest_pipeline.embedding.export", str(folder), str(temporary)]
     # One arena and one thread: tracing is not faster with more, but keeps more memory.
@@ -99,12 +101,27 @@ def _export_in_child(folder: Path, cached: Path) -> None:
     if result.returncode:
         lines = result.stderr.decode(errors="replace").strip().splitlines() or [f"exit code {result.returncode}"]
         why = f"{folder.name}: the export to OpenVINO failed: {lines[-1][:ERROR_CHARACTERS]}"
-        if result.returncode > 0:  # not killed: it would fail again
-            cached.with_suffix(".failed").write_text(why)
+        if result.returncode == CANNOT_CONVERT:  # it would fail again; a full disk or a kill may not
+            _beside(cached, "failed").write_text(why)
         raise ModelExportFailed(why)
     # Renamed when it is complete: a killed export leaves no half of a model under the final name.
     shutil.rmtree(cached, ignore_errors=True)
+    for path in (*temporary.iterdir(), temporary):
+        _flush(path)  # and a power cut leaves no empty file under it
     temporary.rename(cached)
+    _flush(cached.parent)
+
+
+def _beside(folder: Path, ending: str) -> Path:
+    return folder.with_name(f"{folder.name}.{ending}")  # not `with_suffix`: the name ends with a version
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def export(folder: Path, output: Path) -> None:
@@ -133,5 +150,16 @@ def export(folder: Path, output: Path) -> None:
     openvino.save_model(converted, output / MODEL_FILE, compress_to_fp16=True)
 
 
+def main() -> None:
+    """Export; the exit code says whether the model is the reason of a failure."""
+    try:
+        export(Path(sys.argv[1]), Path(sys.argv[2]))
+    except (MemoryError, ImportError, OSError):  # the machine's or the installation's
+        raise
+    except Exception as error:  # whatever the libraries raise for a model that they do not know
+        print(f"{type(error).__name__}: {error}".replace("\n", " "), file=sys.stderr)
+        sys.exit(CANNOT_CONVERT)
+
+
 if __name__ == "__main__":
-    export(Path(sys.argv[1]), Path(sys.argv[2]))
+    main()

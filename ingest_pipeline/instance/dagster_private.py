@@ -7,6 +7,7 @@ They may change with any minor version, so pyproject.toml pins it; check this li
 from dagster._cli import main as dagster_command_line
 from dagster._cli.api import recon_job_from_origin
 from dagster._core.code_pointer import CodePointer
+from dagster._core.errors import DagsterExecutionInterruptedError
 from dagster._core.events import RunFailureReason
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.execution.plan.objects import ErrorSource
@@ -40,6 +41,7 @@ __all__ = [
     "ComputeIOType",
     "ConfigurableClass",
     "ConfigurableClassData",
+    "DagsterExecutionInterruptedError",
     "DagsterRun",
     "ErrorSource",
     "ExecuteRunArgs",

@@ -7,7 +7,9 @@ tell whether it is still at work.
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from contextlib import contextmanager
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun
 
 from ingest_pipeline.instance.dagster_private import (
+    DagsterExecutionInterruptedError,
     ErrorSource,
     RunFailureReason,
     core_execute_run,
@@ -33,12 +36,33 @@ def run_in_process(instance: DagsterInstance, run: DagsterRun) -> None:
     """
     assert run.job_code_origin is not None, f"run {run.run_id} has no code origin"
     job, record = recon_job_from_origin(run.job_code_origin), RunRecord.of(run.run_id)
-    with _recorded(record), _captured(record):
+    with _interrupts_kept(), _recorded(record), _captured(record):
         for event in core_execute_run(job, run, instance, inject_env_vars=False):
             if _is_interrupted_step(event):  # otherwise Dagster records a failure: nobody in its UI asked it to stop
                 instance.report_run_canceling(run)
             if _is_interrupted_run(event):
                 raise KeyboardInterrupt
+
+
+@contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raise KeyboardInterrupt at the end if SIGINT or SIGTERM came meanwhile: Dagster forgets one between two steps."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    before = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    try:
+        yield
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(writing)
+        with os.fdopen(reading, "rb") as pipe:  # each byte is the number of a signal
+            received = pipe.read() or b""
+    if {signal.SIGINT, signal.SIGTERM} & {*received}:
+        raise KeyboardInterrupt
 
 
 def _is_interrupted_step(event: DagsterEvent) -> bool:

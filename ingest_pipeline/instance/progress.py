@@ -20,8 +20,8 @@ class Progress:
     files_done: int
     files: int
     work: WorkState
-    done_before: float
-    """Tokens of work that an earlier run had done."""
+    before: WorkState
+    """The work when the run began: an earlier one may have done a part of it."""
     running: int
     waiting: int
     embedded: int
@@ -30,7 +30,7 @@ class Progress:
     @property
     def eta_seconds(self) -> float | None:
         """Remaining seconds at the pace so far; None before there is one."""
-        return remaining_seconds(self.work, done_before=self.done_before, elapsed_seconds=self.seconds)
+        return remaining_seconds(self.work, before=self.before, elapsed_seconds=self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class ProgressMeter:
     def __init__(self, connection: Connection, since: Any) -> None:
         self._connection, self._since, self._began = connection, since, time.monotonic()
         self._finished: dict[str, _Counts] = {}
-        self._done_before: float | None = None
+        self._before: WorkState | None = None
 
     def measure(self, launched: Sequence[str], *, running: Sequence[str], waiting: Sequence[Batch]) -> Progress:
         """Return the progress.
@@ -74,12 +74,12 @@ class ProgressMeter:
                 counts += _Counts(0, batch.files, WorkState(waiting_predicted_seconds=batch.predicted_seconds))
         since = reports.work_since(self._connection, self._since)
         work = counts.work + WorkState(parse_seconds=since["parse_seconds"], embed_seconds=since["embed_seconds"])
-        self._done_before = work.done if self._done_before is None else self._done_before
+        self._before = self._before or work
         return Progress(
             files_done=counts.files_done,
             files=counts.files,
             work=work,
-            done_before=self._done_before,
+            before=self._before,
             running=len(running),
             waiting=len(waiting),
             embedded=since["embedded"],

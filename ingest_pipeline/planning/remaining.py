@@ -28,26 +28,17 @@ class WorkState:
     waiting_predicted_seconds: float = 0.0
     """Of files whose text is not stored yet."""
     parse_seconds: float = 0.0
-    """Measured, for all parsed tokens."""
+    """Measured since the run began, of attempts that have ended."""
     embed_seconds: float = 0.0
-    """Measured, for the tokens of finished files."""
+    """The same."""
     finished_tokens: int = 0
+    """Of files that are indexed."""
 
     def __add__(self, other: WorkState) -> WorkState:
         return WorkState(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
-    @property
-    def parsing_share(self) -> float:
-        """Share of parsing in the time for a token."""
-        if not self.finished_tokens or not self.embed_seconds:
-            return PARSING_SHARE
-        parse = self.parse_seconds / max(1, self.parsed_tokens)
-        return parse / (parse + self.embed_seconds / self.finished_tokens)
-
-    @property
-    def done(self) -> float:
-        """Work that is done, in tokens."""
-        share = self.parsing_share
+    def done(self, share: float) -> float:
+        """Return the work that is done, in tokens, if parsing has this share in the time for a token."""
         return share * self.parsed_tokens + (1 - share) * self.embedded_tokens
 
     @property
@@ -62,13 +53,24 @@ class WorkState:
         return self.parsed_tokens / self.parsed_predicted_seconds
 
 
-def remaining_seconds(now: WorkState, *, done_before: float, elapsed_seconds: float) -> float | None:
+def parsing_share(now: WorkState, before: WorkState) -> float:
+    """Return the share of parsing in the time for a token, as it was measured between two states."""
+    parsed = now.parsed_tokens - before.parsed_tokens
+    finished = now.finished_tokens - before.finished_tokens
+    if parsed <= 0 or finished <= 0 or not now.embed_seconds:
+        return PARSING_SHARE
+    parse, embed = now.parse_seconds / parsed, now.embed_seconds / finished
+    return parse / (parse + embed)
+
+
+def remaining_seconds(now: WorkState, *, before: WorkState, elapsed_seconds: float) -> float | None:
     """Return how long the rest of the work will take at the pace so far; None before there is a pace.
 
     Args:
         now: the work on all batches.
-        done_before: tokens of work that were done when this run began.
+        before: the same when this run began: what an earlier run has done sets no pace.
         elapsed_seconds: since then.
     """
-    done = now.done - done_before
-    return elapsed_seconds * max(0.0, now.total - now.done) / done if done > 0 else None
+    share = parsing_share(now, before)
+    done = now.done(share) - before.done(share)
+    return elapsed_seconds * max(0.0, now.total - now.done(share)) / done if done > 0 else None

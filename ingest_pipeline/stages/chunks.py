@@ -36,6 +36,7 @@ def check_files(run: BatchRun) -> Iterator[FileOutcome]:
     """
     if run.status_before in ("done", "failed"):
         files.reopen_failed(run.connection, run.batch)
+    files.requeue_unparsed(run.connection, run.batch, fingerprint=run.fingerprint)
     for file in run.files():
         if file.status in WAITING:
             yield _checked(run, file)

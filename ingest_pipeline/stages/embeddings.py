@@ -70,16 +70,19 @@ class _EmbeddingStage:
         self._shares: dict[int, _Share] = {}
 
     def windows(self) -> Iterator[list[RawFile]]:
-        """Yield the processed files in groups that have at most 256 chunks together; a larger file is alone."""
+        """Yield the processed files in groups that have at most 256 chunks together; a larger file is alone.
+
+        After a run of this batch that did not finish it every file is alone: then a further kill has one cause.
+        """
         window: list[RawFile] = []
-        room = WINDOW_CHUNKS
+        room = most = WINDOW_CHUNKS if self._run.runs == 1 else 0
         for file in self._run.files():
             if file.status != "processed":
                 continue
             chunks = self._sizes[file.file_id].chunks if file.file_id in self._sizes else WINDOW_CHUNKS
             if window and chunks > room:
                 yield window
-                window, room = [], WINDOW_CHUNKS
+                window, room = [], most
             window.append(file)
             room -= chunks
         if window:

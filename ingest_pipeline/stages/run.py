@@ -34,6 +34,8 @@ class BatchRun:
     fingerprint: str
     status_before: str = "waiting"
     """Of the batch, before this run took it up."""
+    runs: int = 1
+    """How many runs have begun on the batch, this one included."""
     failures: int = 0
     """Runs of this batch that ended without finishing it: this one takes smaller micro-batches."""
 
@@ -91,6 +93,7 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
         model_id=vectors.model_id(connection, card),
         fingerprint=fingerprint_of(card, settings),
         status_before=status_before,
+        runs=sealed.runs,
         failures=sealed.failures,
     )
 

@@ -8,26 +8,27 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from itertools import islice
 
-from ingest_pipeline.errors import FileError, FileTooLarge, FileVanished, UnsupportedFormat
+from ingest_pipeline.errors import FileError, FileTooLarge, FileVanished, SourceUnavailable, UnsupportedFormat
 from ingest_pipeline.models import ListedFile, ScanCounts
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Source, canonical_sources, source_of
+from ingest_pipeline.sources.ahead import in_background
 from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.fingerprint import formats_fingerprint, valid_fingerprints
-from ingest_pipeline.store import files, generations, ledger
+from ingest_pipeline.store import files, generations, ledger, locks
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.files import ScannedFile
 from ingest_pipeline.store.ledger import KnownFile
 
 logger = logging.getLogger(__name__)
 SLAB_FILES = 500  # listed, compared and written together; a bucket of a million files is never in memory
+SLAB_BYTES = 256 * 1024**2  # what is read again at most, twice, when a scan is interrupted
 Known = dict[str, KnownFile]
 
 
@@ -65,14 +66,23 @@ class SlabChanges:
     refused: list[tuple[ScannedFile, FileError]] = field(default_factory=list)
     """They will not be parsed, and why."""
     counts: ScanCounts = field(default_factory=ScanCounts)
+    error: SourceUnavailable | None = None
+    """Why the rest of the slab was not read; what was read is written all the same."""
 
     def write(self, connection: Connection, scan: SourceScan) -> ScanCounts:
-        """Write the changes in one transaction; return their counts."""
+        """Write the changes in one transaction; return their counts.
+
+        Raises:
+            SourceUnavailable: the slab was not read to its end.
+        """
         with connection.transaction():
+            locks.hold_sealing(connection)  # whoever seals locks the same rows, in another order
             files.mark_seen(connection, scan.source.name, self.seen, scan.number)
             files.record_versions(connection, *self.versions)
             files.record_touches(connection, *self.touched)
             files.record_refusals(connection, *self.refused)
+        if self.error:
+            raise self.error
         return self.counts
 
 
@@ -119,24 +129,34 @@ def _scan(connection: Connection, scan: SourceScan, fingerprint: str) -> ScanCou
 def _read_ahead(connection: Connection, scan: SourceScan) -> Iterator[SlabChanges]:
     """Yield the changes of each slab while a thread reads the files of the next."""
     reading: Future[SlabChanges] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="read slab") as reader:
-        try:
-            for slab in slabs(scan.source.files()):
-                known = ledger.known_files(connection, scan.source.name, [file.path for file in slab])
-                following = reader.submit(read_slab, scan, slab, known)
-                if reading:
-                    yield reading.result()
-                reading = following
-            if reading:
-                yield reading.result()
-        finally:
-            scan.stopped.set()  # at the end without effect; after an error nobody wants the rest
+    try:
+        for slab in slabs(scan.source.files()):
+            known = ledger.known_files(connection, scan.source.name, [file.path for file in slab])
+            before, reading = reading, in_background(read_slab, scan, slab, known)
+            if before:
+                yield before.result()
+    except SourceUnavailable:  # it cannot be listed to its end: what was read meanwhile is kept
+        if reading:
+            yield reading.result()
+        raise
+    else:
+        if reading:
+            yield reading.result()
+    finally:
+        scan.stopped.set()  # at the end without effect; after an error nobody wants the rest
 
 
 def slabs(files: Iterable[ListedFile]) -> Iterator[list[ListedFile]]:
-    """Yield a listing in pieces of 500 files."""
-    iterator = iter(files)
-    while slab := list(islice(iterator, SLAB_FILES)):
+    """Yield a listing in pieces of 500 files, or of 256 MiB where files are large."""
+    slab: list[ListedFile] = []
+    size_bytes = 0
+    for file in files:
+        slab.append(file)
+        size_bytes += file.size_bytes
+        if len(slab) == SLAB_FILES or size_bytes >= SLAB_BYTES:
+            yield slab
+            slab, size_bytes = [], 0
+    if slab:
         yield slab
 
 
@@ -148,21 +168,24 @@ def read_slab(scan: SourceScan, slab: Sequence[ListedFile], known: Known) -> Sla
         slab: the listed files.
         known: what the ledger remembers of them, by path.
 
-    Raises:
-        SourceUnavailable: the source went away.
+    If the source goes away, what was read until then is returned with the error.
     """
     changes = SlabChanges(counts=ScanCounts(listed=len(slab)))
-    for file in slab:
-        if scan.stopped.is_set():
-            break
-        before = known.get(file.path)
-        if before is None or not looks_unchanged(file, before, scan.settings):
-            changes.counts += _read(scan, changes, file, before)
-            continue
-        changes.seen.append(file.path)
-        if scan.is_outdated(before):
-            changes.counts += _detect_again(scan, changes, file, before)
+    try:
+        for file in slab:
+            if scan.stopped.is_set():
+                break
+            changes.counts += _compare(scan, changes, file, known.get(file.path))
+    except SourceUnavailable as error:
+        changes.error = error
     return changes
+
+
+def _compare(scan: SourceScan, changes: SlabChanges, file: ListedFile, known: KnownFile | None) -> ScanCounts:
+    if known is None or not looks_unchanged(file, known, scan.settings):
+        return _read(scan, changes, file, known)
+    changes.seen.append(file.path)
+    return _detect_again(scan, changes, file, known) if scan.is_outdated(known) else ScanCounts()
 
 
 def looks_unchanged(file: ListedFile, known: KnownFile | None, settings: Settings) -> bool:
@@ -234,6 +257,8 @@ def _record(changes: SlabChanges, scanned: ScannedFile, known: KnownFile | None)
 
 def _refuse(changes: SlabChanges, scanned: ScannedFile, error: FileError) -> ScanCounts:
     """Note a file that will not be parsed, and why."""
+    error.__cause__ = error.__context__ = None
+    error.with_traceback(None)  # its frames hold the last piece read, and the connection that it came from
     scanned = replace(scanned, media_type=scanned.media_type or detect.media_type(scanned.file.path, b""))
     if isinstance(error, UnsupportedFormat):
         scanned = replace(scanned, fingerprint=formats_fingerprint())

@@ -8,12 +8,13 @@
 |            | `requeue_with_gaps`      | failed (UnreadablePages)                         |
 |            | `requeue_without_vector` | indexed, with a chunk that has no vector         |
 |            | `reopen_failed`          | failed                                           |
+|            | `requeue_unparsed`       | processed, under another fingerprint             |
 |            | `attribute_kills`        | processing, processed; failed at the third kill  |
 |            | `dissolve_waiting`       | processing, processed                            |
 |            | `release_batch`          | processing                                       |
 | processing | `begin_attempt`          | synced                                           |
 | processed  | `mark_processed`         | synced, processing                               |
-| indexed    | `publish`                | processed, with every vector                     |
+| indexed    | `publish`                | processed, complete, with every vector           |
 |            | `adopt_known_versions`   | synced, its version searchable at another path   |
 | failed     | `record_refusals`        | any, or a file that was not known                |
 |            | `refuse_file`            | any                                              |
@@ -108,6 +109,11 @@ def requeue_with_gaps(connection: Connection) -> int:
 def requeue_without_vector(connection: Connection) -> int:
     """Put back in line what is indexed with a vector missing; return how many."""
     return _run(connection, "requeue_without_vector").rowcount
+
+
+def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str) -> int:
+    """Have files of a batch parsed again whose chunks are not of this fingerprint; return how many."""
+    return _run(connection, "requeue_unparsed", batch=batch, fingerprint=fingerprint).rowcount
 
 
 def reopen_failed(connection: Connection, batch: str) -> int:

@@ -6,7 +6,7 @@ INSERT INTO files (source, path, size_bytes, revision, version, media_type, stat
 VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media_type)s, 'synced', %(scan)s)
 ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
-    media_type = excluded.media_type, status = 'synced', last_scan = excluded.last_scan, batch = NULL,
+    media_type = excluded.media_type, status = 'synced', last_scan = greatest(files.last_scan, excluded.last_scan), batch = NULL,
     error = NULL, message = NULL, retryable = NULL, attempts = 0, kills = 0, gaps = '[]', warnings = '[]',
     pages = NULL, predicted_peak_bytes = NULL, measured_peak_bytes = NULL, embed_peak_bytes = NULL, seconds = NULL,
     fingerprint = NULL, updated_at = now()
@@ -19,17 +19,17 @@ VALUES (%(source)s, %(path)s, %(size_bytes)s, %(revision)s, %(version)s, %(media
         %(error)s, %(message)s, %(retryable)s, %(fingerprint)s)
 ON CONFLICT (source, path) DO UPDATE SET
     size_bytes = excluded.size_bytes, revision = excluded.revision, version = excluded.version,
-    media_type = excluded.media_type, status = 'failed', last_scan = excluded.last_scan, batch = NULL,
+    media_type = excluded.media_type, status = 'failed', last_scan = greatest(files.last_scan, excluded.last_scan), batch = NULL,
     error = excluded.error, message = excluded.message, retryable = excluded.retryable,
     fingerprint = excluded.fingerprint, updated_at = now()
 
 -- mark_seen --
 -- These paths are there, with the revision that is known.
-UPDATE files SET last_scan = %(scan)s WHERE source = %(source)s AND path = ANY(%(paths)s)
+UPDATE files SET last_scan = greatest(last_scan, %(scan)s) WHERE source = %(source)s AND path = ANY(%(paths)s)
 
 -- record_touch --
 -- Another revision of the same bytes.
-UPDATE files SET size_bytes = %(size_bytes)s, revision = %(revision)s, last_scan = %(scan)s
+UPDATE files SET size_bytes = %(size_bytes)s, revision = %(revision)s, last_scan = greatest(last_scan, %(scan)s)
 WHERE source = %(source)s AND path = %(path)s
 
 -- forget_revision --
@@ -74,6 +74,13 @@ WHERE status = 'failed' AND error = 'UnreadablePages'
 -- Indexed, but a chunk that readers should see has no vector: embedded again, not parsed again.
 UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
 WHERE f.status = 'indexed' AND EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = f.generation_id)
+
+-- requeue_unparsed --
+-- Parsed under another fingerprint than the run has now: the batch's run parses it again.
+UPDATE files f SET status = 'synced', updated_at = now()
+WHERE f.batch = %(batch)s AND f.status = 'processed' AND NOT EXISTS (
+    SELECT FROM generations g WHERE g.version = f.version AND g.complete
+      AND g.fingerprint = %(fingerprint)s || ':' || f.media_type)
 
 -- reopen_failed --
 -- Somebody materialized the batch by hand: its failed files get another chance.
@@ -120,6 +127,7 @@ WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', '
 UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
        message = NULL, retryable = NULL, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
+  AND EXISTS (SELECT FROM generations g WHERE g.generation_id = %(generation)s AND g.complete)
   AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = %(generation)s)
 
 -- refuse_file --

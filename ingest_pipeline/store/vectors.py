@@ -97,6 +97,7 @@ def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChu
     from pgvector import HalfVector
 
     rows = [(model, chunk.text_hash, HalfVector(vector)) for chunk, vector in zip(chunks, vectors, strict=True)]
+    rows.sort(key=lambda row: row[1])  # two runs with the same texts wait for each other, and not in a circle
     with repeatable(connection), connection.cursor() as cursor:
         cursor.executemany(INSERT_VECTOR, rows)
 
