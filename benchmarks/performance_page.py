@@ -44,7 +44,7 @@ def page(machines: Sequence[Result]) -> str:
         ("Compared with others", _comparison(machines)),
         ("A job of some minutes", _long(machines)),
         ("Many small files", _files(machines)),
-        ("What is left on the table", _peaks(machines)),
+        ("Share of the processor's peak", _peaks(machines)),
         ("Parsing", _pages(machines)),
     )
     return HEAD + "".join(f"\n## {title}\n\n{text}" for title, text in sections)
