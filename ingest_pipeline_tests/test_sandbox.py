@@ -31,7 +31,7 @@ from ingest_pipeline.errors import (
     TooManyPages,
     UnreadableDocument,
 )
-from ingest_pipeline.models import Gap
+from ingest_pipeline.models import Gap, Page, ParseCost
 from ingest_pipeline.parsing.sandbox import parent as sandbox
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.protocol import (
@@ -787,3 +787,20 @@ def test_message_over_the_limit() -> None:
         ours.sendall((MAX_MESSAGE_BYTES + 1).to_bytes(4, "big"))
         with pytest.raises(ProtocolError):
             receive(theirs, deadline=time.monotonic() + 5)
+
+
+def test_the_next_pages_are_parsed_meanwhile(tmp_path: Path) -> None:
+    """While the run is busy with a page, the child parses on: at the end it has not waited for the run."""
+    path = tmp_path / "a.txt"
+    path.write_text("\n\n".join(f"Paragraph {number}. " + "word " * 100 for number in range(200)))
+    began, busy = time.monotonic(), 1.0
+    with Sandbox(memory_limit_bytes=256 * MIB, page_seconds=10, file_seconds=60) as box, path.open("rb") as stream:
+        events = box.events(stream, request(path))
+        first = next(event for event in events if isinstance(event, Page))
+        time.sleep(busy)
+        rest = list(events)
+    assert first.number == 1
+    assert len([event for event in rest if isinstance(event, Page)]) >= 4
+    *_, cost = [event for event in rest if isinstance(event, ParseCost)]
+    assert cost.seconds < busy / 2
+    assert time.monotonic() - began >= busy

@@ -56,9 +56,8 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
     prepare_engine(settings)
 
     with collector_off():
-        import dagster_postgres  # noqa: F401
-
-        import ingest_pipeline.definitions  # noqa: F401
+        import ingest_pipeline.definitions
+        import ingest_pipeline.instance.storage  # noqa: F401
         from ingest_pipeline.instance.headless import HeadlessResult
         from ingest_pipeline.instance.reconnect import with_reconnect
         from ingest_pipeline.store import reports

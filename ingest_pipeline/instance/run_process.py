@@ -5,16 +5,19 @@ Run as `python -m ingest_pipeline.instance.run_process api execute_run <argument
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from ingest_pipeline.memory.collector import collector_off
 
 
 def main() -> None:
     """Import what every run needs, then execute the command line."""
     with collector_off():
-        import dagster_postgres  # noqa: F401
-
-        import ingest_pipeline.definitions  # noqa: F401
+        import ingest_pipeline.instance.storage  # noqa: F401
         from ingest_pipeline.instance.dagster_private import dagster_command_line
+        from ingest_pipeline.instance.origins import MODULE
+
+        import_module(MODULE)  # by its name, as Dagster will
     dagster_command_line()
 
 
