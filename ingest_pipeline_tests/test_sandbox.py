@@ -675,16 +675,25 @@ def test_no_credentials(box: Sandbox, text_file: Path, monkeypatch: pytest.Monke
     assert not any(name.encode() in environment for name in secrets)
 
 
+def open_files(pid: int) -> list[str]:
+    """What the descriptors of a process are open on; one may be closed while they are listed."""
+    targets = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(str(link.readlink()))
+    return targets
+
+
 def test_inherited_descriptors(box: Sandbox, tmp_path: Path, text_file: Path) -> None:
     """The child inherits no descriptor but its socket; the file is closed after it was parsed."""
     with (tmp_path / "secret").open("w") as secret:
         os.set_inheritable(secret.fileno(), True)
         parse(box, text_file)
-        folder = Path(f"/proc/{child_pid(box)}/fd")
-        targets = [str(link.readlink()) for link in folder.iterdir()]
+        pid = child_pid(box)
+        targets = open_files(pid)
     assert sum(target.startswith("socket:") for target in targets) == 1
     assert not any("secret" in target for target in targets)
-    assert wait_until(lambda: not any("note.txt" in str(link.readlink()) for link in folder.iterdir()))
+    assert wait_until(lambda: not any("note.txt" in target for target in open_files(pid)))
 
 
 def test_first_to_be_killed(box: Sandbox, text_file: Path) -> None:
