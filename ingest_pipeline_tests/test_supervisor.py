@@ -21,7 +21,7 @@ from ingest_pipeline.instance.supervisor import Supervisor, cause_of_end, main
 from ingest_pipeline.memory.process import identity_of
 
 MIB = 1024**2
-LIMIT = 300 * MIB
+LIMIT = 4096 * MIB  # above the size of this process, which its child has until it executes its command
 
 
 @pytest.fixture(autouse=True)
