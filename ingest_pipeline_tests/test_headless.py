@@ -490,6 +490,27 @@ def test_progress_counts_what_is_done(world: World) -> None:
     assert [batch.key for batch in world.headless()._waiting()] == [waiting]
 
 
+def test_runs_from_before_a_loss_are_waited_for(world: World) -> None:
+    """A run that outlives the loss of the database is not forgotten: its batch is taken up when it has ended."""
+    key = world.add("a.txt")
+    left = make_run(world.instance, key)
+    world.launcher.alive.add(left.run_id)
+    batches.begin_batch(world.connection, key, left.run_id)
+    write_code(left, 1)
+    world.result.batches = [key]
+    looks = 0
+
+    def show(progress: Progress) -> None:
+        nonlocal looks
+        looks += 1
+        world.launcher.alive.clear()  # at the first look it is still at work
+
+    result = world.headless().run(show)
+    assert looks >= 1
+    assert (world.batch_runs(), result.stopped) == ([key], None)
+    assert status_of(world.connection, "a.txt")[0] == "indexed"
+
+
 def test_finished_batches_are_counted_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each look counts the files of batches at work; a finished batch is counted once, and again when it is retried."""
     done, running, fresh = world.add("a.txt", "b.txt"), world.add("c.txt"), world.add("d.txt", "e.txt")

@@ -121,7 +121,7 @@ class Services:
 def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
     found = Services(tmp_path_factory.mktemp("queue"))
     for number in range(3):
-        lines = (f"File {number}: the square of {n} is {n * n}, and its cube is {n**3}.\n" for n in range(1500))
+        lines = (f"File {number}: the square of {n} is {n * n}, and its cube is {n**3}.\n" for n in range(6000))
         (found.source / f"{number}.txt").write_text("".join(lines))
     found.start()
     yield found

@@ -136,7 +136,7 @@ class Headless:
                 self._result.stopped = self._verdict() or self._result.stopped
             waiting = [] if self._spent else self._waiting()
             self._launch_waiting(waiting)
-            if not self._mine and not waiting:
+            if not self._mine and not waiting and not self._left_running():
                 return bool(self._result.batches)
             if time.monotonic() - last_report > REPORT_SECONDS:
                 last_report = time.monotonic()
@@ -155,6 +155,11 @@ class Headless:
         if others:
             self._plan_again()
         return bool(others or ended)
+
+    def _left_running(self) -> bool:
+        """Return whether a run from before the database was lost is still at work on one of our batches."""
+        running = batches.list_batches(self._connection, status="running")
+        return any(batch.key in self._result.batches for batch in running)
 
     def _verdict(self) -> str | None:
         verdict = spent_budget(
