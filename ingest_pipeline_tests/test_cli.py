@@ -193,6 +193,7 @@ def test_a_killed_run_is_finished(fresh: Ingest) -> None:
     source = Path(fresh.environment["INGEST_SOURCES"])
     (source / "small.txt").write_text("A small file in the same batch.")
     (source / "large.txt").write_text(LARGE)
+    fresh.environment["INGEST_MAX_RUNS"] = "1"  # otherwise the two files are divided among two runs
     process = fresh.start("run", "--json")
     worker = _embedding_worker(fresh)
     os.kill(worker, signal.SIGKILL)
