@@ -415,7 +415,7 @@ def test_a_model_is_exported_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (cached / "model.xml").write_text("<net/>")
 
     monkeypatch.setattr("ingest_pipeline.embedding.export._export_in_child", pretend)
-    model = ModelFiles(model_folder(PACKAGED), model_card(PACKAGED))
+    model = ModelFiles(model_folder(PACKAGED), model_card(PACKAGED), "openvino")
     first = exported_model(model, home=tmp_path)
     assert exported_model(model, home=tmp_path) == first
     assert len(made) == 1
@@ -429,7 +429,7 @@ def test_an_export_that_fails_says_why(copied: Path, tmp_path: Path) -> None:
     """One line from the child's end, and nothing is cached."""
     (copied / "config.json").write_text('{"model_type": "nonsense"}')
     with pytest.raises(ModelExportFailed, match="copied-model: the export to OpenVINO failed"):
-        exported_model(ModelFiles(copied, model_card(PACKAGED)), home=tmp_path / "home")
+        exported_model(ModelFiles(copied, model_card(PACKAGED), "openvino"), home=tmp_path / "home")
     assert not list((tmp_path / "home").rglob("model.xml"))
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,16 @@ def status_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> DagsterRunSta
     current = instance.get_run_by_id(run.run_id)
     assert current is not None
     return current.status
+
+
+@contextmanager
+def stoppable(number: signal.Signals) -> Iterator[None]:
+    """A signal raises KeyboardInterrupt here, as in `ingest run`."""
+    before = signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 def test_a_run_here(
@@ -110,12 +121,8 @@ def test_an_interrupt_between_steps_is_kept(
         return real(self, event, **more)
 
     monkeypatch.setattr(dg.DagsterInstance, "handle_new_event", interrupted)
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_in_process(instance, run)
-    finally:
-        signal.signal(number, before)
+    with stoppable(number), pytest.raises(KeyboardInterrupt):
+        run_in_process(instance, run)
     assert status_of(instance, run) == DagsterRunStatus.SUCCESS
 
 
@@ -130,11 +137,7 @@ def test_an_interrupt_cancels(
         time.sleep(10)
 
     monkeypatch.setattr(assets, "scan_sources", interrupt)
-    before = signal.signal(number, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            run_in_process(instance, run)
-    finally:
-        signal.signal(number, before)
+    with stoppable(number), pytest.raises(KeyboardInterrupt):
+        run_in_process(instance, run)
     assert status_of(instance, run) == DagsterRunStatus.CANCELED
     assert RunRecord.of(run.run_id).read()["code"] == 1

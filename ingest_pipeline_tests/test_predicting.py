@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.cli.memory_plot import memory_plot
+from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.errors import FileNeedsMoreMemory, PermanentError
 from ingest_pipeline.memory.budget import PARSE_PARENT_BYTES
 from ingest_pipeline.models import CostModel, FileCost, Observation
@@ -178,7 +179,7 @@ def test_file_that_no_budget_holds() -> None:
     settings = Settings(run_memory=500 * MIB)
     cost = cost_of(200 * MIB, media_type="application/pdf")
     assert plan_of([cost], settings).refused == (cost,)
-    error = needs_more_memory(cost, settings)
+    error = needs_more_memory(cost, budget_of(settings))
     assert isinstance(error, FileNeedsMoreMemory)
     assert str(error) == "n: needs 1.0 GiB, a run has 500.0 MiB; raise INGEST_RUN_MEMORY"
 

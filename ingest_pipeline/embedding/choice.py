@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from typing import Protocol, cast
 
 from ingest_pipeline.embedding.base import Embedder
@@ -31,8 +30,7 @@ def engine_of(settings: Settings) -> str:
     """
     if settings.engine != AUTO:
         return settings.engine
-    model = ModelFiles(model_folder(settings.model), model_card(settings.model))
-    return next(name for name in ENGINES if _takes(name, model, settings.home))
+    return next(name for name in ENGINES if _takes(name, settings))
 
 
 def budget_of(settings: Settings) -> RunBudget:
@@ -50,8 +48,18 @@ def card_of(settings: Settings) -> ModelCard:
     Raises:
         BadSetting: there is no such model.
     """
+    return files_under(settings, engine_of(settings)).card
+
+
+def files_under(settings: Settings, engine: str) -> ModelFiles:
+    """Return the files of the model of these settings, and its card as an engine computes it.
+
+    Raises:
+        BadSetting: there is no such model.
+    """
     card = model_card(settings.model)
-    return replace(card, identity=identity_under(engine_of(settings), card.identity))
+    card = replace(card, identity=identity_under(engine, card.identity))
+    return ModelFiles(model_folder(settings.model), card, engine)
 
 
 def module_of(engine: str) -> EngineModule:
@@ -59,6 +67,6 @@ def module_of(engine: str) -> EngineModule:
     return cast(EngineModule, import_module(ENGINES[engine].module))
 
 
-def _takes(engine: str, model: ModelFiles, home: Path) -> bool:
+def _takes(engine: str, settings: Settings) -> bool:
     takes = getattr(module_of(engine), "takes", None)
-    return takes is None or bool(takes(model, home))
+    return takes is None or bool(takes(files_under(settings, engine), settings.home))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.choice import EngineModule, card_of, engine_of, module_of
+from ingest_pipeline.embedding.choice import EngineModule, engine_of, files_under, module_of
 from ingest_pipeline.embedding.model import ModelFiles, model_folder
 from ingest_pipeline.embedding.precision import precision_of
 from ingest_pipeline.errors import ModelExportFailed
@@ -54,13 +54,13 @@ def prepare_engine(settings: Settings) -> None:
     Raises:
         BadSetting, ModelExportFailed: the model cannot be exported, and no other engine may compute it.
     """
-    precision_of(settings.precision)
+    precision_of(settings.precision)  # one that the processor lacks is refused here, before a run is started
     engine = engine_of(settings)
     prepare: Prepare | None = getattr(module_of(engine), "prepare", None)
     if prepare is None:
         return
     try:
-        prepare(ModelFiles(model_folder(settings.model), card_of(settings), engine), settings.home)
+        prepare(files_under(settings, engine), settings.home)
     except ModelExportFailed as error:
         if engine_of(settings) == engine:
             raise

@@ -83,8 +83,8 @@ class ModelFiles:
 
     folder: Path
     card: ModelCard
-    engine: str = ""
-    """Who computes; empty: not chosen yet."""
+    engine: str
+    """Who computes."""
 
     def verified(self) -> Path:
         """Return the folder after comparing its weights with the card.
@@ -100,7 +100,7 @@ class ModelFiles:
 
 def identity_under(engine: str, weights: str) -> str:
     """Return what an engine's vectors are known by: the hash of the weights, unless its vectors are its own."""
-    own = ENGINES[engine].own_vectors if engine else ""
+    own = ENGINES[engine].own_vectors
     return hashlib.sha256(f"{own} {weights}".encode()).hexdigest() if own else weights
 
 

@@ -33,7 +33,7 @@ class OpenVinoEmbedder:
         import openvino
         from tokenizers import Tokenizer
 
-        self.card, self.precision = card, precision
+        self.card = card
         self._pooling = pooling_of(folder)
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._longest = card.max_tokens + self._tokenizer.num_special_tokens_to_add(False)

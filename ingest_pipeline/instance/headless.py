@@ -144,7 +144,9 @@ class Headless:
             time.sleep(POLL_SECONDS)
 
     def _measured(self) -> Progress:
-        return self._meter.measure(self._result.batches, running=list(self._mine), waiting=self._waiting())
+        mine = list(self._mine)
+        left = self._left_running()
+        return self._meter.measure(self._result.batches, running=mine, left=left, waiting=self._waiting())
 
     def _reap(self) -> bool:
         """Reconcile every batch whose run has ended, ours and those of other launchers; return whether any had."""
@@ -156,10 +158,10 @@ class Headless:
             self._plan_again()
         return bool(others or ended)
 
-    def _left_running(self) -> bool:
-        """Return whether a run from before the database was lost is still at work on one of our batches."""
-        running = batches.list_batches(self._connection, status="running")
-        return any(batch.key in self._result.batches for batch in running)
+    def _left_running(self) -> list[str]:
+        """Return our batches on which a run from before the database was lost is still at work."""
+        running = [batch.key for batch in batches.list_batches(self._connection, status="running")]
+        return [key for key in running if key in self._result.batches and key not in self._mine]
 
     def _verdict(self) -> str | None:
         verdict = spent_budget(

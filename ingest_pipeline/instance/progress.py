@@ -59,16 +59,19 @@ class ProgressMeter:
         self._finished: dict[str, _Counts] = {}
         self._before: WorkState | None = None
 
-    def measure(self, launched: Sequence[str], *, running: Sequence[str], waiting: Sequence[Batch]) -> Progress:
+    def measure(
+        self, launched: Sequence[str], *, running: Sequence[str], waiting: Sequence[Batch], left: Sequence[str] = ()
+    ) -> Progress:
         """Return the progress.
 
         Args:
             launched: the keys of all batches that had a run so far.
             running: of them, those that have one now.
             waiting: the batches that wait.
+            left: the keys of those at which a run from before the database was lost is still at work.
         """
-        counts = self._at_work([*running, *(batch.key for batch in waiting if batch.runs)])
-        counts += self._done({*launched} - {*running} - {batch.key for batch in waiting})
+        counts = self._at_work([*running, *left, *(batch.key for batch in waiting if batch.runs)])
+        counts += self._done({*launched} - {*running} - {*left} - {batch.key for batch in waiting})
         for batch in waiting:
             if not batch.runs:
                 counts += _Counts(0, batch.files, WorkState(waiting_predicted_seconds=batch.predicted_seconds))

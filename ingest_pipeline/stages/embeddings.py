@@ -113,7 +113,8 @@ class _EmbeddingStage:
         """Embed what a file lacks; return what it had of the work, here or in a window before."""
         done = share or _Share(0, 0.0, 0)
         with attempt(self._run, file, "embeddings") as work:
-            ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=done.chunks)
+            if share:
+                ledger.add_embedded(self._run.connection, file, run_id=self._run.run_id, chunks=done.chunks)
             if embedder:
                 done = self._embed_window(file, generation_ids, embedder, work)
             work.cost = AttemptCost(embed_seconds=done.seconds, embed_peak_bytes=done.peak_bytes)

@@ -38,11 +38,12 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
         files.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
             files.requeue_with_gaps(connection)
-        files.requeue_affordable(connection, budget_of(settings).parser_bytes)
+        budget = budget_of(settings)
+        files.requeue_affordable(connection, budget.parser_bytes)
         model = refit(connection)
-        seal = _Seal(connection, settings, fingerprint, model)
+        seal = _Seal(connection, budget, fingerprint, model)
         total = sum(predicting.seconds_of(model, *kind) for kind in ledger.waiting_bytes(connection))
-        for planned in planning.pack(waiting_costs(connection, model), batch_limits(settings, total)):
+        for planned in planning.pack(waiting_costs(connection, model), batch_limits(budget, settings, total)):
             seal.add(planned)
     return seal.result()
 
@@ -50,8 +51,8 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
 class _Seal:
     """Writes a plan down, batch by batch: what is planned is not kept."""
 
-    def __init__(self, connection: Connection, settings: Settings, fingerprint: str, model: CostModel) -> None:
-        self._connection, self._settings = connection, settings
+    def __init__(self, connection: Connection, budget: RunBudget, fingerprint: str, model: CostModel) -> None:
+        self._connection, self._budget = connection, budget
         self._fingerprint, self._model = fingerprint, model
         self._keys: list[str] = []
         self._files = self._refused = 0
@@ -61,7 +62,7 @@ class _Seal:
         if isinstance(planned, FileCost):
             self._refuse(planned)
             return
-        limit, model = self._settings.run_memory, self._model.version
+        limit, model = self._budget.total_bytes, self._model.version
         key = batches.seal_batch(self._connection, planned, memory_limit_bytes=limit, cost_model=model)
         self._keys.append(key)
         self._files += len(planned.costs)
@@ -71,7 +72,7 @@ class _Seal:
         return Sealed(tuple(self._keys), self._files, self._refused, self._seconds, self._model.version)
 
     def _refuse(self, cost: FileCost) -> None:
-        error, peak = needs_more_memory(cost, self._settings), cost.predicted_peak_bytes
+        error, peak = needs_more_memory(cost, self._budget), cost.predicted_peak_bytes
         files.refuse_file(
             self._connection, cost.file_id, error, fingerprint=self._fingerprint, predicted_peak_bytes=peak
         )
@@ -81,12 +82,12 @@ class _Seal:
 def plan_of(costs: Iterable[FileCost], settings: Settings) -> Plan:
     """Return the batches that these files make under the settings."""
     costs = list(costs)
-    return planning.plan_batches(costs, batch_limits(settings, sum(cost.predicted_seconds for cost in costs)))
+    total = sum(cost.predicted_seconds for cost in costs)
+    return planning.plan_batches(costs, batch_limits(budget_of(settings), settings, total))
 
 
-def batch_limits(settings: Settings, total_seconds: float) -> planning.BatchLimits:
+def batch_limits(budget: RunBudget, settings: Settings, total_seconds: float) -> planning.BatchLimits:
     """Return what a batch may cost under the settings while so many seconds of work wait."""
-    budget = budget_of(settings)
     most = settings.batch_minutes * 60
     return planning.BatchLimits(
         file_budget_bytes=budget.parser_bytes,
@@ -103,10 +104,10 @@ def embedding_peak_bytes(budget: RunBudget, card: ModelCard) -> int:
     return budget.model_bytes + activation_bytes(tokens, dimension=card.dimension)
 
 
-def needs_more_memory(cost: FileCost, settings: Settings) -> FileNeedsMoreMemory:
+def needs_more_memory(cost: FileCost, budget: RunBudget) -> FileNeedsMoreMemory:
     """Return the refusal of a file that no batch can hold: what it needs, what there is, what to raise."""
-    needs = cost.predicted_peak_bytes + budget_of(settings).parent_bytes
-    has = format_size(settings.run_memory)
+    needs = cost.predicted_peak_bytes + budget.parent_bytes
+    has = format_size(budget.total_bytes)
     return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 
 
