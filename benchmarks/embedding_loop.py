@@ -25,10 +25,10 @@ def main() -> None:
     settings = Settings(home=Path(__file__).resolve().parents[1] / ".bench" / "home")
     embedder = load_embedder(settings, card_of(settings))
     most, vectors = budget_of(settings).footprint.max_batch_tokens, 0
-    texts = json.loads(Path(sys.argv[1]).read_text())
+    texts = json.loads(Path(sys.argv[1]).read_text())  # each with its number of tokens, as the store knows it
     for start in range(0, len(texts), WINDOW):
         window = texts[start : start + WINDOW]
-        chunks = [StoredChunk(1, number, text, b"", len(text) // 4) for number, text in enumerate(window)]
+        chunks = [StoredChunk(1, number, text, b"", tokens) for number, (text, tokens) in enumerate(window)]
         for group in micro_batches(chunks, max_batch_tokens=most):
             vectors += len(embedder.embed([chunk.text for chunk in group]))
     print(vectors)

@@ -83,8 +83,9 @@ def _long(machines: Sequence[Result]) -> str:
         "error of the end",
     )
     note = (
-        "\nThe loop embeds the same chunks with the same engine on all cores, and does nothing else. The error is the "
-        "largest\nof the announced ends from a third of the job on, as a share of its duration.\n"
+        "\nThe loop embeds the same chunks with the same engine on all cores, and does nothing else; it runs before "
+        "and after\nthe job. The error is the largest of the announced ends from a third of the job on, as a share "
+        "of its duration.\n"
     )
     return _table(head, rows) + note
 
