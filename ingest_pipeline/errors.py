@@ -6,6 +6,10 @@ IngestError
 │   └── ModelMismatch
 ├── UploadRefused                 `ingest add` cannot add this file; the other files are added
 ├── ErrorBudgetSpent              too many errors in a row that no file caused; exit code 3
+├── CallError                     one call of a server that embeds or answers; handled where it is made
+│   ├── RateLimited               too many calls: it waits, which is no error
+│   ├── CallFailed                an error of the server or the network, or an answer that cannot be used
+│   └── InputRejected             the server works, and refuses this input
 ├── FileError                     of one file: recorded in the ledger, the other files are processed
 │   ├── PermanentError            it will fail again until the file or a setting changes
 │   │   ├── UnreadableDocument    damaged, or not of the type that it claims
@@ -21,6 +25,7 @@ IngestError
 │   │   ├── ParserOutOfMemory     the parser's child reached its kernel limit
 │   │   ├── ParserTimedOut
 │   │   ├── ParserCrashed
+│   │   ├── TooManyRejected       the embedder rejected too many of its chunks
 │   │   └── KilledRepeatedly      three runs were killed while this file was open
 │   └── TransientFileError        it cannot be read now; the next catalog run tries it again
 │       ├── FileCutShort          a server keeps breaking off while it sends this file
@@ -31,7 +36,10 @@ IngestError
     ├── SourceUnavailable
     ├── ParserUnavailable         the parser's child cannot start
     ├── RunOutOfMemory            a run stopped by itself before its limit
-    └── ModelExportFailed         the model could not be converted for OpenVINO
+    ├── ModelExportFailed         the model could not be converted for OpenVINO
+    ├── TokenLimitReached         INGEST_MAX_TOKENS_PER_RUN: incomplete, the rest waits; exit code 4
+    └── ServiceUnavailable        a server that embeds or answers fails with every call: a verdict
+        └── AccessRefused         it refuses the key or the model, or the quota is spent
 
 The names of these types are the reasons in the ledger: a contract. A message names the file, what happened, and what to
 do.
@@ -79,6 +87,27 @@ class UploadRefused(IngestError):
 
 class ErrorBudgetSpent(IngestError):
     """Too many errors in a row that no file caused."""
+
+
+class CallError(IngestError):
+    """One call of a server that embeds or answers failed."""
+
+    def __init__(self, message: str, retry_after_seconds: float | None = None) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        """For how long the server asks to wait; None where it does not say."""
+        super().__init__(message)
+
+
+class RateLimited(CallError):
+    """The server wants fewer calls."""
+
+
+class CallFailed(CallError):
+    """An error of the server or of the network, or an answer that cannot be used; it may pass."""
+
+
+class InputRejected(CallError):
+    """The server works, and refuses this input."""
 
 
 class FileError(IngestError):
@@ -141,6 +170,10 @@ class ParserCrashed(PermanentError):
     """The parser's child process crashed, or sent an invalid message."""
 
 
+class TooManyRejected(PermanentError):
+    """The embedder rejected too many chunks of this file."""
+
+
 class KilledRepeatedly(PermanentError):
     """Several runs were killed while this file was open."""
 
@@ -175,6 +208,18 @@ class RunOutOfMemory(RunError):
 
 class ModelExportFailed(RunError):
     """The child that converts a model for OpenVINO failed."""
+
+
+class TokenLimitReached(RunError):
+    """A run has used the tokens that it may use: what is left waits."""
+
+
+class ServiceUnavailable(RunError):
+    """A server that embeds or answers cannot be used: it failed with every call."""
+
+
+class AccessRefused(ServiceUnavailable):
+    """A server refuses the key or the model, or the quota of the account is spent."""
 
 
 class FileCutShort(TransientFileError):
