@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import uuid
 from pathlib import Path
 
@@ -74,12 +75,15 @@ def test_a_group_that_takes_no_limit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_abandoned_groups_are_removed(tmp_path: Path) -> None:
-    """Empty groups that a killed supervisor left go; those with processes, and those of others, stay."""
+    """Empty groups that a killed supervisor left go; those with processes, of others, or just made, stay."""
     proc, root = fake_tree(tmp_path, "0::/app\n", "app/ingest-busy", "app/somebody")
     (root / "app/ingest-busy/cgroup.procs").write_text("1\n")
     removed: list[str] = []
-    (root / "app/ingest-old").mkdir()
-    (root / "app/ingest-old/cgroup.procs").write_text("")
+    for name in ("ingest-old", "ingest-starting"):
+        (root / "app" / name).mkdir()
+        (root / "app" / name / "cgroup.procs").write_text("")
+    for name in ("ingest-old", "ingest-busy"):
+        os.utime(root / "app" / name, (0, time.time() - 120))
     real = Path.rmdir
 
     def rmdir(self: Path) -> None:  # in a real group the kernel's files vanish with the folder

@@ -17,6 +17,7 @@ ROOT = Path("/sys/fs/cgroup")
 PREFIX = "ingest-"
 UNLIMITED = 1 << 60
 """cgroup v1 writes a number near 2**63 where there is no limit."""
+STARTING_SECONDS = 60.0  # a supervisor makes the cgroup, and its child joins it milliseconds later
 REMOVE_SECONDS = 2.0  # a cgroup can be removed only after the kernel has released its last process
 
 
@@ -150,8 +151,9 @@ def _read_limit(path: Path) -> int | None:
 
 
 def _remove_abandoned(parent: Path) -> None:
-    """Remove the empty cgroups of runs whose supervisor was killed."""
+    """Remove the empty cgroups of runs whose supervisor was killed; not those of runs that are just starting."""
+    oldest = time.time() - STARTING_SECONDS
     for folder in parent.glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError):
-            if not (folder / "cgroup.procs").read_text().strip():
+            if folder.stat().st_mtime < oldest and not (folder / "cgroup.procs").read_text().strip():
                 folder.rmdir()
