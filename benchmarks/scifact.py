@@ -49,7 +49,7 @@ from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import seal_waiting
-from ingest_pipeline.store import batches
+from ingest_pipeline.store import batches, embedding_models
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.search import search
@@ -237,8 +237,9 @@ def ingest(
     Raises:
         CannotRun: a file was not indexed; without it the figure would be for other documents.
     """
-    began, fingerprint = time.monotonic(), fingerprint_of(card, Settings())
-    scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
+    began, fingerprint = time.monotonic(), fingerprint_of(settings)
+    model = embedding_models.model_id(connection, card)
+    scan_sources(connection, settings=settings, fingerprint=fingerprint, model=model)
     seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     chunks = run_batches(connection, settings, embedder)
     work = refresh_index(connection, settings)
@@ -295,10 +296,10 @@ def _sandbox(settings: Settings) -> Sandbox:
 
 def rank_queries(connection: Connection, card: ModelCard, embedder: Embedder, queries: dict[str, str]) -> Rankings:
     """Return the documents for each query, best first."""
-    began, rankings = time.monotonic(), {}
+    began, rankings, model = time.monotonic(), {}, embedding_models.model_id(connection, card)
     for keys in _groups(list(queries), ENCODED_AT_ONCE):
         for key, vector in zip(keys, embedder.embed([queries[key] for key in keys]), strict=True):
-            hits = search(connection, card, vector, query=queries[key], top=CHUNKS_PER_QUERY)
+            hits = search(connection, model, vector, query=queries[key], top=CHUNKS_PER_QUERY)
             rankings[key] = documents_of(hits)
     seconds = time.monotonic() - began
     say(f"{len(queries)} queries in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")

@@ -33,18 +33,37 @@ class _Span:
     tokens: int
 
 
-def load_encoder(tokenizer_file: Path) -> Encode:
+def load_encoder(tokenizer_file: Path | None) -> Encode:
     """Return a function that returns the character offsets of a text's tokens, without special tokens.
+
+    Without a tokenizer two bytes count as one token: `estimated_offsets`.
 
     Truncation and padding are switched off: tokenizer files have truncation on, and with it a splitter made one chunk
     of 108,661 tokens (docs/findings.md, F3).
     """
+    if tokenizer_file is None:
+        return estimated_offsets
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))
     tokenizer.no_truncation()
     tokenizer.no_padding()
     return lambda text: tokenizer.encode(text, add_special_tokens=False).offsets
+
+
+def estimated_offsets(text: str) -> Offsets:
+    """Return offsets as of a tokenizer that makes a token of each two bytes of UTF-8.
+
+    Tokenizers of servers' models need more bytes for a token of almost every text (docs/findings.md, L2), so that
+    chunks are within their limits.
+    """
+    offsets, waiting = [], 0
+    for position, character in enumerate(text):
+        waiting += 1 if character < "\x80" else len(character.encode("utf-8", "replace"))
+        while waiting >= 2:
+            offsets.append((position, position + 1))
+            waiting -= 2
+    return offsets
 
 
 def text_hash(text: str) -> bytes:

@@ -1,6 +1,7 @@
 """The table of engines: who computes vectors, what each needs, and whether its vectors are its own.
 
-A new engine is a module in `embedding/` and a row here. Settings, budgets, micro-batches and the fingerprint read it.
+A new engine is a module in `embedding/` and a row here. Settings, budgets and micro-batches read it. An engine on this
+machine is a value of `INGEST_ENGINE`, a protocol of servers is a value of `INGEST_EMBEDDER`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from dataclasses import dataclass
 
 MIB = 1024**2
 AUTO, F32, BF16 = "auto", "f32", "bf16"
+LOCAL = "local"
+"""The value of `INGEST_EMBEDDER` for the engines on this machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,9 @@ class Footprint:
     """The least budget that is accepted."""
     max_batch_tokens: int
     """Padded tokens in one micro-batch; more would not be faster, or need too much."""
+    bytes_per_token: int = 120
+    """Of a micro-batch, for each dimension: 190 MB for 4,096 padded tokens of 384 dimensions, 47 MB for 1,024
+    (docs/findings.md, H6)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Engine:
     """What docs/settings.md says after its name."""
     own_vectors: str = ""
     """A name for its vectors, if they are not those of the model's weights. Another name: all is embedded again."""
+    server: bool = False
+    """True if a server computes; its module offers `card` and `connect` instead of `load`."""
     threads_per_core: int = 1
     """Threads that a run may have for each core of its share: with 2, the last run at work uses idle cores, too."""
 
@@ -61,4 +69,13 @@ ENGINES = {
         f32=Footprint(floor_bytes=656 * MIB, minimum_bytes=768 * MIB, max_batch_tokens=1024),
         help="every model of sentence-transformers",
     ),
+    "openai": Engine(
+        "ingest_pipeline.embedding.openai_api",
+        # The parser's child beside the run process decides: see memory/budget.py.
+        f32=Footprint(floor_bytes=208 * MIB, minimum_bytes=272 * MIB, max_batch_tokens=8192, bytes_per_token=2),
+        help="any server of the OpenAI protocol",
+        server=True,
+    ),
 }
+ON_THIS_MACHINE = {name: engine for name, engine in ENGINES.items() if not engine.server}
+SERVERS = {name: engine for name, engine in ENGINES.items() if engine.server}

@@ -46,6 +46,8 @@ class RawFile:
     predicted_peak_bytes: int = 0
     kills: int = 0
     """Number of runs that were killed while it was open: after a kill it is parsed in smaller steps."""
+    next_generation_id: int | None = None
+    """If it is processed: the generation that will be shown."""
 
     @property
     def name(self) -> str:
@@ -308,10 +310,54 @@ class ModelCard:
 
     name: str
     identity: str
-    """SHA-256 of the weights, in hex."""
+    """What its vectors are known by: the SHA-256 of the weights, in hex; of a model on a server, of its name."""
     dimension: int
     max_tokens: int
     """Tokens of text in one chunk; the model's special tokens are not counted."""
+    tokenizer: str = ""
+    """What counts them: the SHA-256 of the tokenizer's file, or the name of an estimate."""
+    limit_tokens: int = 0
+    """Tokens that the model takes, if chunks are made smaller."""
+    embedder: str = "local"
+    """Who computes the vectors: this machine, or the protocol of a server."""
+
+    @property
+    def takes_tokens(self) -> int:
+        """Tokens that the model takes: chunks that were made for another model fit if they have no more."""
+        return max(self.limit_tokens, self.max_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model of the store, and what it has there."""
+
+    model_id: int
+    name: str
+    embedder: str
+    dimension: int
+    vectors: int
+    rejected: int
+    deferred: int
+    files: int
+    """Files that readers see under it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What calls of a server cost."""
+
+    calls: int = 0
+    failed_calls: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, name) + getattr(other, name) for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ingest_pipeline.engines import AUTO, BF16, ENGINES, F32
+from ingest_pipeline.engines import AUTO, BF16, ENGINES, F32, LOCAL, ON_THIS_MACHINE, SERVERS
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.schemes import scheme_of
 from ingest_pipeline.sizes import parse_size
@@ -94,6 +94,13 @@ def _flag(text: str) -> bool:
     ]
 
 
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
 def _share(text: str) -> float:
     value = 1.0 if text == "off" else float(text)
     if not 0 <= value <= 1:
@@ -114,19 +121,22 @@ def _endpoint(text: str) -> str:
 
 
 def _engine(text: str) -> str:
-    if text not in (AUTO, *ENGINES):
+    if text not in ENGINES or ENGINES[text].server:
         raise ValueError(text)
     return text
 
 
-def _precision(text: str) -> str:
-    if text not in (AUTO, F32, BF16):
-        raise ValueError(text)
-    return text
+def _one_of(*values: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if text not in values:
+            raise ValueError(text)
+        return text
+
+    return read
 
 
 def _engines_help() -> str:
-    return ", ".join(f"`{name}`" + f" ({engine.help})" * bool(engine.help) for name, engine in ENGINES.items())
+    return ", ".join(f"`{name}`" + f" ({engine.help})" * bool(engine.help) for name, engine in ON_THIS_MACHINE.items())
 
 
 def _cron(text: str) -> str:
@@ -241,15 +251,93 @@ class Settings:
         "A sentence-transformers model; the default comes with the package.", write=_write_model, of_instance=True,
     )  # fmt: skip
     engine: str = _setting(
-        AUTO, _engine, f"{AUTO}, {' or '.join(ENGINES)}",
+        AUTO, _engine, f"{AUTO}, {' or '.join(ON_THIS_MACHINE)}",
         f"Who computes vectors: {_engines_help()}, or `{AUTO}`: the first that can compute the model.",
         of_instance=True,
     )  # fmt: skip
     precision: str = _setting(
-        AUTO, _precision, "auto, f32 or bf16",
+        AUTO, _one_of(AUTO, F32, BF16), "auto, f32 or bf16",
         "In what precision OpenVINO computes; `auto`: bf16 where the processor has instructions for it, else f32. The "
         "vectors are the same (cosine above 0.9999); torch computes in f32.",
         of_instance=True,
+    )  # fmt: skip
+    embedder: str = _setting(
+        LOCAL, _one_of(LOCAL, *SERVERS), f"{LOCAL} or {' or '.join(SERVERS)}",
+        "Where vectors are computed: on this machine, or by a server of the OpenAI protocol (OpenAI, Azure, Ollama, "
+        "vLLM, TEI, llama.cpp). Its key is read from `OPENAI_API_KEY`, and never stored or logged.", of_instance=True,
+    )  # fmt: skip
+    embedder_url: str = _setting(
+        "https://api.openai.com/v1", _endpoint, "http(s)://host/path, without a password",
+        "Where the embedder's server is.", of_instance=True, secret=True, default_text="OpenAI",
+    )  # fmt: skip
+    query_model: str = _setting(
+        "", str.strip, "a model's name", "Model of the embedder's server for queries, if it is called otherwise.",
+        default_text="`INGEST_MODEL`", of_instance=True,
+    )  # fmt: skip
+    passage_prefix: str = _setting(
+        "", str, "a text", "Written before each chunk that is embedded, with a space between them: `passage:` for E5.",
+        default_text="none", of_instance=True,
+    )  # fmt: skip
+    query_prefix: str = _setting(
+        "", str, "a text", "Written before each query, with a space between them: `query:` for E5.",
+        default_text="none", of_instance=True,
+    )  # fmt: skip
+    dimensions: int = _setting(
+        0, _count, "a whole number; 0 means the model's own",
+        "To how many dimensions the embedder's server shortens its vectors, for models that can.",
+        default_text="0: the model's own, which is asked for once", of_instance=True,
+    )  # fmt: skip
+    chunk_tokens: int = _setting(
+        0, _count, "a whole number; 0 means what the model takes",
+        "Tokens in a chunk at most.", default_text="what the model takes, at most 512", of_instance=True,
+    )  # fmt: skip
+    model_tokens: int = _setting(
+        0, _count, "a whole number; 0 means what is known of the model",
+        "Tokens that the model on the embedder's server takes.", default_text="8,191 for OpenAI's, else 512",
+        of_instance=True,
+    )  # fmt: skip
+    tokenizer: str = _setting(
+        "", str.strip, "a file tokenizer.json, or a model that has one",
+        "What counts the tokens for the embedder's server.",
+        default_text="two bytes of text count as one token", of_instance=True,
+    )  # fmt: skip
+    embedder_concurrency: int = _setting(
+        1, _positive_int, COUNT, "Calls of the embedder's server at once; 1: one after another.",
+    )  # fmt: skip
+    embedder_calls_per_minute: int = _setting(
+        0, _count, "a whole number; 0 means no limit", "Calls of the embedder's server in a minute at most.",
+        default_text="no limit",
+    )  # fmt: skip
+    embedder_tokens_per_minute: int = _setting(
+        0, _count, "a whole number; 0 means no limit", "Tokens sent to the embedder's server in a minute at most.",
+        default_text="no limit",
+    )  # fmt: skip
+    embedder_pause_seconds: float = _setting(
+        0.0, _seconds, "a number of seconds, 0 or more", "Pause between two calls of the embedder's server.",
+        write=_write_number,
+    )  # fmt: skip
+    embedder_call_seconds: float = _setting(
+        60.0, _positive_number, NUMBER, "The longest that one call of the embedder's server may take, in seconds.",
+        write=_write_number,
+    )  # fmt: skip
+    embed: str = _setting(
+        "now", _one_of("now", "on-demand"), "now or on-demand",
+        "When vectors are made: with the chunks, or when `ingest embed` asks for them.",
+    )  # fmt: skip
+    embed_batch: int = _setting(
+        0, _count, "a whole number; 0 means as many as their tokens allow",
+        "Texts in one micro-batch, one call and one commit at most.",
+        default_text="as their tokens allow; 32 in a call of a server",
+    )  # fmt: skip
+    max_rejected: int = _setting(
+        10, _positive_int, COUNT,
+        "Chunks of one file that the embedder may reject before the file fails as `TooManyRejected`. Fewer are noted, "
+        "and the file is indexed without them.",
+    )  # fmt: skip
+    max_tokens_per_run: int = _setting(
+        0, _count, "a whole number; 0 means no limit",
+        "Tokens that a run may send to servers and receive; then it stops, and what is left waits.",
+        default_text="no limit",
     )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",

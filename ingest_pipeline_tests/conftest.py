@@ -29,7 +29,7 @@ WHOLE_PROOF = os.environ.get("INGEST_PROOF") == "whole"
 """Set by `make proof`: every test run has the slow proofs in a short form."""
 TEST_VARIABLES = ("INGEST_CORPUS", "INGEST_REQUIRE_CORPUS", "INGEST_PROOF")
 WORD = re.compile(r"\S+")
-CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40)
+CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40, tokenizer="words")
 
 
 CORPUS = Path(os.environ.get("INGEST_CORPUS", REPOSITORY.parent / "shared" / "corpus"))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import START, Chunk, FileCost, ListedFile, ModelCard, PlannedBatch, RawFile
-from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.models import START, Chunk, FileCost, ListedFile, ModelCard, ParsedFile, PlannedBatch, RawFile
+from ingest_pipeline.store import batches, generations, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 
@@ -41,16 +41,13 @@ def chunk(ordinal: int, text: str, page: int = 1) -> Chunk:
 
 def write(connection: Connection, file: RawFile, texts: list[str], card: ModelCard) -> generations.Generation:
     """A complete generation of a file with these chunks, the file processed."""
-    model = vectors.model_id(connection, card)
     fingerprint = f"{FINGERPRINT}:{file.media_type}"
-    with generations.claimed_generation(connection, file, fingerprint=fingerprint, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=fingerprint, card=card) as generation:
         rows = [(chunk(number, text), text_hash(text)) for number, text in enumerate(texts)]
         generations.write_chunks(connection, generation, rows, checkpoint=START, gaps=[])
-        connection.execute(
-            "UPDATE generations SET complete = true WHERE generation_id = %s", (generation.generation_id,)
-        )
-    store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
-    return generations.find_generation(connection, file, fingerprint)
+        generations.complete_generation(connection, generation, ParsedFile(pages=1))
+    store_files.mark_processed(connection, file, generation_id=generation.generation_id, pages=1)
+    return generations.find_generation(connection, generation.generation_id)
 
 
 def status_of(connection: Connection, path: str) -> tuple[str, str | None]:

@@ -14,7 +14,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.run import BatchRun, FileOutcome, open_batch
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import Sealed, seal_waiting
-from ingest_pipeline.store import batches, ledger, vectors
+from ingest_pipeline.store import batches, embedding_models, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder
 from ingest_pipeline_tests.documents import FINGERPRINT
@@ -26,11 +26,11 @@ class Pipeline:
     def __init__(self, connection: Connection, settings: Settings, sandbox: Sandbox) -> None:
         self.connection, self.settings, self.sandbox = connection, settings, sandbox
         self.embedder, self.watch = FakeEmbedder(), TreeWatch()
-        self.model = vectors.model_id(connection, CARD)
+        self.model = embedding_models.model_id(connection, CARD)
         self.runs = 0
 
     def scan(self) -> ScanCounts:
-        return scan_sources(self.connection, self.settings.sources, settings=self.settings, fingerprint=FINGERPRINT)
+        return scan_sources(self.connection, settings=self.settings, fingerprint=FINGERPRINT, model=self.model)
 
     def seal(self) -> Sealed:
         return seal_waiting(self.connection, settings=self.settings, fingerprint=FINGERPRINT)

@@ -60,7 +60,7 @@ def launched(command: Command, ample_memory: None, monkeypatch: pytest.MonkeyPat
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(home, "open_instance", lambda settings: nullcontext(instance))
         monkeypatch.setattr(resources, "load_embedder", lambda *names, **more: FakeEmbedder(384))
-        monkeypatch.setattr(search_module, "load_embedder", lambda *names, **more: FakeEmbedder(384))
+        monkeypatch.setattr(search_module, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
         yield command
 
 
@@ -171,7 +171,7 @@ def test_files_show_reasons_and_gaps(command: Command, connection: Connection) -
     failed_file(connection, "a.txt", "/documents/a.txt: nothing in it")
     add_file(connection, "b.txt")
     file = files_of(connection, seal(connection))["b.txt"]
-    store_files.mark_processed(connection, file, pages=9, gaps=[Gap(2, 2, "x"), Gap(4, 6, "x")], warnings=[])
+    store_files.mark_processed(connection, file, generation_id=1, pages=9, gaps=[Gap(2, 2, "x"), Gap(4, 6, "x")])
     add_file(connection, "c.txt")
     _, first, second, third = command("files").splitlines()
     assert first.startswith("failed     a.txt")
@@ -223,7 +223,7 @@ def test_a_closed_pipe_is_no_error(
 
 def test_search_before_anything(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is indexed: a sentence for people, nothing for programs."""
-    monkeypatch.setattr(search_module, "load_embedder", lambda *names, **more: FakeEmbedder(384))
+    monkeypatch.setattr(search_module, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
     assert command("search", "words") == "nothing found: is anything indexed? `ingest status`\n"
     assert command("search", "words", "--json") == ""
 

@@ -165,7 +165,7 @@ def test_gaps_are_objects(command: Command, connection: Connection) -> None:
     """Each gap has its first page, its last page and a reason."""
     add_file(connection, "a.txt")
     [file] = files_of(connection, seal(connection)).values()
-    store_files.mark_processed(connection, file, pages=9, gaps=[Gap(2, 4, "ParserCrashed")], warnings=[])
+    store_files.mark_processed(connection, file, generation_id=1, pages=9, gaps=[Gap(2, 4, "ParserCrashed")])
     [row] = command.json("files")
     assert row["gaps"] == [{"page_from": 2, "page_to": 4, "reason": "ParserCrashed"}]
     assert (row["pages"], row["status"]) == (9, "processed")

@@ -10,16 +10,25 @@ import pytest
 
 from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.models import Checkpoint, Gap, ParsedFile, RawFile
-from ingest_pipeline.store import generations, reports, vectors
+from ingest_pipeline.store import embedding_models, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.search import search
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count, files_of, seal, write
 
 
+def publishes(connection: Connection, file: RawFile, generation: generations.Generation) -> bool:
+    model = model_of(connection)
+    return generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT, model=model)
+
+
+def model_of(connection: Connection) -> int:
+    return embedding_models.model_id(connection, CARD)
+
+
 def embed(connection: Connection, generation: generations.Generation, embedder: FakeEmbedder) -> int:
-    model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=1000)
+    model = embedding_models.model_id(connection, CARD)
+    pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=1000)
     if pending:
         vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
     return len(pending)
@@ -30,7 +39,7 @@ def publish(connection: Connection, embedder: FakeEmbedder, path: str, version: 
     file = files_of(connection, seal(connection))[path]
     generation = write(connection, file, texts, CARD)
     embed(connection, generation, embedder)
-    assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+    assert publishes(connection, file, generation)
     return file
 
 
@@ -47,7 +56,7 @@ def test_the_old_version_answers_meanwhile(connection: Connection, embedder: Fak
     assert shown(connection) == ["old one", "old two"]
     embed(connection, generation, embedder)
     assert shown(connection) == ["old one", "old two"]
-    generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+    publishes(connection, file, generation)
     assert shown(connection) == ["new one"]
     assert count(connection, "chunks") == 1
 
@@ -59,7 +68,7 @@ def test_a_changed_file_is_not_published(connection: Connection, embedder: FakeE
     generation = write(connection, file, ["text"], CARD)
     embed(connection, generation, embedder)
     add_file(connection, "a.txt", "v2")
-    assert not generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+    assert not publishes(connection, file, generation)
     assert shown(connection) == []
 
 
@@ -77,7 +86,7 @@ def test_no_publishing_without_all_vectors(connection: Connection) -> None:
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, ["text"], CARD)
-    assert not generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+    assert not publishes(connection, file, generation)
 
 
 def test_shared_chunks_stay(connection: Connection, embedder: FakeEmbedder) -> None:
@@ -92,13 +101,12 @@ def test_work_goes_on_at_the_checkpoint(connection: Connection) -> None:
     """After a kill, work goes on at the checkpoint; what came behind it is dropped, what came before stays."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
-    model = vectors.model_id(connection, CARD)
-    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as generation:
         rows = [(chunk(number, f"text {number}"), text_hash(f"text {number}")) for number in range(5)]
         generations.write_chunks(
             connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")]
         )
-    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as again:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
         assert again.gaps == (Gap(1, 1, "damaged"),)
         assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
@@ -110,16 +118,16 @@ def test_the_same_bytes_are_parsed_once(url: str, connection: Connection) -> Non
     """Two runs with equal bytes: the second parses nothing."""
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
-    model, seen = vectors.model_id(connection, CARD), []
+    seen = []
 
     def second() -> None:
         with (
             store(url) as other,
-            generations.claimed_generation(other, file, fingerprint=FINGERPRINT, model_id=model) as found,
+            generations.claimed_generation(other, file, fingerprint=FINGERPRINT, card=CARD) as found,
         ):
             seen.append(found.complete)
 
-    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as generation:
         thread = threading.Thread(target=second)
         thread.start()
         thread.join(timeout=0.5)
@@ -134,13 +142,13 @@ def test_pending_chunks_come_in_slices(connection: Connection, embedder: FakeEmb
     add_file(connection, "a.txt")
     file = files_of(connection, seal(connection))["a.txt"]
     generation = write(connection, file, [f"text {number % 7}" for number in range(20)], CARD)
-    model, last, found = vectors.model_id(connection, CARD), None, []
-    while slice_ := vectors.pending_chunks(connection, [generation.generation_id], after=last, limit=6):
+    model, last, found = embedding_models.model_id(connection, CARD), None, []
+    while slice_ := vectors.pending_chunks(connection, model, [generation.generation_id], after=last, limit=6):
         vectors.write_vectors(connection, model, slice_, embedder.embed([chunk.text for chunk in slice_]))
         found += [chunk.text for chunk in slice_]
         last = slice_[-1]
     assert sorted(found) == sorted({f"text {number % 7}" for number in range(20)})
-    assert vectors.pending_chunks(connection, [generation.generation_id], limit=1) == []
+    assert vectors.pending_chunks(connection, model, [generation.generation_id], limit=1) == []
 
 
 @pytest.mark.parametrize("indexed", [False, True])
@@ -149,10 +157,10 @@ def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEm
     texts = [f"text number {number}" for number in range(300)]
     publish(connection, embedder, "a.txt", "v1", texts)
     if indexed:
-        vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
+        vectors.ensure_index(connection, embedding_models.model_id(connection, CARD), CARD.dimension)
         vectors.vacuum(connection)
     vector = embedder.embed(["text number 123"])[0]
-    hits = search(connection, CARD, vector, query="", top=5)
+    hits = search(connection, model_of(connection), vector, query="", top=5)
     assert hits[0].text == "text number 123"
     assert hits[0].score == pytest.approx(1.0, abs=0.001)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -161,7 +169,7 @@ def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEm
 
 def test_search_among_dead_rows(connection: Connection, embedder: FakeEmbedder) -> None:
     """Three whole replaces without VACUUM: `top=20` still is 20 (docs/findings.md, B saw 10)."""
-    vectors.ensure_index(connection, vectors.model_id(connection, CARD), CARD.dimension)
+    vectors.ensure_index(connection, embedding_models.model_id(connection, CARD), CARD.dimension)
     for version in range(4):
         publish(
             connection,
@@ -171,7 +179,7 @@ def test_search_among_dead_rows(connection: Connection, embedder: FakeEmbedder) 
             [f"{version} text {number}" for number in range(200)],
         )
     vector = embedder.embed(["0 text 5"])[0]
-    hits = search(connection, CARD, vector, query="", top=20)
+    hits = search(connection, model_of(connection), vector, query="", top=20)
     assert len(hits) == 20
     assert {hit.text[0] for hit in hits} == {"3"}
 
@@ -179,7 +187,9 @@ def test_search_among_dead_rows(connection: Connection, embedder: FakeEmbedder) 
 def test_a_copied_sentence_comes_first(connection: Connection, embedder: FakeEmbedder) -> None:
     """Who pastes a sentence wants the place it is from, line breaks or not."""
     publish(connection, embedder, "a.txt", "v1", ["Nothing of\nthe kind was ever\nsaid here.", *"abcdefgh"])
-    hits = search(connection, CARD, embedder.embed(["x"])[0], query="Nothing of the kind was ever said", top=3)
+    hits = search(
+        connection, model_of(connection), embedder.embed(["x"])[0], query="Nothing of the kind was ever said", top=3
+    )
     assert hits[0].text.startswith("Nothing")
 
 
@@ -187,23 +197,21 @@ def test_every_place_of_a_text_is_found(connection: Connection, embedder: FakeEm
     """One vector, two files: two hits."""
     publish(connection, embedder, "a.txt", "v1", ["same"])
     publish(connection, embedder, "b.txt", "v2", ["same"])
-    hits = search(connection, CARD, embedder.embed(["same"])[0], query="", top=5)
+    hits = search(connection, model_of(connection), embedder.embed(["same"])[0], query="", top=5)
     assert [hit.path for hit in hits] == ["a.txt", "b.txt"]
 
 
 def test_models_keep_to_themselves(connection: Connection, embedder: FakeEmbedder) -> None:
     """A query by a model that embedded nothing finds nothing, whatever others embedded."""
     publish(connection, embedder, "a.txt", "v1", ["text"])
-    other = replace(CARD, identity="e" * 64, dimension=4)
-    assert search(connection, other, np.array([1, 0, 0, 0], dtype=np.float32), query="", top=5) == []
-    vectors.model_id(connection, other)
+    other = embedding_models.model_id(connection, replace(CARD, identity="e" * 64, dimension=4))
     assert search(connection, other, np.array([1, 0, 0, 0], dtype=np.float32), query="", top=5) == []
 
 
 def test_crooked_vectors_are_counted(connection: Connection, embedder: FakeEmbedder) -> None:
     """The unit-norm check sees a vector whose length is not 1."""
     publish(connection, embedder, "a.txt", "v1", ["text"])
-    model = vectors.model_id(connection, CARD)
+    model = embedding_models.model_id(connection, CARD)
     assert vectors.not_unit_norm(connection, model) == 0
     connection.execute("UPDATE embeddings SET embedding = '[2,0,0,0,0,0,0,0]'")
     assert vectors.not_unit_norm(connection, model) == 1

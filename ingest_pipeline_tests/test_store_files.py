@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.errors import FileChanged, FileNeedsMoreMemory, NoText, UnreadablePages
-from ingest_pipeline.models import START, ListedFile, RawFile
-from ingest_pipeline.store import batches, files, generations, ledger, vectors
+from ingest_pipeline.models import START, ListedFile, ParsedFile, RawFile
+from ingest_pipeline.store import batches, embedding_models, files, generations, ledger, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, SOURCE, chunk, seal
@@ -39,6 +39,10 @@ class World:
         return RawFile(row[0], SOURCE, PATH, row[2], 5, "1", "text/plain", status=row[1])
 
     @property
+    def model(self) -> int:
+        return embedding_models.model_id(self.connection, CARD)
+
+    @property
     def status(self) -> str:
         return self.file.status
 
@@ -46,15 +50,15 @@ class World:
         """Put the file into a status, as only a test may."""
         self.connection.execute(
             "UPDATE files SET status = %s, error = %s, batch = %s, generation_id = NULL, kills = 0, "
-            "predicted_peak_bytes = 10, fingerprint = %s, last_scan = 1 WHERE path = %s",
-            (status, error, self.batch, FINGERPRINT, PATH),
+            "predicted_peak_bytes = 10, fingerprint = %s, last_scan = 1, next_generation_id = %s WHERE path = %s",
+            (status, error, self.batch, FINGERPRINT, self.generation.generation_id, PATH),
         )
         self.connection.execute("UPDATE batches SET status = 'waiting'")
 
 
 def embed(connection: Connection, generation: generations.Generation) -> None:
-    model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=10)
+    model = embedding_models.model_id(connection, CARD)
+    pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=10)
     if pending:
         vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
 
@@ -66,12 +70,14 @@ def world(connection: Connection) -> World:
     files.record_versions(connection, files.ScannedFile(SOURCE, listed, 1, version=VERSION, media_type="text/plain"))
     batch = seal(connection)
     file = RawFile(0, SOURCE, PATH, VERSION, 5, "1", "text/plain")
-    model, fingerprint = vectors.model_id(connection, CARD), f"{FINGERPRINT}:text/plain"
-    with generations.claimed_generation(connection, file, fingerprint=fingerprint, model_id=model) as generation:
+    fingerprint = f"{FINGERPRINT}:text/plain"
+    with generations.claimed_generation(connection, file, fingerprint=fingerprint, card=CARD) as generation:
         rows = [(chunk(0, "text"), text_hash("text"))]
         generations.write_chunks(connection, generation, rows, checkpoint=START, gaps=[])
-    connection.execute("UPDATE generations SET complete = true")
+    generations.complete_generation(connection, generation, ParsedFile(pages=1))
     embed(connection, generation)
+    model = embedding_models.model_id(connection, CARD)
+    connection.execute("INSERT INTO generation_models VALUES (%s, %s)", (generation.generation_id, model))
     return World(connection, generation, batch)
 
 
@@ -96,16 +102,18 @@ def without_vector(world: World) -> None:
     showing = (world.generation.generation_id,)
     world.connection.execute("UPDATE files SET generation_id = %s WHERE status = 'indexed'", showing)
     world.connection.execute("DELETE FROM embeddings")
-    files.requeue_without_vector(world.connection)
+    files.requeue_without_vector(world.connection, world.model)
     embed(world.connection, world.generation)
 
 
 def publish(world: World) -> None:
-    files.publish(world.connection, world.file, world.generation.generation_id, fingerprint=FINGERPRINT)
+    files.publish(
+        world.connection, world.file, world.generation.generation_id, fingerprint=FINGERPRINT, model=world.model
+    )
 
 
 def processed(world: World) -> None:
-    files.mark_processed(world.connection, world.file, pages=1, gaps=[], warnings=[])
+    files.mark_processed(world.connection, world.file, generation_id=world.generation.generation_id, pages=1)
 
 
 def dissolve(world: World) -> None:
@@ -123,8 +131,8 @@ MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
     ),
     "requeue_without_vector": (without_vector, frozenset({"indexed"}), "synced"),
     "requeue_unparsed": (
-        lambda w: files.requeue_unparsed(w.connection, w.batch, fingerprint="another"), frozenset({"processed"}),
-        "synced",
+        lambda w: files.requeue_unparsed(w.connection, w.batch, fingerprint="another", card=CARD),
+        frozenset({"processed"}), "synced",
     ),
     "reopen_failed": (lambda w: files.reopen_failed(w.connection, w.batch), frozenset({"failed"}), "synced"),
     "attribute_kills": (
@@ -139,7 +147,8 @@ MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
     "mark_processed": (processed, frozenset({"synced", "processing", "processed"}), "processed"),
     "publish": (publish, frozenset({"processed"}), "indexed"),
     "adopt_known_versions": (
-        lambda w: files.adopt_known_versions(w.connection, FINGERPRINT), frozenset({"synced"}), "indexed",
+        lambda w: files.adopt_known_versions(w.connection, FINGERPRINT, model=w.model), frozenset({"synced"}),
+        "indexed",
     ),
 }  # fmt: skip
 BY_REASON = {

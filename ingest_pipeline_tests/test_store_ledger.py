@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.errors import NoText
 from ingest_pipeline.models import ListedFile
-from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.store import batches, embedding_models, generations, ledger, vectors
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
@@ -152,8 +152,9 @@ def test_another_fingerprint_waits_again(connection: Connection, embedder: FakeE
 def test_equal_bytes_at_a_new_path(connection: Connection, embedder: FakeEmbedder) -> None:
     """A renamed file is adopted: nothing is parsed or embedded for it."""
     _indexed(connection, embedder, "a.txt", ["one text"])
+    model = embedding_models.model_id(connection, CARD)
     add_file(connection, "b.txt")
-    assert store_files.adopt_known_versions(connection, FINGERPRINT) == 1
+    assert store_files.adopt_known_versions(connection, FINGERPRINT, model=model) == 1
     assert status_of(connection, "b.txt") == ("indexed", None)
     assert count(connection, "searchable_chunks") == 2
 
@@ -219,8 +220,8 @@ def _indexed(connection: Connection, embedder: FakeEmbedder, path: str, texts: l
     add_file(connection, path)
     file = files_of(connection, seal(connection))[path]
     generation = write(connection, file, texts, CARD)
-    model = vectors.model_id(connection, CARD)
-    pending = vectors.pending_chunks(connection, [generation.generation_id], limit=100)
+    model = embedding_models.model_id(connection, CARD)
+    pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=100)
     vectors.write_vectors(connection, model, pending, embedder.embed([chunk.text for chunk in pending]))
-    assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+    assert generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT, model=model)
     return generation.generation_id

@@ -13,8 +13,8 @@ from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.models import START, ParsedFile, RawFile
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.store import embedding_models, generations, reports, vectors
 from ingest_pipeline.store import files as store_files
-from ingest_pipeline.store import generations, reports, vectors
 from ingest_pipeline.store.connection import SEARCH_PATH, Connection
 from ingest_pipeline_tests.conftest import CARD, WHOLE_PROOF, FakeEmbedder
 from ingest_pipeline_tests.documents import FINGERPRINT, add_file, chunk, count, files_of, seal, status_of
@@ -39,7 +39,7 @@ def stepped(url: str) -> Iterator[list[SteppedConnection]]:
 def orphan_and_waiting_file(connection: Connection) -> RawFile:
     """A vector whose last file was deleted, and a file with the same text that is about to be chunked."""
     connection.execute("TRUNCATE files, batches, generations, chunks, embeddings CASCADE")
-    model = vectors.model_id(connection, CARD)
+    model = embedding_models.model_id(connection, CARD)
     add_vector(connection, model)
     add_file(connection, "new.txt")
     return files_of(connection, seal(connection))["new.txt"]
@@ -60,16 +60,16 @@ def sweep(connection: Connection) -> None:
 
 def run(connection: Connection, file: RawFile) -> None:
     """What a run does with one file of one chunk: chunk it, embed what is missing, publish."""
-    model = vectors.model_id(connection, CARD)
-    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, model_id=model) as generation:
+    model = embedding_models.model_id(connection, CARD)
+    with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as generation:
         row = (chunk(0, TEXT), text_hash(TEXT))
         generations.write_chunks(connection, generation, [row], checkpoint=START, gaps=[])
         generations.complete_generation(connection, generation, ParsedFile(pages=1))
-        store_files.mark_processed(connection, file, pages=1, gaps=[], warnings=[])
-        pending = vectors.pending_chunks(connection, [generation.generation_id], limit=10)
+        store_files.mark_processed(connection, file, generation_id=generation.generation_id, pages=1)
+        pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=10)
         if pending:
             vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([one.text for one in pending]))
-        generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT)
+        generations.publish_file(connection, file, generation, fingerprint=FINGERPRINT, model=model)
 
 
 def test_sweep_and_run_interleaved(connection: Connection, stepped: list[SteppedConnection]) -> None:
@@ -92,7 +92,7 @@ def test_sweep_and_run_interleaved(connection: Connection, stepped: list[Stepped
 
 def test_sweep_in_slabs(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every orphan goes, in however many transactions."""
-    model = vectors.model_id(connection, CARD)
+    model = embedding_models.model_id(connection, CARD)
     for number in range(25):
         connection.execute(
             "INSERT INTO embeddings VALUES (%s, %s, '[1,0,0,0,0,0,0,0]')", (model, text_hash(str(number)))

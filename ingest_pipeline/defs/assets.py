@@ -13,6 +13,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import seal_waiting
+from ingest_pipeline.store.embedding_models import model_id
 from ingest_pipeline.store.incidents import reset_incidents
 
 # Beta, but needed: see one_batch_per_run. Without the filter every command prints the warning.
@@ -45,7 +46,8 @@ def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mat
     settings, fingerprint = ingest.settings(), ingest.fingerprint()
     with ingest.store() as connection:
         reset_incidents(connection)  # materializing the catalog is the user's request to try again
-        counts = scan_sources(connection, settings.sources, settings=settings, fingerprint=fingerprint)
+        model = model_id(connection, ingest.card())
+        counts = scan_sources(connection, settings=settings, fingerprint=fingerprint, model=model)
         sealed = seal_waiting(connection, settings=settings, fingerprint=fingerprint)
     context.instance.add_dynamic_partitions(BATCHES, list(sealed.batches))
     context.log.info("%d files listed, %d batches sealed", counts.listed, len(sealed.batches))

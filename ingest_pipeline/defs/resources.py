@@ -13,9 +13,9 @@ from pydantic import Field, create_model
 
 from ingest_pipeline.chunking import Encode, load_encoder
 from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.choice import card_of
+from ingest_pipeline.embedding.choice import card_of, tokenizer_of
 from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.embedding.model import model_folder
+from ingest_pipeline.models import ModelCard
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings, info_of, read_settings, variable
 from ingest_pipeline.stages.fingerprint import fingerprint_of
@@ -65,13 +65,16 @@ class IngestResource(SettingFields):
             yield open_batch(connection, self.settings(), batch=context.partition_key, run_id=context.run.run_id)
 
     def fingerprint(self) -> str:
-        """Return the fingerprint of the present settings and model."""
-        settings = self.settings()
-        return fingerprint_of(card_of(settings), settings)
+        """Return the fingerprint of the present settings."""
+        return fingerprint_of(self.settings())
+
+    def card(self) -> ModelCard:
+        """Return the card of the present model."""
+        return card_of(self.settings())
 
     def encoder(self) -> Encode:
-        """Return the model's tokenizer as a function for the chunker."""
-        return load_encoder(model_folder(self.settings().model) / "tokenizer.json")
+        """Return what counts the model's tokens, as a function for the chunker."""
+        return load_encoder(tokenizer_of(self.settings()))
 
     def sandbox(self, run: BatchRun) -> Sandbox:
         """Return a sandbox with the memory that the run's budget leaves for parsing."""

@@ -11,10 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.choice import EngineModule, engine_of, files_under, module_of
+from ingest_pipeline.embedding.base import Embedder, Prefixed, ServerEmbedder
+from ingest_pipeline.embedding.choice import (
+    EngineModule,
+    ServerModule,
+    card_of,
+    engine_of,
+    files_under,
+    module_of,
+    server_module,
+)
 from ingest_pipeline.embedding.model import ModelFiles, model_folder
 from ingest_pipeline.embedding.precision import precision_of
+from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import ModelExportFailed
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.settings import Settings
@@ -26,15 +35,16 @@ Takes = Callable[[ModelFiles, Path], bool]
 """Returns whether an engine can compute a model; what was learned of it is under the home folder."""
 
 if TYPE_CHECKING:  # the table of engines holds names: here the types are compared
-    from ingest_pipeline.embedding import openvino, torch
+    from ingest_pipeline.embedding import openai_api, openvino, torch
 
     _MODULES: tuple[EngineModule, ...] = (torch, openvino)
+    _SERVERS: tuple[ServerModule, ...] = (openai_api,)
     _PREPARE: tuple[Prepare, ...] = (openvino.prepare,)
     _TAKES: tuple[Takes, ...] = (openvino.takes,)
 
 
 def load_embedder(settings: Settings, card: ModelCard) -> Embedder:
-    """Load the model of these settings into this process.
+    """Load the model of these settings into this process; it embeds chunks.
 
     Args:
         settings: the model, who computes, in which precision, and where exported models are cached.
@@ -44,8 +54,42 @@ def load_embedder(settings: Settings, card: ModelCard) -> Embedder:
         ModelMismatch: the weights on disk are different.
         BadSetting: the engine does not support this model, or the processor not the precision.
     """
+    return _prefixed(_loaded(settings, card), settings.passage_prefix)
+
+
+def load_query_embedder(settings: Settings, card: ModelCard) -> Embedder:
+    """Load the model of these settings, or connect to its server; it embeds queries.
+
+    Raises:
+        ModelMismatch, BadSetting: as for `load_embedder`.
+    """
     engine = engine_of(settings)
-    return module_of(engine).load(ModelFiles(model_folder(settings.model), card, engine), settings)
+    if ENGINES[engine].server:
+        embedder: Embedder = server_module(engine).connect(settings, card, model=settings.query_model)
+    else:
+        embedder = _loaded(settings, card)
+    return _prefixed(embedder, settings.query_prefix)
+
+
+def connect_embedder(settings: Settings, card: ModelCard) -> ServerEmbedder:
+    """Return the embedder of a server, for chunks.
+
+    Raises:
+        BadSetting: the client library or the key is missing.
+    """
+    return server_module(engine_of(settings)).connect(settings, card)
+
+
+def _loaded(settings: Settings, card: ModelCard) -> Embedder:
+    engine = engine_of(settings)
+    if ENGINES[engine].server:
+        return server_module(engine).connect(settings, card)
+    files = ModelFiles(model_folder(settings.model), card, engine, settings.passage_prefix)
+    return module_of(engine).load(files, settings)
+
+
+def _prefixed(embedder: Embedder, prefix: str) -> Embedder:
+    return Prefixed(embedder, prefix) if prefix else embedder
 
 
 def prepare_engine(settings: Settings) -> None:
@@ -56,6 +100,9 @@ def prepare_engine(settings: Settings) -> None:
     """
     precision_of(settings.precision)  # one that the processor lacks is refused here, before a run is started
     engine = engine_of(settings)
+    if ENGINES[engine].server:
+        connect_embedder(settings, card_of(settings))  # a missing key is found here
+        return
     prepare: Prepare | None = getattr(module_of(engine), "prepare", None)
     if prepare is None:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from ingest_pipeline.models import ModelCard
 PACKAGED = "all-MiniLM-L6-v2"
 PACKAGED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 # Known in advance: it is needed several times in each process, and to hash 90 MB or to read the tokenizer takes time.
-PACKAGED_CARD = ModelCard(name=PACKAGED, identity=PACKAGED_SHA256, dimension=384, max_tokens=254)
+PACKAGED_TOKENIZER_SHA256 = "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037"
+PACKAGED_CARD = ModelCard(
+    name=PACKAGED, identity=PACKAGED_SHA256, dimension=384, max_tokens=254, tokenizer=PACKAGED_TOKENIZER_SHA256
+)
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 HASH_BYTES = 1024 * 1024
 
@@ -74,7 +77,8 @@ def model_card(name: str) -> ModelCard:
     except Exception as error:  # the tokenizer library raises plain Exception
         raise BadSetting("INGEST_MODEL", name, f"a complete model ({type(error).__name__}: {error})") from None
     shown = folder.name if Path(name).is_dir() else name
-    return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens)
+    tokenizer = tokenizer_sha256(str(folder))
+    return ModelCard(name=shown, identity=identity, dimension=dimension, max_tokens=max_tokens, tokenizer=tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,8 @@ class ModelFiles:
     card: ModelCard
     engine: str
     """Who computes."""
+    prefix: str = ""
+    """Of each text."""
 
     def verified(self) -> Path:
         """Return the folder after comparing its weights with the card.
@@ -92,16 +98,47 @@ class ModelFiles:
         Raises:
             ModelMismatch: the weights are different.
         """
-        actual = identity_under(self.engine, weights_sha256(self.folder))
+        actual = identity_under(self.engine, weights_sha256(self.folder), self.prefix)
         if actual != self.card.identity:
             raise ModelMismatch(self.card.name, actual, self.card.identity)
         return self.folder
 
 
-def identity_under(engine: str, weights: str) -> str:
-    """Return what an engine's vectors are known by: the hash of the weights, unless its vectors are its own."""
-    own = ENGINES[engine].own_vectors
+def identity_under(engine: str, weights: str, prefix: str = "") -> str:
+    """Return what vectors are known by: the weights' hash, unless the engine's are its own or texts have a prefix."""
+    own = " ".join(part for part in (ENGINES[engine].own_vectors, prefix) if part)
     return hashlib.sha256(f"{own} {weights}".encode()).hexdigest() if own else weights
+
+
+def card_under(card: ModelCard, engine: str, prefix: str) -> ModelCard:
+    """Return the card of a model for an engine, and for texts with a prefix, whose tokens a chunk cannot have."""
+    room = card.max_tokens - (len(prefix.encode()) + 1 if prefix else 0)  # no text has more tokens than bytes
+    return replace(card, identity=identity_under(engine, card.identity, prefix), max_tokens=room)
+
+
+def tokenizer_file(name: str) -> Path:
+    """Return the tokenizer's file of a name: a file, a folder that has one, or a model.
+
+    Raises:
+        BadSetting: there is none.
+    """
+    path = Path(name).expanduser()
+    if not path.is_file():
+        path = (path if path.is_dir() else model_folder(name)) / "tokenizer.json"
+    if not path.is_file():
+        raise BadSetting("INGEST_TOKENIZER", name, "a file tokenizer.json, or a model that has one")
+    return path
+
+
+def tokenizer_sha256(name: str) -> str:
+    """Return the SHA-256 of a tokenizer's file, in hex.
+
+    Raises:
+        BadSetting: there is none.
+    """
+    path = tokenizer_file(name)
+    status = path.stat()
+    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 def weights_sha256(folder: Path) -> str:

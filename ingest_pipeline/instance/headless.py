@@ -10,7 +10,7 @@ from typing import Any
 
 from dagster import AssetKey, DagsterInstance, DagsterRun, DagsterRunStatus, Definitions, JobDefinition, RunsFilter
 
-from ingest_pipeline.embedding.choice import budget_of, card_of
+from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.instance.dagster_private import (
     IN_PROGRESS_RUN_STATUSES,
     PARTITION_NAME_TAG,
@@ -74,7 +74,7 @@ class Headless:
     ) -> None:
         self._instance, self._connection, self._settings = instance, connection, settings
         self._definitions = definitions
-        self._fingerprint = fingerprint_of(card_of(settings), settings)
+        self._fingerprint = fingerprint_of(settings)
         self._budget = budget_of(settings)
         self._slots = run_slots(self._budget, settings)
         self._result = result

@@ -16,9 +16,9 @@ from ingest_pipeline.parsing.sandbox.steps import STEP_AFTER_KILLS, EventParser,
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.stages.fingerprint import refusal_fingerprint
-from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt
-from ingest_pipeline.store import files, generations
+from ingest_pipeline.stages.fingerprint import generation_fingerprint
+from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt, record_failure
+from ingest_pipeline.store import files, generations, lengths, vectors
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
 
@@ -35,8 +35,9 @@ def check_files(run: BatchRun) -> Iterator[FileOutcome]:
     If the batch had ended, its partition was materialized by hand: its failed files get another attempt.
     """
     if run.status_before in ("done", "failed"):
+        vectors.forget_rejections(run.connection, run.model_id, run.batch)
         files.reopen_failed(run.connection, run.batch)
-    files.requeue_unparsed(run.connection, run.batch, fingerprint=run.fingerprint)
+    files.requeue_unparsed(run.connection, run.batch, fingerprint=run.fingerprint, card=run.card)
     for file in run.files():
         if file.status in WAITING:
             yield _checked(run, file)
@@ -49,7 +50,7 @@ def _checked(run: BatchRun, file: RawFile) -> FileOutcome:
         source = source_of(file.source, access_of(run.settings))
         source.verify(file, max_bytes=run.settings.max_file_size)
     except FileError as error:
-        _record_failure(run, file, error)
+        record_failure(run, file, error)
         return FileOutcome(file, done=False, reason=error.reason)
     return FileOutcome(file, done=True)
 
@@ -71,9 +72,12 @@ def chunk_files(
 
 
 def _chunk_file(run: BatchRun, file: RawFile, encode: Encode, sandbox: EventParser) -> FileOutcome:
+    if fitting := _fitting_generation(run, file, encode):
+        _mark_processed(run, file, fitting, fitting)
+        return FileOutcome(file, done=True, pages=fitting.pages)
     with run.claimed(file) as generation:
-        if generation.complete:  # equal bytes at another path, or this run's second try
-            _mark_processed(run, file, generation)
+        if generation.complete:  # another run was faster
+            _mark_processed(run, file, generation, generation)
             return FileOutcome(file, done=True, pages=generation.pages)
         writer = GenerationWriter(run, file, generation, encode)
         try:
@@ -82,28 +86,35 @@ def _chunk_file(run: BatchRun, file: RawFile, encode: Encode, sandbox: EventPars
         except FileError as error:
             if isinstance(error, TransientFileError):
                 generations.discard_progress(run.connection, generation)  # its last pages may be of another version
-            _record_failure(run, file, error)
+            record_failure(run, file, error)
             return _outcome(file, writer.parsed, chunks=0, error=error)
         generations.complete_generation(run.connection, generation, writer.parsed)
-        _mark_processed(run, file, writer.parsed)
+        _mark_processed(run, file, generation, writer.parsed)
         return _outcome(file, writer.parsed, chunks=writer.written)
 
 
-def _mark_processed(run: BatchRun, file: RawFile, done: Generation | ParsedFile) -> None:
-    files.mark_processed(run.connection, file, pages=done.pages, gaps=done.gaps, warnings=done.warnings)
+def _fitting_generation(run: BatchRun, file: RawFile, encode: Encode) -> Generation | None:
+    """Return stored chunks of these bytes that the model takes: of another path, an earlier try, another model."""
+    fingerprint, card = generation_fingerprint(run.fingerprint, file.media_type), run.card
+    for generation in generations.complete_generations(run.connection, file, fingerprint=fingerprint):
+        longest = lengths.longest_tokens(
+            run.connection, generation, tokenizer=card.tokenizer, count=lambda text: len(encode(text))
+        )
+        if longest <= card.takes_tokens:
+            return generation
+    return None
+
+
+def _mark_processed(run: BatchRun, file: RawFile, generation: Generation, done: Generation | ParsedFile) -> None:
+    files.mark_processed(
+        run.connection, file, generation_id=generation.generation_id, pages=done.pages, gaps=done.gaps,
+        warnings=done.warnings,
+    )  # fmt: skip
 
 
 def _outcome(file: RawFile, parsed: ParsedFile, *, chunks: int, error: FileError | None = None) -> FileOutcome:
     reason = error.reason if error else None
     return FileOutcome(file, error is None, reason, parsed.pages, chunks, parsed.seconds, parsed.peak_memory_bytes)
-
-
-def _record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
-    logger.warning("file %d failed: %s", file.file_id, error.reason)
-    if error.retryable:
-        files.forget_revision(run.connection, file)
-    fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
-    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
 
 
 class GenerationWriter:

@@ -1,4 +1,8 @@
-"""The fingerprint: everything but a file's bytes that decides what its chunks are, or why it was refused."""
+"""The fingerprint: everything but a file's bytes that decides its text, or why it was refused.
+
+The model is no part of it: vectors belong to texts. How texts are cut into chunks for a model (its tokenizer and its
+limit) is known of each generation, so that a model which takes the chunks of another one needs no parsing.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,14 @@ import hashlib
 from collections.abc import Callable
 
 from ingest_pipeline import chunking
-from ingest_pipeline.errors import EncryptedDocument, FileError, ParserOutOfMemory, ParserTimedOut, TooManyPages
-from ingest_pipeline.models import ModelCard
+from ingest_pipeline.errors import (
+    EncryptedDocument,
+    FileError,
+    ParserOutOfMemory,
+    ParserTimedOut,
+    TooManyPages,
+    TooManyRejected,
+)
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.settings import Settings
 
@@ -15,11 +25,9 @@ PARSER_VERSION = 3
 """Raise it when a parser would give other text for the same bytes: every file is then parsed anew."""
 
 
-def fingerprint_of(card: ModelCard, settings: Settings) -> str:
-    """Return a short name for parser, chunker, model and the settings that change texts; others are outdated."""
-    deciding = (
-        PARSER_VERSION, chunking.VERSION, card.identity, card.max_tokens, settings.record_text, settings.record_id,
-    )  # fmt: skip
+def fingerprint_of(settings: Settings) -> str:
+    """Return a short name for parser, chunker and the settings that change texts; others are outdated."""
+    deciding = (PARSER_VERSION, chunking.VERSION, settings.record_text, settings.record_id)
     return hashlib.sha256(repr(deciding).encode()).hexdigest()[:16]
 
 
@@ -57,5 +65,8 @@ DECIDING_SETTINGS: dict[type[FileError], Callable[[str, Settings], str]] = {
     TooManyPages: lambda _, settings: f"pages={settings.max_pages}",
     ParserTimedOut: lambda _, settings: f"seconds={settings.page_seconds:g},{settings.file_seconds:g}",
     ParserOutOfMemory: lambda _, settings: f"memory={settings.run_memory}",
+    TooManyRejected: lambda _, settings: (
+        f"model={settings.embedder},{settings.model},{settings.passage_prefix},{settings.max_rejected}"
+    ),
 }
 """Reasons that the message tells to raise a setting for: the next catalog run takes such a file up again."""

@@ -9,7 +9,7 @@ from typing import Any
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import generations, reports, vectors
+from ingest_pipeline.store import embedding_models, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection
 
 
@@ -29,7 +29,7 @@ def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
     began, card = time.monotonic(), card_of(settings)
     dropped = generations.drop_unused_generations(connection), vectors.drop_unused_vectors(connection)
-    number = vectors.model_id(connection, card)
+    number = embedding_models.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)
     return IndexWork(

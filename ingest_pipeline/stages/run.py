@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -13,11 +14,13 @@ from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, RawFile
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.fingerprint import fingerprint_of, generation_fingerprint
-from ingest_pipeline.store import batches, generations, ledger, vectors
+from ingest_pipeline.stages.fingerprint import fingerprint_of, generation_fingerprint, refusal_fingerprint
+from ingest_pipeline.store import batches, embedding_models, files, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ class BatchRun:
     def claimed(self, file: RawFile) -> Iterator[Generation]:
         """Hold the generation of a file's bytes for this process; another that wants the same bytes waits."""
         fingerprint = generation_fingerprint(self.fingerprint, file.media_type)
-        claim = generations.claimed_generation(self.connection, file, fingerprint=fingerprint, model_id=self.model_id)
+        claim = generations.claimed_generation(self.connection, file, fingerprint=fingerprint, card=self.card)
         with claim as generation:
             yield generation
 
@@ -90,8 +93,8 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
         run_id=run_id,
         settings=settings,
         card=card,
-        model_id=vectors.model_id(connection, card),
-        fingerprint=fingerprint_of(card, settings),
+        model_id=embedding_models.model_id(connection, card),
+        fingerprint=fingerprint_of(settings),
         status_before=status_before,
         runs=sealed.runs,
         failures=sealed.failures,
@@ -120,6 +123,15 @@ def attempt(run: BatchRun, file: RawFile, stage: str) -> Iterator[Attempt]:
         ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
         raise
     ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost)
+
+
+def record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
+    """Note that a file failed; under which fingerprint, so that another one is a reason to try it again."""
+    logger.warning("file %d failed: %s", file.file_id, error.reason)
+    if error.retryable:
+        files.forget_revision(run.connection, file)
+    fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
+    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
 
 
 @dataclass(frozen=True, slots=True)

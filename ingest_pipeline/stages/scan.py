@@ -21,7 +21,7 @@ from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.fingerprint import formats_fingerprint, valid_fingerprints
-from ingest_pipeline.store import files, generations, ledger, locks
+from ingest_pipeline.store import files, generations, ledger, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.files import ScannedFile
 from ingest_pipeline.store.ledger import KnownFile
@@ -86,8 +86,8 @@ class SlabChanges:
         return self.counts
 
 
-def scan_sources(connection: Connection, names: Sequence[str], *, settings: Settings, fingerprint: str) -> ScanCounts:
-    """Bring the ledger up to date with the sources; return what was found.
+def scan_sources(connection: Connection, *, settings: Settings, fingerprint: str, model: int) -> ScanCounts:
+    """Bring the ledger up to date with the sources, for a model by its number; return what was found.
 
     A source is read to its end before anything in it counts as deleted.
 
@@ -98,20 +98,23 @@ def scan_sources(connection: Connection, names: Sequence[str], *, settings: Sett
     counts = ScanCounts()
     valid = (*valid_fingerprints(fingerprint, settings), formats_fingerprint())
     files.requeue_outdated(connection, valid)
-    if repaired := files.requeue_without_vector(connection):
-        logger.warning("%d indexed files had chunks without a vector: they are embedded again", repaired)
-    for name in canonical_sources(names):
+    if settings.embed == "now":
+        vectors.request_deferred(connection, model)
+    files.show_under_model(connection, model)
+    if waiting := files.requeue_without_vector(connection, model):
+        logger.info("%d indexed files have chunks that wait for a vector: they are embedded again", waiting)
+    for name in canonical_sources(settings.sources):
         source = source_of(name, access_of(settings))
         scan = SourceScan(source, settings, ledger.next_scan(connection), valid)
-        counts += _scan(connection, scan, fingerprint)
+        counts += _scan(connection, scan, fingerprint, model)
     return counts
 
 
-def _scan(connection: Connection, scan: SourceScan, fingerprint: str) -> ScanCounts:
+def _scan(connection: Connection, scan: SourceScan, fingerprint: str, model: int) -> ScanCounts:
     counts = ScanCounts()
     for changes in _read_ahead(connection, scan):
         counts += changes.write(connection, scan)
-    renamed = files.adopt_known_versions(connection, fingerprint)
+    renamed = files.adopt_known_versions(connection, fingerprint, model=model)
     deleted = files.delete_unseen(connection, scan.source.name, scan.number)
     if deleted:
         generations.drop_unused_generations(connection)

@@ -101,7 +101,7 @@ def batch_limits(budget: RunBudget, settings: Settings, total_seconds: float) ->
 def embedding_peak_bytes(budget: RunBudget, card: ModelCard) -> int:
     """Return what a run is predicted to peak at while it embeds: the loaded model and one micro-batch."""
     tokens = batch_tokens(budget, dimension=card.dimension)
-    return budget.model_bytes + activation_bytes(tokens, dimension=card.dimension)
+    return budget.model_bytes + activation_bytes(budget, tokens, dimension=card.dimension)
 
 
 def needs_more_memory(cost: FileCost, budget: RunBudget) -> FileNeedsMoreMemory:

@@ -2,21 +2,77 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import zip_longest
+
 from ingest_pipeline.embedding.choice import card_of
-from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.models import SearchHit
+from ingest_pipeline.embedding.load import load_query_embedder
+from ingest_pipeline.engines import LOCAL
+from ingest_pipeline.errors import IngestError
+from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.store import embedding_models
 from ingest_pipeline.store import search as store_search
 from ingest_pipeline.store.connection import Connection
+
+logger = logging.getLogger(__name__)
 
 
 def search(connection: Connection, *, settings: Settings, query: str, top: int) -> list[SearchHit]:
     """Return the chunks that answer a query best, loading the model to embed it.
 
+    Files that the model cannot answer for yet are searched under the model that readers see them by. Scores of two
+    models cannot be compared: the hits of both take turns.
+
     Raises:
         BadSetting, ModelMismatch: the model cannot be used.
+        ServiceUnavailable: its server cannot be used.
         StoreUnavailable: Postgres went away.
     """
     card = card_of(settings)
-    vector = load_embedder(settings, card).embed([query])[0]
-    return store_search.search(connection, card, vector, query=query, top=top)
+    model = embedding_models.known_model_id(connection, card)
+    answers = [] if model is None else [_hits(connection, model, card, settings, query, top)]
+    answers += _of_other_models(connection, model, settings, query, top)
+    return _in_turns(answers)[:top]
+
+
+def _hits(
+    connection: Connection, model: int, card: ModelCard, settings: Settings, query: str, top: int
+) -> list[SearchHit]:
+    vector = load_query_embedder(settings, card).embed([query])[0]
+    return store_search.search(connection, model, vector, query=query, top=top)
+
+
+def _of_other_models(
+    connection: Connection, model: int | None, settings: Settings, query: str, top: int
+) -> Iterator[list[SearchHit]]:
+    """Yield the hits in files that readers see under another model only; one that cannot be loaded is passed over."""
+    for number, stored in embedding_models.shown_under_others(connection, model):
+        try:
+            under, card = _settings_for(settings, stored)
+            vector = load_query_embedder(under, card).embed([query])[0]
+        except IngestError as error:
+            logger.warning("files that are searchable only under %s are left out: %s", stored.name, error)
+            continue
+        yield store_search.search(connection, number, vector, query=query, top=top, only_shown=True)
+
+
+def _settings_for(settings: Settings, stored: ModelCard) -> tuple[Settings, ModelCard]:
+    """Return settings that load a stored model, and its card.
+
+    Raises:
+        IngestError: what is loaded under its name is another model.
+    """
+    under = replace(settings, model=stored.name, embedder=stored.embedder)
+    if stored.embedder == LOCAL and settings.embedder != LOCAL:  # what is set is for the server's model
+        under = replace(under, passage_prefix="", query_prefix="")
+    card = card_of(under)
+    if card.identity != stored.identity:
+        raise IngestError(f"the model {stored.name} is another one now")
+    return under, card
+
+
+def _in_turns(answers: list[list[SearchHit]]) -> list[SearchHit]:
+    return [hit for turn in zip_longest(*answers) for hit in turn if hit is not None]

@@ -6,15 +6,15 @@
 |            | `requeue_outdated`       | indexed, failed                                  |
 |            | `requeue_affordable`     | failed (FileNeedsMoreMemory)                     |
 |            | `requeue_with_gaps`      | failed (UnreadablePages)                         |
-|            | `requeue_without_vector` | indexed, with a chunk that has no vector         |
+|            | `requeue_without_vector` | indexed, with a chunk that waits                 |
 |            | `reopen_failed`          | failed                                           |
-|            | `requeue_unparsed`       | processed, under another fingerprint             |
+|            | `requeue_unparsed`       | processed, under another fingerprint or limit    |
 |            | `attribute_kills`        | processing, processed; failed at the third kill  |
 |            | `dissolve_waiting`       | processing, processed                            |
 |            | `release_batch`          | processing                                       |
 | processing | `begin_attempt`          | synced                                           |
 | processed  | `mark_processed`         | synced, processing                               |
-| indexed    | `publish`                | processed, complete, with every vector           |
+| indexed    | `publish`                | processed, complete, with no chunk that waits    |
 |            | `adopt_known_versions`   | synced, its version searchable at another path   |
 | failed     | `record_refusals`        | any, or a file that was not known                |
 |            | `refuse_file`            | any                                              |
@@ -34,7 +34,7 @@ from typing import Any
 from psycopg import Cursor
 
 from ingest_pipeline.errors import FileError, IngestError, KilledRepeatedly
-from ingest_pipeline.models import FileCost, Gap, ListedFile, RawFile
+from ingest_pipeline.models import FileCost, Gap, ListedFile, ModelCard, RawFile
 from ingest_pipeline.store.connection import Connection, repeatable
 from ingest_pipeline.store.queries import query
 
@@ -86,9 +86,19 @@ def delete_unseen(connection: Connection, source: str, scan: int) -> int:
     return _run(connection, "delete_unseen", source=source, scan=scan).rowcount
 
 
-def adopt_known_versions(connection: Connection, fingerprint: str) -> int:
-    """Make waiting files whose bytes are searchable already indexed at once; return how many."""
-    return _run(connection, "adopt_known_versions", fingerprint=fingerprint).rowcount
+def adopt_known_versions(connection: Connection, fingerprint: str, *, model: int) -> int:
+    """Make waiting files whose bytes are searchable already under the model indexed at once; return how many."""
+    return _run(connection, "adopt_known_versions", fingerprint=fingerprint, model=model).rowcount
+
+
+def show_under_model(connection: Connection, model: int) -> int:
+    """Show readers files under a model that can answer for them already; return how many were shown under another."""
+    return _run(connection, "show_under_model", model=model).rowcount
+
+
+def forget_model(connection: Connection, model: int) -> None:
+    """Note that no file is shown under a model that is deleted."""
+    _run(connection, "forget_model", model=model)
 
 
 def requeue_outdated(connection: Connection, fingerprints: Sequence[str]) -> int:
@@ -106,14 +116,15 @@ def requeue_with_gaps(connection: Connection) -> int:
     return _run(connection, "requeue_with_gaps").rowcount
 
 
-def requeue_without_vector(connection: Connection) -> int:
-    """Put back in line what is indexed with a vector missing; return how many."""
-    return _run(connection, "requeue_without_vector").rowcount
+def requeue_without_vector(connection: Connection, model: int) -> int:
+    """Put back in line what is indexed with a chunk that waits under the model; return how many."""
+    return _run(connection, "requeue_without_vector", model=model).rowcount
 
 
-def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str) -> int:
-    """Have files of a batch parsed again whose chunks are not of this fingerprint; return how many."""
-    return _run(connection, "requeue_unparsed", batch=batch, fingerprint=fingerprint).rowcount
+def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str, card: ModelCard) -> int:
+    """Have files of a batch parsed again whose chunks are of another fingerprint or too long; return how many."""
+    limits = {"tokenizer": card.tokenizer, "takes_tokens": card.takes_tokens}
+    return _run(connection, "requeue_unparsed", batch=batch, fingerprint=fingerprint, **limits).rowcount
 
 
 def reopen_failed(connection: Connection, batch: str) -> int:
@@ -148,17 +159,28 @@ def add_cost(connection: Connection, file: RawFile, cost: dict[str, Any]) -> Non
 
 
 def mark_processed(
-    connection: Connection, file: RawFile, *, pages: int, gaps: Iterable[Gap], warnings: Sequence[str]
+    connection: Connection,
+    file: RawFile,
+    *,
+    generation_id: int,
+    pages: int,
+    gaps: Iterable[Gap] = (),
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Note that all chunks of a file are stored."""
-    recorded = {"gaps": json.dumps([asdict(gap) for gap in gaps]), "warnings": json.dumps(list(warnings))}
+    """Note that all chunks of a file are stored, in this generation."""
+    recorded = {
+        "generation": generation_id,
+        "pages": pages,
+        "gaps": json.dumps([asdict(gap) for gap in gaps]),
+        "warnings": json.dumps(list(warnings)),
+    }
     with repeatable(connection):
-        _run(connection, "mark_processed", file_id=file.file_id, version=file.version, pages=pages, **recorded)
+        _run(connection, "mark_processed", file_id=file.file_id, version=file.version, **recorded)
 
 
-def publish(connection: Connection, file: RawFile, generation_id: int, *, fingerprint: str) -> bool:
+def publish(connection: Connection, file: RawFile, generation_id: int, *, fingerprint: str, model: int) -> bool:
     """Show readers a generation of a file; return False, with nothing done, if the file is not ready for it."""
-    new = {"generation": generation_id, "fingerprint": fingerprint}
+    new = {"generation": generation_id, "fingerprint": fingerprint, "model": model}
     return bool(_run(connection, "publish", file_id=file.file_id, version=file.version, **new).rowcount)
 
 

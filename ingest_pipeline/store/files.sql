@@ -44,13 +44,24 @@ WHERE source = %(source)s AND last_scan < %(scan)s AND status <> 'deleted'
 
 -- adopt_known_versions --
 -- Equal bytes that are searchable already: a renamed file, a copy, a file that came back.
-UPDATE files f SET generation_id = g.generation_id, status = 'indexed', fingerprint = %(fingerprint)s, pages = g.pages,
-       gaps = g.gaps, warnings = g.warnings, batch = NULL, error = NULL, message = NULL, retryable = NULL,
-       updated_at = now()
-FROM generations g
+UPDATE files f SET generation_id = g.generation_id, model_id = %(model)s, status = 'indexed',
+       fingerprint = %(fingerprint)s, pages = g.pages, gaps = g.gaps, warnings = g.warnings, batch = NULL,
+       error = NULL, message = NULL, retryable = NULL, updated_at = now()
+FROM generations g JOIN generation_models m ON m.generation_id = g.generation_id AND m.model_id = %(model)s
 WHERE f.status = 'synced' AND g.version = f.version AND g.complete
   AND g.fingerprint = %(fingerprint)s || ':' || f.media_type
-  AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = g.generation_id)
+  AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = g.generation_id AND c.model_id = %(model)s)
+
+-- show_under_model --
+-- Files whose chunks have all their vectors under the model: readers see them under it.
+UPDATE files f SET model_id = %(model)s, updated_at = now()
+FROM generation_models m
+WHERE f.status = 'indexed' AND f.model_id IS DISTINCT FROM %(model)s
+  AND m.generation_id = f.generation_id AND m.model_id = %(model)s
+
+-- forget_model --
+-- The model is deleted; files that readers see are under another one.
+UPDATE files SET model_id = NULL WHERE model_id = %(model)s
 
 -- requeue_outdated --
 -- Indexed or failed under a fingerprint (parser, chunker, model, settings) that is none of these. What no parser is for
@@ -71,16 +82,21 @@ UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, 
 WHERE status = 'failed' AND error = 'UnreadablePages'
 
 -- requeue_without_vector --
--- Indexed, but a chunk that readers should see has no vector: embedded again, not parsed again.
+-- Indexed, but a chunk that readers should see waits under the model: embedded again, parsed again only if the model
+-- does not take its chunks. Readers see the file as before until then.
 UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
-WHERE f.status = 'indexed' AND EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = f.generation_id)
+WHERE f.status = 'indexed' AND EXISTS (
+    SELECT FROM waiting_chunks c WHERE c.generation_id = f.generation_id AND c.model_id = %(model)s)
 
 -- requeue_unparsed --
--- Parsed under another fingerprint than the run has now: the batch's run parses it again.
+-- Parsed under another fingerprint than the run has now, or for a model that takes longer chunks: the batch's run
+-- parses it again.
 UPDATE files f SET status = 'synced', updated_at = now()
 WHERE f.batch = %(batch)s AND f.status = 'processed' AND NOT EXISTS (
-    SELECT FROM generations g WHERE g.version = f.version AND g.complete
-      AND g.fingerprint = %(fingerprint)s || ':' || f.media_type)
+    SELECT FROM generations g JOIN generation_lengths l ON l.generation_id = g.generation_id
+    WHERE g.generation_id = f.next_generation_id AND g.version = f.version AND g.complete
+      AND g.fingerprint = %(fingerprint)s || ':' || f.media_type
+      AND l.tokenizer = %(tokenizer)s AND l.longest_tokens <= %(takes_tokens)s)
 
 -- reopen_failed --
 -- Somebody materialized the batch by hand: its failed files get another chance.
@@ -119,16 +135,17 @@ WHERE file_id = %(file_id)s
 
 -- mark_processed --
 -- All chunks of this version are stored.
-UPDATE files SET status = 'processed', pages = %(pages)s, gaps = %(gaps)s, warnings = %(warnings)s, updated_at = now()
+UPDATE files SET status = 'processed', next_generation_id = %(generation)s, pages = %(pages)s, gaps = %(gaps)s,
+       warnings = %(warnings)s, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', 'processing', 'processed')
 
 -- publish --
 -- Readers see the new generation from now on; not while a vector is missing, nor after the file has changed.
-UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
-       message = NULL, retryable = NULL, updated_at = now()
+UPDATE files SET generation_id = %(generation)s, model_id = %(model)s, status = 'indexed',
+       fingerprint = %(fingerprint)s, error = NULL, message = NULL, retryable = NULL, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
   AND EXISTS (SELECT FROM generations g WHERE g.generation_id = %(generation)s AND g.complete)
-  AND NOT EXISTS (SELECT FROM chunks_without_vector c WHERE c.generation_id = %(generation)s)
+  AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = %(generation)s AND c.model_id = %(model)s)
 
 -- refuse_file --
 -- The file failed with a typed reason, under the fingerprint that is given.

@@ -10,24 +10,34 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from psycopg import Cursor
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import Checkpoint, Chunk, Gap, ParsedFile, RawFile, Section
+from ingest_pipeline.models import Checkpoint, Chunk, Gap, ModelCard, ParsedFile, RawFile, Section
 from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
 
 CLAIM = """
-INSERT INTO generations (version, fingerprint, model_id) VALUES (%s, %s, %s) ON CONFLICT (version, fingerprint) DO
-NOTHING
+INSERT INTO generations (version, fingerprint, tokenizer, max_tokens) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
-SELECT_GENERATION = """
+COLUMNS = """
 SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks
-FROM generations WHERE version = %s AND fingerprint = %s
+FROM generations
 """
+SELECT_CLAIMED = COLUMNS + "WHERE version = %s AND fingerprint = %s AND tokenizer = %s AND max_tokens = %s"
+SELECT_GENERATION = COLUMNS + "WHERE generation_id = %s"
+# Complete ones of the same text, made for another model; what readers see first.
+COMPLETE_ONES = (
+    COLUMNS
+    + """
+WHERE version = %s AND fingerprint = %s AND complete
+ORDER BY EXISTS (SELECT FROM files f WHERE f.generation_id = generations.generation_id) DESC, generation_id DESC
+"""
+)
 INSERT_CHUNK = """
 INSERT INTO chunks (generation_id, ordinal, page_from, page_to, char_from, char_to, tokens, heading,
                     page_label, section, text, text_hash)
@@ -59,14 +69,22 @@ DELETE FROM chunks c USING generations g
 WHERE g.generation_id = %s AND c.generation_id = g.generation_id AND c.ordinal >= g.checkpoint_chunks
 """
 COMPLETE = """
-UPDATE generations g SET complete = true, pages = %s, title = %s, gaps = %s, warnings = %s,
-       chunks = c.chunks, tokens = c.tokens
-FROM (SELECT count(*) AS chunks, coalesce(sum(tokens), 0) AS tokens FROM chunks WHERE generation_id = %s) c
-WHERE g.generation_id = %s
+WITH sizes AS (
+    SELECT count(*) AS chunks, coalesce(sum(tokens), 0) AS tokens, coalesce(max(tokens), 0) AS longest
+    FROM chunks WHERE generation_id = %(generation)s
+), completed AS (
+    UPDATE generations g SET complete = true, pages = %(pages)s, title = %(title)s, gaps = %(gaps)s,
+           warnings = %(warnings)s, chunks = sizes.chunks, tokens = sizes.tokens
+    FROM sizes WHERE g.generation_id = %(generation)s
+    RETURNING g.generation_id, g.tokenizer, sizes.longest
+)
+INSERT INTO generation_lengths (generation_id, tokenizer, longest_tokens) SELECT * FROM completed
+ON CONFLICT (generation_id, tokenizer) DO UPDATE SET longest_tokens = excluded.longest_tokens
 """
+NOTE_MODEL = "INSERT INTO generation_models (generation_id, model_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 PROCESSED_SIZES = """
 SELECT f.file_id, g.generation_id, g.chunks FROM files f
-JOIN generations g ON g.version = f.version AND g.fingerprint = %(fingerprint)s || ':' || f.media_type AND g.complete
+JOIN generations g ON g.generation_id = f.next_generation_id AND g.complete
 WHERE f.batch = %(batch)s AND f.status = 'processed'
 """
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
@@ -103,22 +121,38 @@ class GenerationSize:
 
 @contextmanager
 def claimed_generation(
-    connection: Connection, file: RawFile, *, fingerprint: str, model_id: int
+    connection: Connection, file: RawFile, *, fingerprint: str, card: ModelCard
 ) -> Iterator[Generation]:
+    """Hold the generation of a file's bytes whose chunks are cut for a model; it is begun if there is none."""
+    key = (file.version, fingerprint, card.tokenizer, card.max_tokens)
+    with repeatable(connection):
+        connection.execute(CLAIM, key)
+    [generation] = _select(connection, SELECT_CLAIMED, key)
+    with held_generation(connection, generation.generation_id) as held:
+        yield held
+
+
+@contextmanager
+def held_generation(connection: Connection, generation_id: int) -> Iterator[Generation]:
     """Hold one generation for this process: who else wants the same bytes waits here, then finds them done.
 
     The lock belongs to the connection, so it ends with the process, however that ends.
+
+    Raises:
+        LookupError: there is no such generation.
     """
-    with repeatable(connection):
-        connection.execute(CLAIM, (file.version, fingerprint, model_id))
-    generation = _select(connection, file.version, fingerprint)
-    key = generation.generation_id % 2**31
+    key = generation_id % 2**31
     connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
     try:
-        yield _select(connection, file.version, fingerprint)
+        yield find_generation(connection, generation_id)
     finally:
         if not connection.broken:
             connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+
+
+def complete_generations(connection: Connection, file: RawFile, *, fingerprint: str) -> list[Generation]:
+    """Return the complete generations of a file's bytes, for whatever model; first the one that readers see."""
+    return _select(connection, COMPLETE_ONES, (file.version, fingerprint))
 
 
 def resume_generation(connection: Connection, generation: Generation) -> tuple[Checkpoint, list[Section]]:
@@ -176,9 +210,10 @@ def write_chunks(
 
 def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
     """Note that all chunks of a generation are stored."""
-    known = (parsed.pages, parsed.title, _gaps_json(parsed.gaps), json.dumps(list(parsed.warnings)))
+    known = {"pages": parsed.pages, "title": parsed.title, "gaps": _gaps_json(parsed.gaps)}
+    warnings = json.dumps(list(parsed.warnings))
     with repeatable(connection):
-        connection.execute(COMPLETE, (*known, generation.generation_id, generation.generation_id))
+        connection.execute(COMPLETE, {**known, "warnings": warnings, "generation": generation.generation_id})
 
 
 def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[Section]) -> None:
@@ -190,25 +225,30 @@ def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[
         cursor.executemany(UPSERT_SECTION, rows)
 
 
-def find_generation(connection: Connection, file: RawFile, fingerprint: str) -> Generation:
-    """Return the generation of a file whose chunks are stored.
+def find_generation(connection: Connection, generation_id: int) -> Generation:
+    """Return a generation.
 
     Raises:
         LookupError: there is none.
     """
-    return _select(connection, file.version, fingerprint)
+    for generation in _select(connection, SELECT_GENERATION, (generation_id,)):
+        return generation
+    raise LookupError(f"no generation {generation_id}")
 
 
-def publish_file(connection: Connection, file: RawFile, generation: Generation, *, fingerprint: str) -> bool:
+def publish_file(
+    connection: Connection, file: RawFile, generation: Generation, *, fingerprint: str, model: int
+) -> bool:
     """Show readers the new generation instead of the old, in one transaction; drop the old if no other file shows it.
 
     Returns:
-        False when the file has moved on meanwhile (changed, deleted) or a vector is missing; nothing was done then.
+        False when the file has moved on meanwhile (changed, deleted) or a chunk waits; nothing was done then.
     """
     with connection.transaction():
         shown = scalar(connection, LIVE, (file.file_id,))
-        if not files.publish(connection, file, generation.generation_id, fingerprint=fingerprint):
+        if not files.publish(connection, file, generation.generation_id, fingerprint=fingerprint, model=model):
             return False
+        connection.execute(NOTE_MODEL, (generation.generation_id, model))
         if shown is not None and shown != generation.generation_id:
             connection.execute(DROP_UNUSED, {"generation": shown})
     return True
@@ -219,17 +259,17 @@ def drop_unused_generations(connection: Connection) -> int:
     return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
 
 
-def processed_sizes(connection: Connection, batch: str, *, fingerprint: str) -> dict[int, GenerationSize]:
+def processed_sizes(connection: Connection, batch: str) -> dict[int, GenerationSize]:
     """Return how many chunks each processed file of a batch has, by the file's id."""
-    wanted = {"batch": batch, "fingerprint": fingerprint}
     with connection.cursor(row_factory=class_row(GenerationSize)) as cursor:
-        return {size.file_id: size for size in cursor.execute(PROCESSED_SIZES, wanted)}
+        return {size.file_id: size for size in cursor.execute(PROCESSED_SIZES, {"batch": batch})}
 
 
-def _select(connection: Connection, version: str, fingerprint: str) -> Generation:
-    row = connection.execute(SELECT_GENERATION, (version, fingerprint)).fetchone()
-    if row is None:
-        raise LookupError(f"no generation of version {version[:12]}… under fingerprint {fingerprint}")
+def _select(connection: Connection, statement: str, key: tuple[Any, ...]) -> list[Generation]:
+    return [_generation(row) for row in connection.execute(statement.encode(), key)]
+
+
+def _generation(row: tuple[Any, ...]) -> Generation:
     generation_id, complete, pages, gaps, warnings, *checkpoint = row
     return Generation(
         generation_id=generation_id,

@@ -32,7 +32,7 @@ SELECT media_type, count(*), sum(size_bytes)::bigint FROM files WHERE status = '
 """
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.revision, f.media_type, f.status,
-       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.kills
+       coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.kills, f.next_generation_id
 FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
 ORDER BY f.source, f.path

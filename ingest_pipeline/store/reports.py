@@ -79,13 +79,17 @@ SELECT 'deleted, but still shown', count(*) FROM files f WHERE f.status = 'delet
 UNION ALL
 SELECT 'shown, but not complete', count(*) FROM files f JOIN generations g USING (generation_id) WHERE NOT g.complete
 UNION ALL
-SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN chunks_without_vector c USING (generation_id)
+SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN waiting_chunks c USING (generation_id, model_id)
 UNION ALL
 SELECT 'processing without an open attempt', count(*) FROM files f
 WHERE f.status = 'processing' AND NOT EXISTS (SELECT FROM attempts a WHERE a.file_id = f.file_id AND a.open)
 """
 BATCH_WITHOUT_VECTOR = """
-SELECT count(*) FROM files f JOIN chunks_without_vector c USING (generation_id) WHERE f.batch = %s
+SELECT count(*) FROM files f JOIN waiting_chunks c USING (generation_id, model_id) WHERE f.batch = %s
+"""
+BATCH_STATES = """
+SELECT s.state, count(*) FROM files f JOIN chunk_states s USING (generation_id, model_id)
+WHERE f.batch = %s AND s.state IN ('rejected', 'deferred') GROUP BY 1
 """
 
 
@@ -164,5 +168,10 @@ def inconsistencies(connection: Connection) -> dict[str, int]:
 
 
 def chunks_without_vector(connection: Connection, batch: str) -> int:
-    """Return how many chunks that readers see of a batch's files have no vector."""
+    """Return how many chunks that readers see of a batch's files wait for a vector."""
     return int(scalar(connection, BATCH_WITHOUT_VECTOR, (batch,)))
+
+
+def chunks_by_state(connection: Connection, batch: str) -> dict[str, int]:
+    """Return how many chunks that readers see of a batch's files are `rejected` or `deferred`."""
+    return dict(connection.execute(BATCH_STATES, (batch,)).fetchall())

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import ModelCard, SearchHit
+from ingest_pipeline.models import SearchHit
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.vectors import known_model_id
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +20,8 @@ WITH near AS MATERIALIZED (
     SELECT e.text_hash, e.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension}) AS distance
     FROM embeddings e
     WHERE e.model_id = {model} AND EXISTS (
-        SELECT FROM chunks c JOIN files f ON f.generation_id = c.generation_id WHERE c.text_hash = e.text_hash)
+        SELECT FROM chunks c JOIN files f USING (generation_id) JOIN generation_models m USING (generation_id)
+        WHERE c.text_hash = e.text_hash AND m.model_id = {model} AND {scope})
     ORDER BY e.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension})
     LIMIT %(candidates)s
 )
@@ -29,12 +29,15 @@ SELECT 1 - near.distance AS score, f.source, f.path, c.page_from, c.page_to, c.t
        c.page_label, s.path AS section
 FROM near
 JOIN chunks c USING (text_hash)
-JOIN generations g ON g.generation_id = c.generation_id AND g.model_id = {model}
-JOIN files f ON f.generation_id = c.generation_id
+JOIN generation_models m ON m.generation_id = c.generation_id AND m.model_id = {model}
+JOIN files f ON f.generation_id = c.generation_id AND {scope}
 LEFT JOIN sections s ON s.generation_id = c.generation_id AND s.ordinal = c.section
 ORDER BY near.distance, f.source, f.path, c.ordinal
 LIMIT %(rows)s
 """
+EVERY_FILE = sql.SQL("true")
+# Files that readers see under the model only because the model that is asked first cannot answer for them yet.
+SHOWN_UNDER = "f.model_id = {model}"
 CANDIDATES_PER_HIT = 5
 MIN_CANDIDATES = 100
 MAX_PLACES = 4
@@ -47,26 +50,28 @@ BEAM = "SET LOCAL hnsw.ef_search = {candidates}"
 MAX_BEAM = 1000
 
 
-def search(connection: Connection, card: ModelCard, vector: np.ndarray, *, query: str, top: int) -> list[SearchHit]:
-    """Return the `top` chunks nearest to a query vector, best first; [] when nothing was embedded yet.
+def search(
+    connection: Connection, model: int, vector: np.ndarray, *, query: str, top: int, only_shown: bool = False
+) -> list[SearchHit]:
+    """Return the `top` chunks nearest to a query vector, best first.
 
     A chunk from which at least half of the query was copied goes before those that are merely near: who pastes a
     sentence wants the place it is from, also when a chunk ends in the middle of it.
 
     Args:
         connection: from `store`, so that vectors are known.
-        card: the model that made the vector.
+        model: the number of the model that made the vector.
         vector: shape (dimension,).
         query: its words.
         top: how many.
+        only_shown: only in files that readers see under this model; otherwise in all that it can answer for.
     """
-    model = known_model_id(connection, card)
-    if model is None:
-        return []
     from pgvector import HalfVector
 
     candidates = min(MAX_BEAM, max(MIN_CANDIDATES, top * CANDIDATES_PER_HIT))
-    names = {"dimension": sql.Literal(card.dimension), "model": sql.Literal(model)}
+    number = sql.Literal(model)
+    scope = sql.SQL(SHOWN_UNDER).format(model=number) if only_shown else EVERY_FILE
+    names = {"dimension": sql.Literal(len(vector)), "model": number, "scope": scope}
     wanted = max(candidates, top)
     parameters = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
