@@ -11,6 +11,7 @@
 | `sources/`       | a folder, bucket or list of URLs -> its files -> streams of bytes; uploads    |
 | `planning/`      | predicts what files cost and packs them into batches; pure functions          |
 | `memory/`        | machine, cgroups, processes; a run's budget, its measurement, degradation     |
+| `remote/`        | calls of servers that embed or answer: limits, errors, one layer of retries   |
 | `parsing/`       | bytes -> pages: formats, and the sandbox in which they run                    |
 | `chunking.py`    | pages -> chunks                                                               |
 | `embedding/`     | texts -> vectors: the model, micro-batches, one module for each engine        |

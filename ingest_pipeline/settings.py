@@ -302,23 +302,23 @@ class Settings:
         default_text="two bytes of text count as one token", of_instance=True,
     )  # fmt: skip
     embedder_concurrency: int = _setting(
-        1, _positive_int, COUNT, "Calls of the embedder's server at once; 1: one after another.",
+        1, _positive_int, COUNT, "Calls of the embedder's server at once; 1: one after another.", of_instance=True,
     )  # fmt: skip
     embedder_calls_per_minute: int = _setting(
         0, _count, "a whole number; 0 means no limit", "Calls of the embedder's server in a minute at most.",
-        default_text="no limit",
+        default_text="no limit", of_instance=True,
     )  # fmt: skip
     embedder_tokens_per_minute: int = _setting(
         0, _count, "a whole number; 0 means no limit", "Tokens sent to the embedder's server in a minute at most.",
-        default_text="no limit",
+        default_text="no limit", of_instance=True,
     )  # fmt: skip
     embedder_pause_seconds: float = _setting(
         0.0, _seconds, "a number of seconds, 0 or more", "Pause between two calls of the embedder's server.",
-        write=_write_number,
+        write=_write_number, of_instance=True,
     )  # fmt: skip
     embedder_call_seconds: float = _setting(
         60.0, _positive_number, NUMBER, "The longest that one call of the embedder's server may take, in seconds.",
-        write=_write_number,
+        write=_write_number, of_instance=True,
     )  # fmt: skip
     embed: str = _setting(
         "now", _one_of("now", "on-demand"), "now or on-demand",

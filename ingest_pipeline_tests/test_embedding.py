@@ -21,7 +21,6 @@ from ingest_pipeline.embedding import precision
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.batching import (
     ACTIVATION_SHARE,
-    BYTES_PER_TOKEN_AND_DIMENSION,
     MIN_BATCH_TOKENS,
     batch_tokens,
     micro_batches,
@@ -218,7 +217,7 @@ def test_a_micro_batch_has_its_share(headroom: int, dimension: int) -> None:
     """Never below one chunk, never above what is useful, in between within its share of the headroom."""
     tokens = batch_tokens(RunBudget(TORCH_FLOOR_BYTES + headroom, "torch"), dimension=dimension)
     assert MIN_BATCH_TOKENS <= tokens <= ENGINES["torch"].f32.max_batch_tokens
-    cost = tokens * dimension * BYTES_PER_TOKEN_AND_DIMENSION
+    cost = tokens * dimension * ENGINES["torch"].f32.bytes_per_token
     assert cost <= headroom * ACTIVATION_SHARE or tokens == MIN_BATCH_TOKENS
 
 

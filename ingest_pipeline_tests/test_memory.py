@@ -241,7 +241,7 @@ def test_least_budget_with_servers(engine: str, precision: str) -> None:
         with contextlib.suppress(BadSetting):
             budget.require_room()
             accepted = budget
-    activations = activation_bytes(batch_tokens(accepted, dimension=384), dimension=384)
+    activations = activation_bytes(accepted, batch_tokens(accepted, dimension=384), dimension=384)
     assert accepted.model_bytes + activations <= accepted.total_bytes
     assert accepted.total_bytes <= ENGINES[engine].footprint(precision).minimum_bytes + 65 * MIB
 

@@ -14,6 +14,20 @@ from ingest_pipeline.settings import SAMPLES, Settings, info_of, read_settings, 
 from ingest_pipeline.sizes import format_size, parse_size
 
 BAD = [
+    ("embedder", "cohere"),
+    ("embedder_url", "http://user:hunter2@host/v1"),
+    ("dimensions", "-1"),
+    ("chunk_tokens", "many"),
+    ("model_tokens", "1.5"),
+    ("embedder_concurrency", "0"),
+    ("embedder_calls_per_minute", "-1"),
+    ("embedder_tokens_per_minute", "lots"),
+    ("embedder_pause_seconds", "-1"),
+    ("embedder_call_seconds", "0"),
+    ("embed", "never"),
+    ("embed_batch", "-3"),
+    ("max_rejected", "0"),
+    ("max_tokens_per_run", "1k"),
     ("sources", ","),
     ("sources", " , ,"),
     ("home", "~no-such-user-at-all/ingest"),
@@ -205,8 +219,9 @@ def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
 
 
 def test_every_checked_setting_is_in_the_list() -> None:
-    """Every setting but the names of a model and of a field, which are judged when looked up, has a bad value here."""
-    assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - {"model", "record_id"}
+    """Every setting but names and texts, which are judged when they are used, has a bad value here."""
+    texts = {"model", "record_id", "query_model", "passage_prefix", "query_prefix", "tokenizer"}
+    assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - texts
 
 
 def test_a_newline_stays_on_one_line() -> None:

@@ -22,12 +22,12 @@ from ingest_pipeline.planning import predict
 from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import folder
-from ingest_pipeline.stages import embeddings
+from ingest_pipeline.stages import embeddings, making
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.preview import preview
 from ingest_pipeline.stages.scan import SourceScan, looks_unchanged, read_slab, slabs
-from ingest_pipeline.store import batches, ledger, reports
+from ingest_pipeline.store import batches, generations, ledger, reports
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
@@ -459,8 +459,9 @@ def test_another_fingerprint_between_two_runs(pipeline: Pipeline, source: Path, 
     assert status_of(connection, "a.txt") == ("processed", None)
     run = pipeline.run(first.batch)
     run = replace(run, fingerprint="another")
-    with run.claimed(pipeline.files(run)[0]) as empty:
-        assert not store_files.publish(connection, pipeline.files(run)[0], empty.generation_id, fingerprint="another")
+    [file] = pipeline.files(run)
+    with run.claimed(file) as empty:
+        assert not generations.publish_file(connection, file, empty, fingerprint="another", model=run.model_id)
     pipeline.chunk(run)
     pipeline.embed(run)
     assert status_of(connection, "a.txt") == ("indexed", None)
@@ -564,13 +565,13 @@ def test_a_kill_makes_smaller_batches(
     (source / "a.txt").write_text(TEXT * 30)
     run = pipeline.chunked()
     connection.execute("UPDATE files SET kills = 1")
-    seen, real = [], embeddings.micro_batches
+    seen, real = [], making.micro_batches
 
-    def noted(chunks: list[StoredChunk], *, max_batch_tokens: int) -> Iterator[list[StoredChunk]]:
+    def noted(chunks: list[StoredChunk], *, max_batch_tokens: int, max_texts: int = 0) -> Iterator[list[StoredChunk]]:
         seen.append(max_batch_tokens)
-        return real(chunks, max_batch_tokens=max_batch_tokens)
+        return real(chunks, max_batch_tokens=max_batch_tokens, max_texts=max_texts)
 
-    monkeypatch.setattr(embeddings, "micro_batches", noted)
+    monkeypatch.setattr(making, "micro_batches", noted)
     pipeline.embed(run)
     assert set(seen) == {512}  # of 1,024
     assert status_of(connection, "a.txt") == ("indexed", None)
