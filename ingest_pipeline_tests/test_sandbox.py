@@ -32,6 +32,7 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Gap, Page, ParseCost
+from ingest_pipeline.parsing.sandbox import launch
 from ingest_pipeline.parsing.sandbox import parent as sandbox
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.protocol import (
@@ -356,7 +357,7 @@ def greedy_pdf() -> bytes:
 
 def test_child_cannot_start(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That a child cannot start is not the file's fault: a retry may help, and the message says what to look at."""
-    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    monkeypatch.setattr(launch.sys, "executable", "/bin/false")
     with Sandbox(memory_limit_bytes=512 * MIB) as box:
         with pytest.raises(ParserUnavailable, match="INGEST_RUN_MEMORY") as caught:
             parse(box, text_file)

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from ingest_pipeline.errors import (
     IngestError,
@@ -28,8 +26,8 @@ from ingest_pipeline.errors import (
 from ingest_pipeline.memory.process import resident_bytes
 from ingest_pipeline.models import Done, Gap, Page, ParseCost, ParseEvent
 from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.launch import OUT_OF_MEMORY_CODES, ending, exit_code_of, kill_group, launched
 from ingest_pipeline.parsing.sandbox.protocol import (
-    OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
     Disconnected,
     Message,
@@ -42,28 +40,12 @@ from ingest_pipeline.parsing.sandbox.protocol import (
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # 0.1 s on an idle machine
-OUT_OF_MEMORY_CODES = {
-    -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
-    -signal.SIGABRT: "aborted (SIGABRT), as pdfium does when an allocation fails",
-    OUT_OF_MEMORY_EXIT: "ran out of memory while it reported that it was out of memory",
-}
 FILES_PER_CHILD = 200  # bounds what leaks in parser libraries can add up to; a new child takes 0.1-0.5 s
 MAX_KEPT_BYTES = 24 * 1024**2
 """Growth after which a child is replaced. Parser libraries take 8-13 MiB; memory kept from a large file would count for
 the next one: files of 3 KiB were measured at 85 MiB (docs/findings.md, D4)."""
 MAX_FAILURE_CHARACTERS = 4_000
 CHILD_IS_GONE = (Disconnected, DeadlinePassed, ProtocolError, BrokenPipeError, ConnectionResetError)
-# No other variables: a parser that a document takes over must not find credentials.
-KEPT_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "TZ",
-)
 
 
 class Sandbox:
@@ -106,16 +88,11 @@ class Sandbox:
         sock, cost = self._ready(), _Cost()
         os.lseek(stream.fileno(), 0, os.SEEK_SET)  # duplicates of a descriptor share its position, and a child moved it
         try:
-            send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
-            yield from self._received(sock, request, cost)
-        except CHILD_IS_GONE as error:
-            failure = self._failure_of_child(error, request, cost)
+            with self._replacing_child(request, cost):
+                send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
+                yield from self._received(sock, request, cost)
+        except PermanentError:
             yield cost.so_far()
-            raise failure from None
-        except BaseException as error:
-            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
-                # Events of this file may still be in the socket; after a MemoryError the child's heap is not reliable.
-                self.close()
             raise
 
     def close(self) -> None:
@@ -124,8 +101,21 @@ class Sandbox:
             self._socket.close()
             self._socket = None
         if self._child:
-            _kill_group(self._child)
+            kill_group(self._child)
             self._child = None
+
+    @contextlib.contextmanager
+    def _replacing_child(self, request: ParseRequest, cost: _Cost) -> Iterator[None]:
+        """Turn the failure of the child into an error; kill the child unless it can serve the next file."""
+        try:
+            yield
+        except CHILD_IS_GONE as error:
+            raise self._failure_of_child(error, request, cost) from None
+        except BaseException as error:
+            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
+                # Events of this file may still be in the socket; after a MemoryError the child's heap is not reliable.
+                self.close()
+            raise
 
     def _received(self, sock: socket.socket, request: ParseRequest, cost: _Cost) -> Iterator[ParseEvent]:
         gaps = 0
@@ -133,7 +123,6 @@ class Sandbox:
             with cost.waiting():
                 message = receive(sock, deadline=self._deadline(cost))
             if message["kind"] == "failed":
-                yield cost.so_far()
                 raise _failure_of_file(message, request)
             event = decode(message)
             gaps += isinstance(event, Gap)
@@ -168,18 +157,7 @@ class Sandbox:
         self._files = 1
         ours, theirs = socket.socketpair()
         with theirs:
-            self._child = subprocess.Popen(
-                [
-                    # -P: modules in the current folder must not replace the real ones.
-                    sys.executable, "-P", "-m", "ingest_pipeline.parsing.sandbox.child",
-                    str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
-                ],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # parsers of hostile files must not fill the logs
-                stderr=subprocess.DEVNULL,
-                env=_scrubbed_environment(),
-            )  # fmt: skip
+            self._child = launched(theirs, self.memory_limit_bytes)
         self._socket = ours
         self._greet(ours)
         self._fresh_bytes = resident_bytes(self._child.pid)
@@ -211,14 +189,13 @@ class Sandbox:
             self.close()
             return ParserCrashed(f"{request.name}: the parser's child sent an invalid message: {error}")
         assert self._child is not None
-        code = _wait(self._child)
+        code = exit_code_of(self._child)
         self.close()
         if code in OUT_OF_MEMORY_CODES:
             cost.peak_memory_bytes = self.memory_limit_bytes  # the child reached it and could not report it
             how, limit = OUT_OF_MEMORY_CODES[code], f"its limit was {self.memory_limit_bytes:,} bytes"
             return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ParserCrashed(f"{request.name}: the parser's child ended: {name}")
+        return ParserCrashed(f"{request.name}: the parser's child ended: {ending(code)}")
 
 
 class _Cost:
@@ -255,23 +232,3 @@ def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
         kind = UnreadableDocument
     text = str(message.get("message"))[:MAX_FAILURE_CHARACTERS]
     return kind(text if request.name in text else f"{request.name}: {text}")
-
-
-def _scrubbed_environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}  # one arena: less memory is kept after free()
-
-
-def _kill_group(child: subprocess.Popen[Any]) -> None:
-    for kill in (lambda: os.killpg(child.pid, signal.SIGKILL), child.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill()  # the process group exists once the child has called setsid; before that only the child does
-    child.wait()
-
-
-def _wait(child: subprocess.Popen[Any]) -> int:
-    try:
-        return child.wait(timeout=5)
-    except subprocess.TimeoutExpired:  # it closed its socket without ending
-        _kill_group(child)
-        return child.wait()
