@@ -39,8 +39,9 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
     ProtocolError,
+    close_all,
     receive,
-    receive_with_descriptor,
+    receive_with_descriptors,
     send,
 )
 from ingest_pipeline_tests.folding import Recorded, before_page, parse, parse_in_steps, request
@@ -56,7 +57,7 @@ REPOSITORY = Path(sandbox.__file__).parents[2]
 class StagedSandbox(Sandbox):
     """A sandbox whose first child runs a script instead of the parser; later children are real.
 
-    The script finds `sock`, `send`, `receive_with_descriptor`, `os`, `time`, `signal` and `page(number)`.
+    The script finds `sock`, `request`, `descriptors`, `send`, `os`, `time`, `signal` and `page(number)`.
     """
 
     script = ""
@@ -70,7 +71,7 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptor, send\n"
+            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptors, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
@@ -81,7 +82,7 @@ class StagedSandbox(Sandbox):
             "def done(pages):\n"
             "    send(sock, {'kind': 'done', 'pages': pages, 'more': False})\n"
             "send(sock, {'kind': 'ready', 'confined': {}})\n"
-            "receive_with_descriptor(sock)\n"
+            "request, descriptors = receive_with_descriptors(sock)\n"
         )
         with theirs:
             self._child = subprocess.Popen(
@@ -781,10 +782,9 @@ def test_messages() -> None:
             send(ours, message)
         send(ours, {"kind": "c"}, (file.fileno(),))
         assert [receive(theirs), receive(theirs)] == messages
-        message, descriptor = receive_with_descriptor(theirs)
+        message, descriptors = receive_with_descriptors(theirs)
         assert message == {"kind": "c"}
-        assert descriptor is not None
-        os.close(descriptor)
+        close_all(descriptors)
         ours.close()
         with pytest.raises(Disconnected):
             receive(theirs)

@@ -2,6 +2,6 @@
 
 `parent.py` sends requests and receives events; `launch.py` starts and ends the child; `steps.py` continues after its
 failure; `child.py` is its program; `protocol.py` defines the messages; `confinement.py` drops the rights that a parser
-does not need; `fold.py` adds up the events of a file; `outline.py` turns headings into sections. This module imports
-nothing: the child must stay small.
+does not need; `cut.py` checks what the child has cut; `fold.py` adds up the events of a file; `outline.py` turns
+headings into sections. This module imports nothing: the child must stay small.
 """

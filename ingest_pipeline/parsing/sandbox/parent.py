@@ -1,4 +1,4 @@
-"""The parent's side of parsing: a child with a kernel limit and deadlines, replaced when it fails."""
+"""The parent's side of parsing and cutting: a child with a kernel limit and deadlines, replaced when it fails."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     error_named,
 )
-from ingest_pipeline.memory.process import resident_bytes
-from ingest_pipeline.models import Done, Gap, Page, ParseCost, ParseEvent
-from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.memory.process import limit_file_bytes, resident_bytes
+from ingest_pipeline.models import CutPages, Done, Gap, Page, ParseCost, ParseEvent
+from ingest_pipeline.parsing.request import CutRequest, ParseRequest
+from ingest_pipeline.parsing.sandbox import cut as cutting
 from ingest_pipeline.parsing.sandbox.launch import OUT_OF_MEMORY_CODES, ending, exit_code_of, kill_group, launched
 from ingest_pipeline.parsing.sandbox.protocol import (
     DeadlinePassed,
@@ -49,7 +50,7 @@ CHILD_IS_GONE = (Disconnected, DeadlinePassed, ProtocolError, BrokenPipeError, C
 
 
 class Sandbox:
-    """Parses files one after another in a child process; a context manager.
+    """Parses and cuts files one after another in a child process; a context manager.
 
     Args:
         memory_limit_bytes: RLIMIT_DATA of the child.
@@ -95,6 +96,32 @@ class Sandbox:
             yield cost.so_far()
             raise
 
+    def cut(self, stream: BinaryIO, request: CutRequest, output: BinaryIO) -> CutPages:
+        """Write the requested pages of a PDF into a file, as a PDF that holds no others.
+
+        The output is as hostile as the document: only the sandbox may read it. After an error it may hold anything.
+
+        Args:
+            stream: the document.
+            request: the pages, and the limit for the output.
+            output: a temporary file, open for reading and writing; it is emptied first, and is at its start afterwards.
+
+        Raises:
+            FileTooLarge: the pages need more than `request.max_bytes`.
+            PermanentError: the pages cannot be cut, or the child failed; the same types as in `events`.
+            OSError: ENOSPC, the disk of the output is full.
+        """
+        sock = self._ready_to_write(request.max_bytes)
+        cutting.prepare(stream, output)
+        with self._replacing_child(request, _Cost()):
+            send(sock, {"kind": "cut", "request": asdict(request)}, (stream.fileno(), output.fileno()))
+            answer = cutting.answer(sock, min(self.file_seconds, self.page_seconds * request.pages))
+            if not isinstance(answer, CutPages):
+                cutting.check_space(output)
+                raise _failure_of_file(answer, request)
+            cutting.check(answer, request, output)
+            return answer
+
     def close(self) -> None:
         """Kill the child and all processes that it started."""
         if self._socket:
@@ -105,7 +132,7 @@ class Sandbox:
             self._child = None
 
     @contextlib.contextmanager
-    def _replacing_child(self, request: ParseRequest, cost: _Cost) -> Iterator[None]:
+    def _replacing_child(self, request: ParseRequest | CutRequest, cost: _Cost) -> Iterator[None]:
         """Turn the failure of the child into an error; kill the child unless it can serve the next file."""
         try:
             yield
@@ -147,6 +174,16 @@ class Sandbox:
         assert self._socket is not None
         return self._socket
 
+    def _ready_to_write(self, max_bytes: int) -> socket.socket:
+        """Return the socket of a child that the kernel stops at a file of this size, whatever runs in it."""
+        sock = self._ready()
+        assert self._child is not None
+        if not limit_file_bytes(self._child.pid, max_bytes):  # of an earlier cut: a limit can only be lowered
+            self.close()
+            sock = self._ready()
+            limit_file_bytes(self._child.pid, max_bytes)
+        return sock
+
     def _is_reusable(self) -> bool:
         """Return whether the child is alive and has not grown by more than MAX_KEPT_BYTES."""
         if self._child is None or self._child.poll() is not None:
@@ -177,7 +214,7 @@ class Sandbox:
                 "raise INGEST_RUN_MEMORY or check the installation"
             ) from None
 
-    def _failure_of_child(self, error: Exception, request: ParseRequest, cost: _Cost) -> PermanentError:
+    def _failure_of_child(self, error: Exception, request: ParseRequest | CutRequest, cost: _Cost) -> PermanentError:
         """Kill the child; return its failure as an error."""
         if isinstance(error, DeadlinePassed):
             self.close()
@@ -223,7 +260,7 @@ class _Cost:
         return ParseCost(self.peak_memory_bytes, self.seconds, self.waited_seconds)
 
 
-def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
+def _failure_of_file(message: Message, request: ParseRequest | CutRequest) -> PermanentError:
     try:
         kind: type[IngestError] = error_named(str(message.get("reason")))
     except KeyError:
