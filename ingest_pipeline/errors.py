@@ -139,7 +139,7 @@ class UnreadablePages(PermanentError):
 
 
 class FileTooLarge(PermanentError):
-    """Larger than `INGEST_MAX_FILE_SIZE`."""
+    """Larger than `INGEST_MAX_FILE_SIZE`, or pages of it are larger than a cut may be."""
 
 
 class TooManyPages(PermanentError):

@@ -134,6 +134,17 @@ ParseEvent = Page | Gap | Heading | ParseWarning | Properties | ParseCost | Done
 
 
 @dataclass(frozen=True, slots=True)
+class CutPages:
+    """The result of cutting pages out of a document."""
+
+    pages: int
+    size_bytes: int
+    """Of the document that holds these pages alone."""
+    peak_memory_bytes: int
+    """Of the parser's process."""
+
+
+@dataclass(frozen=True, slots=True)
 class ParsedFile:
     """The result of parsing a file, without its text."""
 

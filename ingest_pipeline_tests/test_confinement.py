@@ -112,11 +112,11 @@ def test_sandbox_says_so(tmp_path: Path) -> None:
 
 def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     """The child's environment is made anew: nothing of ours, of S3 or of Postgres."""
-    from ingest_pipeline.parsing.sandbox.parent import _scrubbed_environment
+    from ingest_pipeline.parsing.sandbox.launch import scrubbed_environment
 
     for name in ("AWS_SECRET_ACCESS_KEY", "INGEST_DATABASE_URL", "INGEST_PDF_PASSWORDS", "PGPASSWORD", "HOME"):
         monkeypatch.setenv(name, "hunter2")
-    kept = _scrubbed_environment()
+    kept = scrubbed_environment()
     assert "hunter2" not in kept.values()
     assert "PATH" in kept
     assert os.environ["PGPASSWORD"] == "hunter2"

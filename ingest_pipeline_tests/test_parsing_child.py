@@ -31,7 +31,7 @@ from ingest_pipeline.parsing.sandbox.protocol import (
     decode,
     encode,
     receive,
-    receive_with_descriptor,
+    receive_with_descriptors,
     send,
 )
 from ingest_pipeline_tests.made import pages, pdf
@@ -321,9 +321,9 @@ def test_other_side_is_gone() -> None:
         theirs.sendall(b"\0\0")
         theirs.close()
         with pytest.raises(Disconnected):
-            receive_with_descriptor(ours)
+            receive_with_descriptors(ours)
         with pytest.raises(Disconnected):
-            receive_with_descriptor(ours)
+            receive_with_descriptors(ours)
 
 
 def test_connection_is_reset() -> None:
@@ -346,8 +346,7 @@ def test_descriptor_is_handed_over(tmp_path: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs, path.open("rb") as stream:
         send(ours, {"kind": "parse"}, (stream.fileno(),))
-        message, descriptor = receive_with_descriptor(theirs)
+        message, (descriptor,) = receive_with_descriptors(theirs)
         assert message == {"kind": "parse"}
-        assert descriptor is not None
         with os.fdopen(descriptor, "rb") as handed:
             assert handed.read() == b"words"

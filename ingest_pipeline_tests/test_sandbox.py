@@ -32,14 +32,16 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.models import Gap, Page, ParseCost
+from ingest_pipeline.parsing.sandbox import launch
 from ingest_pipeline.parsing.sandbox import parent as sandbox
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_MESSAGE_BYTES,
     Disconnected,
     ProtocolError,
+    close_all,
     receive,
-    receive_with_descriptor,
+    receive_with_descriptors,
     send,
 )
 from ingest_pipeline_tests.folding import Recorded, before_page, parse, parse_in_steps, request
@@ -55,7 +57,7 @@ REPOSITORY = Path(sandbox.__file__).parents[2]
 class StagedSandbox(Sandbox):
     """A sandbox whose first child runs a script instead of the parser; later children are real.
 
-    The script finds `sock`, `send`, `receive_with_descriptor`, `os`, `time`, `signal` and `page(number)`.
+    The script finds `sock`, `request`, `descriptors`, `send`, `os`, `time`, `signal` and `page(number)`.
     """
 
     script = ""
@@ -69,7 +71,7 @@ class StagedSandbox(Sandbox):
         ours, theirs = socket.socketpair()
         prologue = (
             "import os, signal, socket, struct, sys, time\n"
-            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptor, send\n"
+            "from ingest_pipeline.parsing.sandbox.protocol import receive_with_descriptors, send\n"
             "os.setsid()\n"
             "sock = socket.socket(fileno=int(sys.argv[1]))\n"
             "def page(number, **more):\n"
@@ -80,7 +82,7 @@ class StagedSandbox(Sandbox):
             "def done(pages):\n"
             "    send(sock, {'kind': 'done', 'pages': pages, 'more': False})\n"
             "send(sock, {'kind': 'ready', 'confined': {}})\n"
-            "receive_with_descriptor(sock)\n"
+            "request, descriptors = receive_with_descriptors(sock)\n"
         )
         with theirs:
             self._child = subprocess.Popen(
@@ -356,7 +358,7 @@ def greedy_pdf() -> bytes:
 
 def test_child_cannot_start(text_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That a child cannot start is not the file's fault: a retry may help, and the message says what to look at."""
-    monkeypatch.setattr(sandbox.sys, "executable", "/bin/false")
+    monkeypatch.setattr(launch.sys, "executable", "/bin/false")
     with Sandbox(memory_limit_bytes=512 * MIB) as box:
         with pytest.raises(ParserUnavailable, match="INGEST_RUN_MEMORY") as caught:
             parse(box, text_file)
@@ -780,10 +782,9 @@ def test_messages() -> None:
             send(ours, message)
         send(ours, {"kind": "c"}, (file.fileno(),))
         assert [receive(theirs), receive(theirs)] == messages
-        message, descriptor = receive_with_descriptor(theirs)
+        message, descriptors = receive_with_descriptors(theirs)
         assert message == {"kind": "c"}
-        assert descriptor is not None
-        os.close(descriptor)
+        close_all(descriptors)
         ours.close()
         with pytest.raises(Disconnected):
             receive(theirs)

@@ -103,6 +103,24 @@ def limit_data_bytes(limit_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit_bytes, limit_bytes))
 
 
+def limit_file_bytes(pid: int, limit_bytes: int) -> bool:
+    """Limit the size to which a process can extend a file (Linux; elsewhere no effect).
+
+    Returns:
+        False if the process has a lower limit already: only root can raise it.
+    """
+    if sys.platform != "linux":
+        return True
+    import resource
+
+    with contextlib.suppress(PermissionError):  # in a container that forbids it there is no limit
+        _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+        if hard != resource.RLIM_INFINITY and hard < limit_bytes:
+            return False
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit_bytes, limit_bytes))
+    return True
+
+
 def reset_peak() -> None:
     """Reset the peak of this process to its present size (Linux; elsewhere no effect)."""
     try:

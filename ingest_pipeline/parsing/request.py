@@ -1,4 +1,4 @@
-"""The request to a parser: one file, and its limits."""
+"""The requests to a parser: one file to parse, or pages to cut out of one, and the limits."""
 
 from __future__ import annotations
 
@@ -32,6 +32,30 @@ class ParseRequest:
     """The field whose value becomes a record's heading."""
     plain: bool = False
     """Read only the text of the pages, without annotations: an earlier child failed on this file."""
+
+
+@dataclass(frozen=True, slots=True)
+class CutRequest:
+    """Pages to cut out of one PDF, and the limit for the document that holds them."""
+
+    name: str
+    page_from: int
+    """From 1."""
+    page_to: int
+    """Inclusive; pages after the document's last one are not missed."""
+    max_bytes: int
+    """Limit for the size of the output."""
+    passwords: tuple[str, ...] = ()
+    """Tried on an encrypted document, after the empty one."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.page_from <= self.page_to:
+            raise ValueError(f"pages {self.page_from} to {self.page_to} are no range")
+
+    @property
+    def pages(self) -> int:
+        """How many pages the output has at most."""
+        return self.page_to - self.page_from + 1
 
 
 def without_text(media_type: str, pages: int) -> str:

@@ -11,7 +11,7 @@ from ingest_pipeline.errors import EncryptedDocument, TooManyPages, UnreadableDo
 from ingest_pipeline.models import Gap, Heading, Page, ParseEvent, ParseWarning, Properties
 from ingest_pipeline.parsing.formats import pypdf_walker
 from ingest_pipeline.parsing.formats.pdf_annotations import AnnotationText
-from ingest_pipeline.parsing.request import ParseRequest, drained
+from ingest_pipeline.parsing.request import CutRequest, ParseRequest, drained
 
 logger = logging.getLogger(__name__)
 BLANK_PAGES_TRIED = 3
@@ -46,7 +46,7 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
     import pypdfium2
 
     try:
-        document, password = _opened(stream, request)
+        document, password = opened_by_pdfium(stream, request)
         typed = None if request.plain else AnnotationText(document)
         count = len(document)  # inside the `try`: with a damaged page tree only this fails
     except pypdfium2.PdfiumError as error:
@@ -59,8 +59,13 @@ def pdf_pages(stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
         document.close()
 
 
-def _opened(stream: BinaryIO, request: ParseRequest) -> tuple[Any, str]:
-    """Return the document and the password that opened it."""
+def opened_by_pdfium(stream: BinaryIO, request: ParseRequest | CutRequest) -> tuple[Any, str]:
+    """Return the document and the password that opened it.
+
+    Raises:
+        EncryptedDocument: neither the empty password nor one of the request opens it.
+        PdfiumError: pdfium cannot open it.
+    """
     import pypdfium2
 
     for password in ("", *request.passwords):
@@ -72,7 +77,7 @@ def _opened(stream: BinaryIO, request: ParseRequest) -> tuple[Any, str]:
     raise password_needed(request)
 
 
-def password_needed(request: ParseRequest) -> EncryptedDocument:
+def password_needed(request: ParseRequest | CutRequest) -> EncryptedDocument:
     """Return the refusal of a PDF that no password opens."""
     tried = f"; none of the {len(request.passwords)} in INGEST_PDF_PASSWORDS opens it" if request.passwords else ""
     return EncryptedDocument(f"{request.name}: the PDF needs a password{tried or ': set INGEST_PDF_PASSWORDS'}")

@@ -59,6 +59,15 @@ class WalkedPdf:
             if number % CLEAR_EVERY_PAGES == 0:
                 self._reader.resolved_objects.clear()
 
+    def pages_to(self, last_page: int) -> Iterator[tuple[int, Any]]:
+        """Yield the number and the object of each page up to `last_page`."""
+        for number, page in enumerate(self._pages(), start=1):
+            yield number, page
+            if number % CLEAR_EVERY_PAGES == 0:
+                self._reader.resolved_objects.clear()
+            if number >= last_page:
+                return
+
     def page_text(self, number: int) -> str:
         """Return the text of one page; numbers begin at 1.
 

@@ -1,4 +1,4 @@
-"""The parser's child process: parses one file after another, sends events, reports its own peak.
+"""The parser's child process: parses or cuts one file after another, sends events, reports its own peak.
 
 Run as `python -m ingest_pipeline.parsing.sandbox.child <socket fd> <memory limit> <parent pid>` by `parent.py`.
 """
@@ -9,9 +9,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from typing import Any, BinaryIO
 
 from ingest_pipeline.errors import (
     IngestError,
@@ -22,19 +23,21 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
 )
 from ingest_pipeline.memory.process import peak_memory_bytes, reset_peak, return_free_memory
-from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
+from ingest_pipeline.models import CutPages, Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
 from ingest_pipeline.parsing import detect
 from ingest_pipeline.parsing.formats.clean import clean_text
 from ingest_pipeline.parsing.formats.registry import parser_for
-from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.request import CutRequest, ParseRequest
 from ingest_pipeline.parsing.sandbox.confinement import confine
 from ingest_pipeline.parsing.sandbox.outline import MAX_TITLE_CHARACTERS
 from ingest_pipeline.parsing.sandbox.protocol import (
     MAX_PAGE_CHARACTERS,
     OUT_OF_MEMORY_EXIT,
     Disconnected,
+    Message,
+    close_all,
     encode,
-    receive_with_descriptor,
+    receive_with_descriptors,
     send,
 )
 
@@ -135,13 +138,44 @@ def _disagreement(stream: BinaryIO, request: ParseRequest) -> list[ParseWarning]
     return [ParseWarning(detected.disagreement)] if detected.disagreement else []
 
 
-def _parse(sock: socket.socket, descriptor: int, request: ParseRequest) -> None:
+def cut_pages(stream: BinaryIO, output: BinaryIO, request: CutRequest) -> Iterator[CutPages]:
+    """Write the requested pages of a PDF into a file; yield what it holds.
+
+    Raises:
+        PermanentError: the pages cannot be cut, or exceed the limit.
+    """
+    from ingest_pipeline.parsing.formats.pdf_cut import LimitedOutput, cut_pdf
+
+    limited = LimitedOutput(output, request)
+    pages = cut_pdf(stream, request, limited)
+    yield CutPages(pages, limited.size_bytes, peak_memory_bytes())
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """What the parent may ask for."""
+
+    request: type[ParseRequest] | type[CutRequest]
+    modes: tuple[str, ...]
+    """In which the descriptors are opened that come with the request."""
+    events: Callable[..., Iterator[ParseEvent | CutPages]]
+    """Takes the opened files and the request."""
+
+
+TASKS = {
+    "parse": _Task(ParseRequest, ("rb",), parsed_events),
+    "cut": _Task(CutRequest, ("rb", "wb"), cut_pages),
+}
+
+
+def _perform(sock: socket.socket, task: _Task, fields: dict[str, Any], descriptors: tuple[int, ...]) -> None:
     reset_peak()
-    cost = _Cost()
+    cost, request = _Cost(), task.request(**fields)
     try:
-        with os.fdopen(descriptor, "rb") as stream:
-            for event in parsed_events(stream, request):
-                for sent in (*cost.news(exactly=isinstance(event, Done)), event):
+        with ExitStack() as files:
+            opened = [files.enter_context(os.fdopen(*each)) for each in zip(descriptors, task.modes, strict=True)]
+            for event in task.events(*opened, request):
+                for sent in (*cost.news(exactly=isinstance(event, Done | CutPages)), event):
                     send(sock, encode(sent))
     except IngestError as error:
         _send_failure(sock, error.reason, str(error), cost)
@@ -182,7 +216,7 @@ class _Cost:
 
 
 def main(arguments: list[str]) -> None:
-    """Parse the files that come through the socket until the parent closes it."""
+    """Serve the requests that come through the socket until the parent closes it."""
     descriptor, limit_bytes, parent_pid = (int(argument) for argument in arguments)
     reached = confine(limit_bytes, parent_pid)
     try:
@@ -191,15 +225,23 @@ def main(arguments: list[str]) -> None:
         os._exit(OUT_OF_MEMORY_EXIT)
 
 
+def _answer(sock: socket.socket, message: Message, descriptors: tuple[int, ...]) -> None:
+    """Perform one request; a message that is none gets no answer."""
+    task = TASKS.get(message["kind"])
+    if task is None or len(descriptors) != len(task.modes):
+        close_all(descriptors)
+        return
+    _perform(sock, task, message["request"], descriptors)
+    return_free_memory()  # otherwise the next file's peak includes this one's freed memory
+
+
 def _serve(descriptor: int, reached: dict[str, str]) -> None:
     with socket.socket(fileno=descriptor) as sock:
         send(sock, {"kind": "ready", "confined": reached})
         while True:
             try:
-                message, file_descriptor = receive_with_descriptor(sock)
-                if file_descriptor is not None:
-                    _parse(sock, file_descriptor, ParseRequest(**message["request"]))
-                    return_free_memory()  # otherwise the next file's peak includes this one's freed memory
+                message, descriptors = receive_with_descriptors(sock)
+                _answer(sock, message, descriptors)
             except (Disconnected, BrokenPipeError, ConnectionResetError):
                 return
 

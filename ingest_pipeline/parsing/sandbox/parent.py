@@ -1,19 +1,17 @@
-"""The parent's side of parsing: a child with a kernel limit and deadlines, replaced when it fails."""
+"""The parent's side of parsing and cutting: a child with a kernel limit and deadlines, replaced when it fails."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from ingest_pipeline.errors import (
     IngestError,
@@ -25,11 +23,12 @@ from ingest_pipeline.errors import (
     UnreadableDocument,
     error_named,
 )
-from ingest_pipeline.memory.process import resident_bytes
-from ingest_pipeline.models import Done, Gap, Page, ParseCost, ParseEvent
-from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.memory.process import limit_file_bytes, resident_bytes
+from ingest_pipeline.models import CutPages, Done, Gap, Page, ParseCost, ParseEvent
+from ingest_pipeline.parsing.request import CutRequest, ParseRequest
+from ingest_pipeline.parsing.sandbox import cut as cutting
+from ingest_pipeline.parsing.sandbox.launch import OUT_OF_MEMORY_CODES, ending, exit_code_of, kill_group, launched
 from ingest_pipeline.parsing.sandbox.protocol import (
-    OUT_OF_MEMORY_EXIT,
     DeadlinePassed,
     Disconnected,
     Message,
@@ -42,32 +41,16 @@ from ingest_pipeline.parsing.sandbox.protocol import (
 logger = logging.getLogger(__name__)
 
 START_SECONDS = 60.0  # 0.1 s on an idle machine
-OUT_OF_MEMORY_CODES = {
-    -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
-    -signal.SIGABRT: "aborted (SIGABRT), as pdfium does when an allocation fails",
-    OUT_OF_MEMORY_EXIT: "ran out of memory while it reported that it was out of memory",
-}
 FILES_PER_CHILD = 200  # bounds what leaks in parser libraries can add up to; a new child takes 0.1-0.5 s
 MAX_KEPT_BYTES = 24 * 1024**2
 """Growth after which a child is replaced. Parser libraries take 8-13 MiB; memory kept from a large file would count for
 the next one: files of 3 KiB were measured at 85 MiB (docs/findings.md, D4)."""
 MAX_FAILURE_CHARACTERS = 4_000
 CHILD_IS_GONE = (Disconnected, DeadlinePassed, ProtocolError, BrokenPipeError, ConnectionResetError)
-# No other variables: a parser that a document takes over must not find credentials.
-KEPT_ENVIRONMENT = (
-    "PATH",
-    "LANG",
-    "LC_ALL",
-    "PYTHONPATH",
-    "PYTHONHOME",
-    "VIRTUAL_ENV",
-    "LD_LIBRARY_PATH",
-    "TZ",
-)
 
 
 class Sandbox:
-    """Parses files one after another in a child process; a context manager.
+    """Parses and cuts files one after another in a child process; a context manager.
 
     Args:
         memory_limit_bytes: RLIMIT_DATA of the child.
@@ -106,17 +89,38 @@ class Sandbox:
         sock, cost = self._ready(), _Cost()
         os.lseek(stream.fileno(), 0, os.SEEK_SET)  # duplicates of a descriptor share its position, and a child moved it
         try:
-            send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
-            yield from self._received(sock, request, cost)
-        except CHILD_IS_GONE as error:
-            failure = self._failure_of_child(error, request, cost)
+            with self._replacing_child(request, cost):
+                send(sock, {"kind": "parse", "request": asdict(request)}, (stream.fileno(),))
+                yield from self._received(sock, request, cost)
+        except PermanentError:
             yield cost.so_far()
-            raise failure from None
-        except BaseException as error:
-            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
-                # Events of this file may still be in the socket; after a MemoryError the child's heap is not reliable.
-                self.close()
             raise
+
+    def cut(self, stream: BinaryIO, request: CutRequest, output: BinaryIO) -> CutPages:
+        """Write the requested pages of a PDF into a file, as a PDF that holds no others.
+
+        The output is as hostile as the document: only the sandbox may read it. After an error it may hold anything.
+
+        Args:
+            stream: the document.
+            request: the pages, and the limit for the output.
+            output: a temporary file, open for reading and writing; it is emptied first, and is at its start afterwards.
+
+        Raises:
+            FileTooLarge: the pages need more than `request.max_bytes`.
+            PermanentError: the pages cannot be cut, or the child failed; the same types as in `events`.
+            OSError: ENOSPC, the disk of the output is full.
+        """
+        sock = self._ready_to_write(request.max_bytes)
+        cutting.prepare(stream, output)
+        with self._replacing_child(request, _Cost()):
+            send(sock, {"kind": "cut", "request": asdict(request)}, (stream.fileno(), output.fileno()))
+            answer = cutting.answer(sock, min(self.file_seconds, self.page_seconds * request.pages))
+            if not isinstance(answer, CutPages):
+                cutting.check_space(output)
+                raise _failure_of_file(answer, request)
+            cutting.check(answer, request, output)
+            return answer
 
     def close(self) -> None:
         """Kill the child and all processes that it started."""
@@ -124,8 +128,21 @@ class Sandbox:
             self._socket.close()
             self._socket = None
         if self._child:
-            _kill_group(self._child)
+            kill_group(self._child)
             self._child = None
+
+    @contextlib.contextmanager
+    def _replacing_child(self, request: ParseRequest | CutRequest, cost: _Cost) -> Iterator[None]:
+        """Turn the failure of the child into an error; kill the child unless it can serve the next file."""
+        try:
+            yield
+        except CHILD_IS_GONE as error:
+            raise self._failure_of_child(error, request, cost) from None
+        except BaseException as error:
+            if not isinstance(error, PermanentError) or isinstance(error, ParserOutOfMemory):
+                # Events of this file may still be in the socket; after a MemoryError the child's heap is not reliable.
+                self.close()
+            raise
 
     def _received(self, sock: socket.socket, request: ParseRequest, cost: _Cost) -> Iterator[ParseEvent]:
         gaps = 0
@@ -133,7 +150,6 @@ class Sandbox:
             with cost.waiting():
                 message = receive(sock, deadline=self._deadline(cost))
             if message["kind"] == "failed":
-                yield cost.so_far()
                 raise _failure_of_file(message, request)
             event = decode(message)
             gaps += isinstance(event, Gap)
@@ -158,6 +174,16 @@ class Sandbox:
         assert self._socket is not None
         return self._socket
 
+    def _ready_to_write(self, max_bytes: int) -> socket.socket:
+        """Return the socket of a child that the kernel stops at a file of this size, whatever runs in it."""
+        sock = self._ready()
+        assert self._child is not None
+        if not limit_file_bytes(self._child.pid, max_bytes):  # of an earlier cut: a limit can only be lowered
+            self.close()
+            sock = self._ready()
+            limit_file_bytes(self._child.pid, max_bytes)
+        return sock
+
     def _is_reusable(self) -> bool:
         """Return whether the child is alive and has not grown by more than MAX_KEPT_BYTES."""
         if self._child is None or self._child.poll() is not None:
@@ -168,18 +194,7 @@ class Sandbox:
         self._files = 1
         ours, theirs = socket.socketpair()
         with theirs:
-            self._child = subprocess.Popen(
-                [
-                    # -P: modules in the current folder must not replace the real ones.
-                    sys.executable, "-P", "-m", "ingest_pipeline.parsing.sandbox.child",
-                    str(theirs.fileno()), str(self.memory_limit_bytes), str(os.getpid()),
-                ],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,  # parsers of hostile files must not fill the logs
-                stderr=subprocess.DEVNULL,
-                env=_scrubbed_environment(),
-            )  # fmt: skip
+            self._child = launched(theirs, self.memory_limit_bytes)
         self._socket = ours
         self._greet(ours)
         self._fresh_bytes = resident_bytes(self._child.pid)
@@ -199,7 +214,7 @@ class Sandbox:
                 "raise INGEST_RUN_MEMORY or check the installation"
             ) from None
 
-    def _failure_of_child(self, error: Exception, request: ParseRequest, cost: _Cost) -> PermanentError:
+    def _failure_of_child(self, error: Exception, request: ParseRequest | CutRequest, cost: _Cost) -> PermanentError:
         """Kill the child; return its failure as an error."""
         if isinstance(error, DeadlinePassed):
             self.close()
@@ -211,14 +226,13 @@ class Sandbox:
             self.close()
             return ParserCrashed(f"{request.name}: the parser's child sent an invalid message: {error}")
         assert self._child is not None
-        code = _wait(self._child)
+        code = exit_code_of(self._child)
         self.close()
         if code in OUT_OF_MEMORY_CODES:
             cost.peak_memory_bytes = self.memory_limit_bytes  # the child reached it and could not report it
             how, limit = OUT_OF_MEMORY_CODES[code], f"its limit was {self.memory_limit_bytes:,} bytes"
             return ParserOutOfMemory(f"{request.name}: the parser's child {how}; {limit}; raise INGEST_RUN_MEMORY")
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return ParserCrashed(f"{request.name}: the parser's child ended: {name}")
+        return ParserCrashed(f"{request.name}: the parser's child ended: {ending(code)}")
 
 
 class _Cost:
@@ -246,7 +260,7 @@ class _Cost:
         return ParseCost(self.peak_memory_bytes, self.seconds, self.waited_seconds)
 
 
-def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
+def _failure_of_file(message: Message, request: ParseRequest | CutRequest) -> PermanentError:
     try:
         kind: type[IngestError] = error_named(str(message.get("reason")))
     except KeyError:
@@ -255,23 +269,3 @@ def _failure_of_file(message: Message, request: ParseRequest) -> PermanentError:
         kind = UnreadableDocument
     text = str(message.get("message"))[:MAX_FAILURE_CHARACTERS]
     return kind(text if request.name in text else f"{request.name}: {text}")
-
-
-def _scrubbed_environment() -> dict[str, str]:
-    kept = {name: os.environ[name] for name in KEPT_ENVIRONMENT if name in os.environ}
-    return kept | {"PYTHONNOUSERSITE": "1", "MALLOC_ARENA_MAX": "1"}  # one arena: less memory is kept after free()
-
-
-def _kill_group(child: subprocess.Popen[Any]) -> None:
-    for kill in (lambda: os.killpg(child.pid, signal.SIGKILL), child.kill):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            kill()  # the process group exists once the child has called setsid; before that only the child does
-    child.wait()
-
-
-def _wait(child: subprocess.Popen[Any]) -> int:
-    try:
-        return child.wait(timeout=5)
-    except subprocess.TimeoutExpired:  # it closed its socket without ending
-        _kill_group(child)
-        return child.wait()

@@ -1,21 +1,34 @@
 """The protocol between parent and child: events as length-prefixed JSON over a Unix socket.
 
 JSON, not pickle: the child reads hostile files, and if one takes it over, it must not be able to run code in the
-parent. A file is passed as an open descriptor, so the child needs neither its path nor the right to open it.
+parent. A file is passed as an open descriptor, so the child needs neither its path nor the right to open it: the
+document, and for a cut the file into which the child writes.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import select
 import socket
 import struct
 import time
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, get_type_hints
 
-from ingest_pipeline.models import Done, Gap, Heading, Page, ParseCost, ParseEvent, ParseWarning, Properties
+from ingest_pipeline.models import (
+    CutPages,
+    Done,
+    Gap,
+    Heading,
+    Page,
+    ParseCost,
+    ParseEvent,
+    ParseWarning,
+    Properties,
+)
 
 MAX_MESSAGE_BYTES = 1024 * 1024  # a piece of a page has at most 64 Ki characters of at most 4 bytes, plus escapes
 MAX_PAGE_CHARACTERS = 64 * 1024
@@ -25,7 +38,8 @@ MAX_NUMBER = 2**53  # exact in every JSON reader, and within a bigint of Postgre
 LENGTH = struct.Struct("!I")
 
 Message = dict[str, Any]
-KINDS: dict[str, type] = {
+Kinds = dict[str, type]
+PARSE_KINDS: Kinds = {
     "page": Page,
     "gap": Gap,
     "heading": Heading,
@@ -34,7 +48,11 @@ KINDS: dict[str, type] = {
     "cost": ParseCost,
     "done": Done,
 }
-NAMES = {event: kind for kind, event in KINDS.items()}
+"""The answers to the request to parse a file."""
+CUT_KINDS: Kinds = {"cost": ParseCost, "cut": CutPages}
+"""The answers to the request to cut pages."""
+MAX_DESCRIPTORS = 2  # of the document, and of the output of a cut
+NAMES = {event: kind for kind, event in (PARSE_KINDS | CUT_KINDS).items()}
 TYPES = {event: get_type_hints(event) for event in NAMES}
 
 
@@ -50,25 +68,28 @@ class DeadlinePassed(Exception):
     """No message arrived in time."""
 
 
-def encode(event: ParseEvent) -> Message:
+def encode(event: ParseEvent | CutPages) -> Message:
     """Return an event as a message."""
     return {"kind": NAMES[type(event)], **asdict(event)}
 
 
-def decode(message: Message) -> ParseEvent:
+def decode(message: Message, kinds: Kinds = PARSE_KINDS) -> Any:
     """Return the event in a message from the child; all fields must be present and of the right type.
+
+    Args:
+        message: as received.
+        kinds: the answers that the request allows.
 
     Raises:
         ProtocolError: the message is not an event.
     """
-    kind = KINDS.get(message.pop("kind"))
+    kind = kinds.get(message.pop("kind"))
     if kind is None or message.keys() != TYPES[kind].keys():
         raise ProtocolError("not an event")
     for name, expected in TYPES[kind].items():
         if not _is_of(message[name], expected):
             raise ProtocolError(f"{NAMES[kind]}: {name} is of the wrong type")
-    event: ParseEvent = kind(**message)
-    return event
+    return kind(**message)
 
 
 def _is_of(value: object, expected: Any) -> bool:
@@ -103,14 +124,27 @@ def receive(sock: socket.socket, *, deadline: float | None = None) -> Message:
     return _decode(sock, length, deadline)
 
 
-def receive_with_descriptor(sock: socket.socket) -> tuple[Message, int | None]:
-    """Return the next message and the descriptor sent with it; used by the child, waits without limit."""
-    prefix, descriptors, _, _ = socket.recv_fds(sock, LENGTH.size, 1)
-    if not prefix:
-        raise Disconnected
-    prefix += _read_exactly(sock, LENGTH.size - len(prefix), None)
-    (length,) = LENGTH.unpack(prefix)
-    return _decode(sock, length, None), (descriptors[0] if descriptors else None)
+def receive_with_descriptors(sock: socket.socket) -> tuple[Message, tuple[int, ...]]:
+    """Return the next message and the descriptors sent with it; used by the child, waits without limit.
+
+    The caller closes the descriptors; of more than MAX_DESCRIPTORS the kernel closes the rest.
+    """
+    prefix, descriptors, _, _ = socket.recv_fds(sock, LENGTH.size, MAX_DESCRIPTORS)
+    try:
+        if not prefix:
+            raise Disconnected
+        prefix += _read_exactly(sock, LENGTH.size - len(prefix), None)
+        (length,) = LENGTH.unpack(prefix)
+        return _decode(sock, length, None), tuple(descriptors)
+    except BaseException:
+        close_all(descriptors)
+        raise
+
+
+def close_all(descriptors: Iterable[int]) -> None:
+    """Close descriptors that nothing reads."""
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _decode(sock: socket.socket, length: int, deadline: float | None) -> Message:
