@@ -29,8 +29,8 @@ class ServerModule(Protocol):
     def card(self, settings: Settings) -> ModelCard:
         """Return the card of the model on the server."""
 
-    def connect(self, settings: Settings, card: ModelCard, *, model: str = "") -> ServerEmbedder:
-        """Return an embedder that calls the server."""
+    def connect(self, settings: Settings, card: ModelCard, *, queries: bool = False) -> ServerEmbedder:
+        """Return an embedder of chunks, or of queries, that calls the server."""
 
 
 def engine_of(settings: Settings) -> str:

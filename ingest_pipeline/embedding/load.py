@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest_pipeline.embedding.base import Embedder, Prefixed, ServerEmbedder
+from ingest_pipeline.embedding.base import Embedder, Prefixed
 from ingest_pipeline.embedding.choice import (
     EngineModule,
     ServerModule,
@@ -54,6 +54,9 @@ def load_embedder(settings: Settings, card: ModelCard) -> Embedder:
         ModelMismatch: the weights on disk are different.
         BadSetting: the engine does not support this model, or the processor not the precision.
     """
+    engine = engine_of(settings)
+    if ENGINES[engine].server:
+        return server_module(engine).connect(settings, card)
     return _prefixed(_loaded(settings, card), settings.passage_prefix)
 
 
@@ -65,25 +68,12 @@ def load_query_embedder(settings: Settings, card: ModelCard) -> Embedder:
     """
     engine = engine_of(settings)
     if ENGINES[engine].server:
-        embedder: Embedder = server_module(engine).connect(settings, card, model=settings.query_model)
-    else:
-        embedder = _loaded(settings, card)
-    return _prefixed(embedder, settings.query_prefix)
-
-
-def connect_embedder(settings: Settings, card: ModelCard) -> ServerEmbedder:
-    """Return the embedder of a server, for chunks.
-
-    Raises:
-        BadSetting: the client library or the key is missing.
-    """
-    return server_module(engine_of(settings)).connect(settings, card)
+        return server_module(engine).connect(settings, card, queries=True)
+    return _prefixed(_loaded(settings, card), settings.query_prefix)
 
 
 def _loaded(settings: Settings, card: ModelCard) -> Embedder:
     engine = engine_of(settings)
-    if ENGINES[engine].server:
-        return server_module(engine).connect(settings, card)
     files = ModelFiles(model_folder(settings.model), card, engine, settings.passage_prefix)
     return module_of(engine).load(files, settings)
 
@@ -101,7 +91,7 @@ def prepare_engine(settings: Settings) -> None:
     precision_of(settings.precision)  # one that the processor lacks is refused here, before a run is started
     engine = engine_of(settings)
     if ENGINES[engine].server:
-        connect_embedder(settings, card_of(settings))  # a missing key is found here
+        server_module(engine).connect(settings, card_of(settings))  # a missing key is found here
         return
     prepare: Prepare | None = getattr(module_of(engine), "prepare", None)
     if prepare is None:

@@ -69,14 +69,10 @@ def card(settings: Settings) -> ModelCard:
     )
 
 
-def connect(settings: Settings, card: ModelCard, *, model: str = "") -> OpenAiEmbedder:
-    """Return an embedder for a model on the server.
-
-    Args:
-        settings: where the server is, and what it may be asked.
-        card: of the model.
-        model: its name, if it is called otherwise for queries.
-    """
+def connect(settings: Settings, card: ModelCard, *, queries: bool = False) -> OpenAiEmbedder:
+    """Return an embedder of chunks, or of queries, for a model on the server."""
+    name = (settings.query_model if queries else "") or settings.model
+    prefix = settings.query_prefix if queries else settings.passage_prefix
     limits = CallLimits(
         calls_per_minute=settings.embedder_calls_per_minute,
         tokens_per_minute=settings.embedder_tokens_per_minute,
@@ -85,17 +81,28 @@ def connect(settings: Settings, card: ModelCard, *, model: str = "") -> OpenAiEm
     )
     access = OpenAiAccess(settings.embedder_url, settings.embedder_call_seconds)
     shortened = settings.dimensions if settings.dimensions != _own_dimension(settings.model) else 0
-    return OpenAiEmbedder(
-        openai_client(access), Caller("the embedder", limits), model or settings.model, card.dimension, shortened
-    )
+    request = Request(name, card.dimension, shortened, f"{prefix} " if prefix else "")
+    return OpenAiEmbedder(openai_client(access), Caller("the embedder", limits), request)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is the same in each call."""
+
+    model: str
+    dimension: int = 0
+    """Of the vectors that are expected; 0: any."""
+    shortened: int = 0
+    """To so many dimensions; 0: not."""
+    prefix: str = ""
+    """Of each text."""
 
 
 class OpenAiEmbedder:
     """Embeds texts by calls of `/embeddings`."""
 
-    def __init__(self, client: Any, caller: Caller, model: str, dimension: int, shortened: int = 0) -> None:
-        self._client, self._caller = client, caller
-        self._model, self._dimension, self._shortened = model, dimension, shortened
+    def __init__(self, client: Any, caller: Caller, request: Request) -> None:
+        self._client, self._caller, self._request = client, caller, request
         self._lock = threading.Lock()
         self._calls = self._tokens = 0
 
@@ -104,8 +111,9 @@ class OpenAiEmbedder:
         import numpy as np
 
         if not texts:
-            return np.zeros((0, self._dimension), dtype=np.float32)
-        estimate = sum(len(text.encode()) for text in texts) // 4 + 1
+            return np.zeros((0, self._request.dimension), dtype=np.float32)
+        texts = [self._request.prefix + text for text in texts]
+        estimate = sum(len(text.encode("utf-8", "replace")) for text in texts) // 4 + 1
         vectors: np.ndarray = self._caller.call(lambda: self._ask(texts), tokens=estimate)
         return vectors
 
@@ -118,15 +126,16 @@ class OpenAiEmbedder:
         return usage
 
     def _ask(self, texts: Sequence[str]) -> np.ndarray:
-        more = {"dimensions": self._shortened} if self._shortened else {}
+        request = self._request
+        more = {"dimensions": request.shortened} if request.shortened else {}
         with named_failures():
             # As floats: a server of one's own may not know base64, and what it sends instead is not noticed.
             answer = self._client.embeddings.create(
-                model=self._model, input=list(texts), encoding_format="float", **more
+                model=request.model, input=list(texts), encoding_format="float", **more
             )
             rows = sorted(((item.index, item.embedding) for item in answer.data), key=lambda row: row[0])
             tokens = int(getattr(answer.usage, "prompt_tokens", 0) or 0) if answer.usage else 0
-        vectors = checked_vectors(rows, texts=len(texts), dimension=self._dimension)
+        vectors = checked_vectors(rows, texts=len(texts), dimension=request.dimension)
         with self._lock:
             self._calls, self._tokens = self._calls + 1, self._tokens + tokens
         return vectors
@@ -168,7 +177,7 @@ def _asked_dimension(settings: Settings) -> int:
         return int(path.read_text())
     limits = CallLimits(max_errors=settings.max_errors)
     client = openai_client(OpenAiAccess(settings.embedder_url, settings.embedder_call_seconds))
-    dimension = OpenAiEmbedder(client, Caller("the embedder", limits), settings.model, 0).embed([PROBE]).shape[1]
+    dimension = OpenAiEmbedder(client, Caller("the embedder", limits), Request(settings.model)).embed([PROBE]).shape[1]
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(str(dimension))
