@@ -52,6 +52,8 @@ class IngestError(Exception):
     """Base class of all errors that this package raises."""
 
     retryable = False
+    is_verdict = False
+    """True if one such error is reason enough to start no more runs: it has been tried often enough already."""
 
     @property
     def reason(self) -> str:
@@ -216,6 +218,8 @@ class TokenLimitReached(RunError):
 
 class ServiceUnavailable(RunError):
     """A server that embeds or answers cannot be used: it failed with every call."""
+
+    is_verdict = True
 
 
 class AccessRefused(ServiceUnavailable):

@@ -21,6 +21,7 @@ from ingest_pipeline.cli.run import run_everything, settings_of_runs
 from ingest_pipeline.defs import resources
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, NoText, SourceUnavailable, StoreUnavailable
 from ingest_pipeline.instance import home, services
+from ingest_pipeline.instance.headless import HeadlessResult
 from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.models import Gap
 from ingest_pipeline.planning.remaining import WorkState
@@ -65,8 +66,13 @@ def launched(command: Command, ample_memory: None, monkeypatch: pytest.MonkeyPat
 
 
 def fake_run(monkeypatch: pytest.MonkeyPatch, work: Callable[..., str | None]) -> None:
-    """`ingest run` does this instead."""
-    monkeypatch.setattr(run_module, "run_everything", work)
+    """`ingest run` does this instead, and ends with what it returns as the reason."""
+
+    def run(*arguments: Any) -> HeadlessResult:
+        stopped = work(*arguments)
+        return HeadlessResult(since=None, stopped=stopped, incomplete=str(stopped).startswith("TokenLimitReached"))
+
+    monkeypatch.setattr(run_module, "run_everything", run)
 
 
 def failed_file(connection: Connection, path: str, message: str) -> None:
@@ -426,9 +432,11 @@ def test_run_errors_have_exit_codes(offline: Command, error: BaseException, code
     assert offline.mistake("run", code=code) == line
 
 
-@pytest.mark.parametrize(("stopped", "code"), [(None, 0), ("the catalog failed: no bucket", 3)])
-def test_run_that_stopped_is_code_3(offline: Command, stopped: str | None, code: int) -> None:
-    """A run that stopped before the end ends with 3, a whole one with 0."""
+@pytest.mark.parametrize(
+    ("stopped", "code"), [(None, 0), ("the catalog failed: no bucket", 3), ("TokenLimitReached: 9 tokens used", 4)]
+)
+def test_run_that_stopped_has_a_code(offline: Command, stopped: str | None, code: int) -> None:
+    """A run that stopped before the end ends with 3, one that came to the user's limit with 4, a whole one with 0."""
     fake_run(offline.patch, lambda settings, reporter, finish: stopped)
     assert offline.ended("run").code == code
 
@@ -436,7 +444,7 @@ def test_run_that_stopped_is_code_3(offline: Command, stopped: str | None, code:
 def test_run_takes_sources_as_arguments(offline: Command, tmp_path: Path) -> None:
     """Arguments take the place of INGEST_SOURCES, for the runs' processes too."""
     seen: list[tuple[str, ...]] = []
-    fake_run(offline.patch, lambda settings, reporter, finish: seen.append(settings.sources))
+    fake_run(offline.patch, lambda settings, *others: seen.append(settings.sources))
     offline("run", str(tmp_path), "s3://bucket/docs")
     assert seen == [(str(tmp_path), "s3://bucket/docs")]
     assert os.environ["INGEST_SOURCES"] == f"{tmp_path},s3://bucket/docs"

@@ -11,6 +11,7 @@ from typing import Any, TextIO
 import pytest
 
 from ingest_pipeline.cli import progress, run
+from ingest_pipeline.instance.headless import HeadlessResult
 from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
@@ -182,10 +183,11 @@ def test_a_finished_bar_is_full(terminal: Terminal) -> None:
 def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """`ingest run` on a terminal: what it says, then the bar on stderr; stdout has the account alone."""
 
-    def work(settings: Settings, reporter: Any, finish: Any) -> None:
+    def work(settings: Settings, reporter: Any, finish: Any) -> HeadlessResult:
         reporter.say("reading the sources")
         reporter.show(made())
         reporter.end()
+        return HeadlessResult(since=None)
 
     monkeypatch.setattr(run, "run_everything", work)
     command = Command(Settings(), monkeypatch, capsys)

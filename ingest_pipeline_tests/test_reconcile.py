@@ -18,7 +18,7 @@ from ingest_pipeline.instance.reconcile import (
     reconcile,
     reconcile_never_begun,
     reconcile_running,
-    was_canceled_after,
+    was_stopped_after,
 )
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
@@ -343,17 +343,17 @@ def test_a_starting_run_gets_a_minute(instance: dg.DagsterInstance, monkeypatch:
     assert reloaded(instance, run).status == FAILURE
 
 
-def test_canceled_after_a_moment(instance: dg.DagsterInstance) -> None:
+def test_canceled_after_a_moment(instance: dg.DagsterInstance, connection: Connection) -> None:
     """Only a cancellation, and only one after the moment."""
     run = make_run(instance)
-    assert not was_canceled_after(instance, run, 0.0)
+    assert not was_stopped_after(instance, connection, run, 0.0)
     before = time.time() - 1
     instance.report_run_canceled(run)
     run = reloaded(instance, run)
-    assert was_canceled_after(instance, run, before)
-    assert not was_canceled_after(instance, run, time.time() + 60)
+    assert was_stopped_after(instance, connection, run, before)
+    assert not was_stopped_after(instance, connection, run, time.time() + 60)
     instance.delete_run(run.run_id)
-    assert not was_canceled_after(instance, run, before)
+    assert not was_stopped_after(instance, connection, run, before)
 
 
 def test_messages_in_one_line(instance: dg.DagsterInstance) -> None:

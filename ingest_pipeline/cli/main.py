@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
 
-OK, FAILED, BAD_USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+OK, FAILED, BAD_USAGE, STOPPED, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = """exit codes:
   0    done; files that failed are listed, they are not an exit code
   1    something was refused, or a service that is needed was not there
   2    bad usage, or a setting that cannot be used
   3    stopped before the end; the message says why
+  4    incomplete by a limit that was asked for, such as INGEST_MAX_TOKENS_PER_RUN; the rest waits
   130  interrupted; what is committed stays, and the next run goes on from there
 """
 
@@ -103,6 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     search = _command(commands, "search", _search, "the passages that match a query, with pages")
     search.add_argument("query")
     search.add_argument("--top", type=_count, default=5, metavar="N")
+    search.add_argument("--model", metavar="NAME", help="a model of `ingest models`; default INGEST_MODEL")
+    embed = _command(commands, "embed", _embed, "make vectors on demand: of texts, of a file, of all that wait")
+    embed.add_argument("texts", nargs="*", metavar="TEXT")
+    embed.add_argument("--file", metavar="PATH", help="the chunks of this file")
+    embed.add_argument("--waiting", action="store_true", help="all chunks that have no vector yet")
+    embed.add_argument("--query", action="store_true", help="the texts are queries, for models that make a difference")
+    models = _command(commands, "models", _models, "the models that have vectors, with counts; or drop one")
+    models.add_argument("--drop", metavar="NAME", help="delete the vectors and the index of a model")
+    models.add_argument("--dry-run", action="store_true", help="with --drop: only say what would go")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
     memory = _command(commands, "memory", _memory, "predicted and measured peaks of files and runs, and the errors")
     memory.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
@@ -144,8 +154,10 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
             raise ConfigurationError("a source's name must not be empty or contain a comma")
         settings = replace(settings, sources=tuple(options.sources))
         os.environ.update(settings.environ())  # the processes of the runs inherit it
-    stopped = run_everything(settings, progress.reporter(), _print_json if options.json else _print_account)
-    return STOPPED if stopped else OK
+    result = run_everything(settings, progress.reporter(), _print_json if options.json else _print_account)
+    if result.incomplete:
+        return INCOMPLETE
+    return STOPPED if result.stopped else OK
 
 
 def _print_json(connection: Connection, account: Account) -> None:
@@ -214,8 +226,42 @@ def _search(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.stages.search import search
 
     with _store(settings) as connection:
-        hits = search(connection, settings=settings, query=options.query, top=options.top)
+        hits = search(connection, settings=settings, query=options.query, top=options.top, model=options.model)
     rows.print_rows(map(rows.hit_row, hits)) if options.json else tables.print_hits(hits)
+    return OK
+
+
+def _embed(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages import on_demand
+
+    if sum(map(bool, (options.texts, options.file, options.waiting))) != 1:
+        raise ConfigurationError("`ingest embed` takes texts, or --file, or --waiting")
+    with _store(settings) as connection:
+        if options.texts:
+            embedded = on_demand.embed_texts(connection, options.texts, settings=settings, queries=options.query)
+            rows.print_rows(map(rows.embedded_row, embedded)) if options.json else tables.print_embedded(embedded)
+            return OK
+        on_demand.request_vectors(connection, settings=settings, path=options.file)
+        made, rejected = on_demand.embed_waiting(connection, settings=settings)
+    row = {"embedded": made, "rejected": rejected}
+    rows.print_rows([row]) if options.json else print(f"{made:,} texts embedded, {rejected:,} rejected")
+    return OK
+
+
+def _models(options: argparse.Namespace, settings: Settings) -> int:
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.model_list import drop_model, models_with_default
+
+    with _store(settings) as connection:
+        if options.drop:
+            dropped = drop_model(connection, options.drop, settings=settings, dry_run=options.dry_run)
+            row = {"model": options.drop, "vectors_dropped": dropped, "dry_run": options.dry_run}
+            would = "would be dropped" if options.dry_run else "dropped"
+            rows.print_rows([row]) if options.json else print(f"{options.drop}: {dropped:,} vectors {would}")
+            return OK
+        listed = models_with_default(connection, settings=settings)
+    rows.print_rows(map(rows.model_row, listed)) if options.json else tables.print_models(listed)
     return OK
 
 

@@ -12,6 +12,8 @@ from ingest_pipeline.models import FileCost, Plan, SearchHit
 if TYPE_CHECKING:
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.stages.costs import MemoryReport
+    from ingest_pipeline.stages.model_list import ListedModel
+    from ingest_pipeline.stages.on_demand import EmbeddedText
     from ingest_pipeline.stages.uploads import Added
 
 
@@ -74,6 +76,16 @@ def memory_row(report: MemoryReport) -> dict[str, Any]:
     }
     row: dict[str, Any] = {name: asdict(summarize(values)) for name, values in errors.items()}
     return row | {"model": report.model.version, "runs_over_budget": report.runs_over_budget}
+
+
+def embedded_row(embedded: EmbeddedText) -> dict[str, Any]:
+    """Return one text with its vector."""
+    return asdict(embedded)
+
+
+def model_row(listed: ListedModel) -> dict[str, Any]:
+    """Return one model of the store."""
+    return asdict(listed.model) | {"is_default": listed.is_default}
 
 
 def added_row(added: Added) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from ingest_pipeline.memory.collector import collector_off
 from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
+    from ingest_pipeline.instance.headless import HeadlessResult
     from ingest_pipeline.instance.progress import Progress
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
@@ -33,7 +34,7 @@ class Reporter(Protocol):
         """End the progress display; the account follows."""
 
 
-def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> str | None:
+def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> HeadlessResult:
     """Process all files of the sources until each is searchable, or failed with a reason.
 
     Args:
@@ -42,7 +43,7 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
         finish: called once, at the end of the run.
 
     Returns:
-        Why it stopped before the end; None if every file is accounted for.
+        What it did, and why it stopped before the end if it did.
 
     Raises:
         ConfigurationError, StoreUnavailable: it cannot start.
@@ -71,7 +72,7 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> st
         max_errors=settings.max_errors,
         say=reporter.say,
     )
-    return result.stopped
+    return result
 
 
 def settings_of_runs(requested: Settings) -> Settings:

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
     from ingest_pipeline.planning.predict import Outcome
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.stages.costs import MemoryReport
+    from ingest_pipeline.stages.model_list import ListedModel
+    from ingest_pipeline.stages.on_demand import EmbeddedText
     from ingest_pipeline.stages.uploads import Added
 
+SHOWN_NUMBERS = 4
 FULL_TABLE_FILES = 100  # of more files only those that need attention are listed; `ingest files` lists all
 NAME_WIDTH, SHOWN_GAPS = 44, 5
 
@@ -80,6 +83,29 @@ def print_hits(hits: Sequence[SearchHit]) -> None:
         place = passage(hit.section or hit.heading or "")
         print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}")
         print(textwrap.indent(textwrap.fill(textwrap.shorten(passage(hit.text), 320, placeholder=" …"), 100), "   "))
+
+
+def print_embedded(embedded: Sequence[EmbeddedText]) -> None:
+    """Print the beginning of each text's vector."""
+    for one in embedded:
+        numbers = ", ".join(f"{number:.4f}" for number in one.vector[:SHOWN_NUMBERS])
+        origin = "from the store" if one.known else "computed"
+        text = textwrap.shorten(passage(one.text), 60, placeholder=" …")
+        print(f"[{numbers}, …]  {len(one.vector)} dimensions, {origin}  {text}")
+
+
+def print_models(models: Sequence[ListedModel]) -> None:
+    """Print the models that have vectors."""
+    if not models:
+        print("no model yet: `ingest run`")
+        return
+    table = _table("model", "number", "embedder", "dimension", "vectors", "rejected", "deferred", "files shown")
+    for listed in models:
+        one = listed.model
+        counts = (one.model_id, one.embedder, one.dimension, one.vectors, one.rejected, one.deferred, one.files)
+        table.add_row(f"{'*' if listed.is_default else ' '} {printable(one.name)}", *map(str, counts))
+    _print(table)
+    print("* the model of the settings: runs embed and searches ask with it")
 
 
 def print_plan(plan: Plan, settings: Settings) -> None:

@@ -18,7 +18,7 @@ from ingest_pipeline.instance.reconcile import (
     latest_run,
     reconcile_never_begun,
     reconcile_running,
-    was_canceled_after,
+    was_stopped_after,
 )
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
@@ -128,8 +128,8 @@ def _requests(
         run = latest_run(instance, batch.key)
         if run is not None and not run.is_finished:
             continue
-        if run is not None and was_canceled_after(instance, run, catalog_time):
-            continue  # the user terminated it: it must not start again before the next catalog
+        if run is not None and was_stopped_after(instance, connection, run, catalog_time):
+            continue  # by the user or a limit of the user's: it must not start again before the next catalog
         if run is not None and reconcile_never_begun(instance, connection, batch):
             continue  # its next run is requested at the next tick, under a new key
         room -= 1

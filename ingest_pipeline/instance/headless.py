@@ -29,7 +29,14 @@ from ingest_pipeline.instance.names import (
 )
 from ingest_pipeline.instance.origins import code_origin, remote_origin
 from ingest_pipeline.instance.progress import Progress, ProgressMeter
-from ingest_pipeline.instance.reconcile import failure_message, has_ended, latest_run, reconcile, reconcile_running
+from ingest_pipeline.instance.reconcile import (
+    failure_message,
+    has_ended,
+    is_incomplete,
+    latest_run,
+    reconcile,
+    reconcile_running,
+)
 from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
@@ -55,6 +62,8 @@ class HeadlessResult:
     batches: list[str] = field(default_factory=list)
     stopped: str | None = None
     """Why it stopped before the end; None when every file is accounted for."""
+    incomplete: bool = False
+    """Whether it stopped by a limit that was asked for."""
 
 
 Report = Callable[[Progress], None]
@@ -210,8 +219,11 @@ class Headless:
         if now.run_id != run.run_id:  # the run ended before it recorded its beginning
             batches.begin_batch(self._connection, batch.key, run.run_id)
         status = reconcile(self._instance, self._connection, now, run)
+        message = batches.message(self._connection, batch.key)
+        if is_incomplete(message):
+            self._spent = self._result.incomplete = True
+            self._result.stopped = message
         if status == "failed":
-            message = batches.message(self._connection, batch.key)
             self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {message}"
         self._plan_again()
 

@@ -7,6 +7,7 @@ import time
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
+from ingest_pipeline.errors import TokenLimitReached
 from ingest_pipeline.instance.dagster_private import PARTITION_NAME_TAG, SerializableErrorInfo, WorkerStatus
 from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.models import Batch
@@ -48,7 +49,8 @@ def reconcile(instance: DagsterInstance, connection: Connection, batch: Batch, r
         "canceled; materialize the catalog or this partition to go on" if canceled else failure_message(instance, run)
     )
     run_id = run.run_id if run else batch.run_id or ""
-    status = batches.reconcile_batch(connection, batch.key, run_id, killed=killed, canceled=canceled, message=message)
+    no_failure = canceled or is_incomplete(message)
+    status = batches.reconcile_batch(connection, batch.key, run_id, killed=killed, canceled=no_failure, message=message)
     logger.info("batch %s: run %s ended, killed=%s, batch is %s", batch.key, run_id, killed, status)
     return status
 
@@ -59,10 +61,17 @@ def latest_run(instance: DagsterInstance, batch: str) -> DagsterRun | None:
     return runs[0] if runs else None
 
 
-def was_canceled_after(instance: DagsterInstance, run: DagsterRun, moment: float) -> bool:
-    """Return whether a run was canceled after a moment, given in seconds since 1970."""
+def is_incomplete(message: str) -> bool:
+    """Return whether a run ended by a limit that was asked for, as this message of its batch says."""
+    return message.startswith(TokenLimitReached.__name__)
+
+
+def was_stopped_after(instance: DagsterInstance, connection: Connection, run: DagsterRun, moment: float) -> bool:
+    """Return whether a batch's run was canceled or came to a limit after a moment, given in seconds since 1970."""
     record = instance.get_run_record_by_id(run.run_id)
-    if run.status != DagsterRunStatus.CANCELED or record is None:
+    batch = run.tags.get(PARTITION_NAME_TAG, "")
+    stopped = run.status == DagsterRunStatus.CANCELED or is_incomplete(batches.message(connection, batch))
+    if not stopped or record is None:
         return False
     return (record.end_time or record.update_timestamp.timestamp()) > moment
 

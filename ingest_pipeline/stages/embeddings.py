@@ -53,6 +53,14 @@ def maker_for(run: BatchRun, load_embedder: Callable[[], Embedder], watch: TreeW
     return ModelMaker(run, load_embedder, watch.degradation)
 
 
+def store_made(run: BatchRun, made: Made) -> None:
+    """Store vectors, or the rejection of a text; committed."""
+    if made.rejected:
+        vectors.reject_texts(run.connection, run.model_id, made.rejected)
+    else:
+        vectors.write_vectors(run.connection, run.model_id, made.chunks, made.vectors)
+
+
 @dataclass(frozen=True, slots=True)
 class _Share:
     """What a file had of the work on a window."""
@@ -176,10 +184,7 @@ class _EmbeddingStage:
         while chunks := self._pending(generation_ids, after=last):
             self._require_tokens()
             for made in self._maker.made(file, chunks):
-                if made.rejected:
-                    vectors.reject_texts(run.connection, run.model_id, made.rejected)
-                else:
-                    vectors.write_vectors(run.connection, run.model_id, made.chunks, made.vectors)
+                store_made(run, made)
                 self._count_usage(file)
                 self.progress.add(processed=len(made.chunks) - len(made.rejected), rejected=len(made.rejected))
                 yield made

@@ -101,6 +101,24 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
     )
 
 
+def run_without_batch(connection: Connection, settings: Settings) -> BatchRun:
+    """Return what a command knows that makes vectors outside of a batch.
+
+    Raises:
+        BadSetting: the model cannot be used.
+    """
+    card = card_of(settings)
+    return BatchRun(
+        connection=connection,
+        batch="",
+        run_id="",
+        settings=settings,
+        card=card,
+        model_id=embedding_models.model_id(connection, card),
+        fingerprint=fingerprint_of(settings),
+    )
+
+
 @dataclass(slots=True)
 class Attempt:
     """The work on one file in one stage; what it cost is filled in while it goes on."""

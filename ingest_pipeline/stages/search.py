@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import product, zip_longest
 
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.embedding.load import load_query_embedder
-from ingest_pipeline.engines import LOCAL
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import ModelCard, SearchHit
 from ingest_pipeline.settings import Settings
@@ -20,21 +19,35 @@ from ingest_pipeline.store.connection import Connection
 logger = logging.getLogger(__name__)
 
 
-def search(connection: Connection, *, settings: Settings, query: str, top: int) -> list[SearchHit]:
+def search(
+    connection: Connection, *, settings: Settings, query: str, top: int, model: str | None = None
+) -> list[SearchHit]:
     """Return the chunks that answer a query best, loading the model to embed it.
 
     Files that the model cannot answer for yet are searched under the model that readers see them by. Scores of two
     models cannot be compared: the hits of both take turns.
 
+    Args:
+        connection: to the store.
+        settings: the model.
+        query: words or a sentence.
+        top: hits at most.
+        model: the name of another model of the store; then only what that one can answer for is searched.
+
     Raises:
+        ConfigurationError: there is no such model.
         BadSetting, ModelMismatch: the model cannot be used.
         ServiceUnavailable: its server cannot be used.
         StoreUnavailable: Postgres went away.
     """
+    if model is not None:
+        other, stored = embedding_models.model_named(connection, model)
+        under, card = _settings_for(settings, stored)
+        return _hits(connection, other, card, under, query, top)
     card = card_of(settings)
-    model = embedding_models.known_model_id(connection, card)
-    answers = [] if model is None else [_hits(connection, model, card, settings, query, top)]
-    answers += _of_other_models(connection, model, settings, query, top)
+    number = embedding_models.known_model_id(connection, card)
+    answers = [] if number is None else [_hits(connection, number, card, settings, query, top)]
+    answers += _of_other_models(connection, number, settings, query, top)
     return _in_turns(answers)[:top]
 
 
@@ -62,16 +75,21 @@ def _of_other_models(
 def _settings_for(settings: Settings, stored: ModelCard) -> tuple[Settings, ModelCard]:
     """Return settings that load a stored model, and its card.
 
+    Dimensions and prefixes of the settings are the present model's: whether the stored one has them too is found out
+    by its identity.
+
     Raises:
         IngestError: what is loaded under its name is another model.
     """
-    under = replace(settings, model=stored.name, embedder=stored.embedder)
-    if stored.embedder == LOCAL and settings.embedder != LOCAL:  # what is set is for the server's model
-        under = replace(under, passage_prefix="", query_prefix="")
-    card = card_of(under)
-    if card.identity != stored.identity:
-        raise IngestError(f"the model {stored.name} is another one now")
-    return under, card
+    own = settings.query_model if stored.name == settings.model else ""
+    named = replace(settings, model=stored.name, embedder=stored.embedder, query_model=own)
+    for dimensions, prefix in product((0, stored.dimension), {settings.passage_prefix: 1, "": 1}):
+        queries = settings.query_prefix if prefix else ""
+        under = replace(named, dimensions=dimensions, passage_prefix=prefix, query_prefix=queries)
+        card = card_of(under)
+        if card.identity == stored.identity:
+            return under, card
+    raise IngestError(f"the model {stored.name} is another one now")
 
 
 def _in_turns(answers: list[list[SearchHit]]) -> list[SearchHit]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from psycopg import sql
 from psycopg.rows import class_row
 
+from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import ModelCard, StoredModel
 from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, scalar
@@ -29,6 +30,9 @@ SHOWN_UNDER_OTHERS = """
 SELECT model_id, name, identity, dimension, max_tokens, embedder FROM models
 WHERE model_id IS DISTINCT FROM %s AND model_id IN (SELECT model_id FROM files WHERE generation_id IS NOT NULL)
 ORDER BY model_id
+"""
+NAMED = """
+SELECT model_id, name, identity, dimension, max_tokens, embedder FROM models WHERE name = %s OR model_id::text = %s
 """
 DROP_VECTORS = """
 DELETE FROM embeddings WHERE model_id = %(model)s AND text_hash IN (
@@ -69,6 +73,20 @@ def shown_under_others(connection: Connection, model: int | None) -> Iterator[tu
     for number, *card in connection.execute(SHOWN_UNDER_OTHERS, (model,)).fetchall():
         name, identity, dimension, max_tokens, embedder = card
         yield number, ModelCard(name, identity, dimension, max_tokens, embedder=embedder)
+
+
+def model_named(connection: Connection, name: str) -> tuple[int, ModelCard]:
+    """Return the number and the card of a model of the store, by its name or number.
+
+    Raises:
+        ConfigurationError: there is none, or several have the name.
+    """
+    rows = connection.execute(NAMED, (name, name)).fetchall()
+    if len(rows) != 1:
+        why = "several models have this name: use the number" if rows else "no such model"
+        raise ConfigurationError(f"{name}: {why}; `ingest models` lists them")
+    number, name, identity, dimension, max_tokens, embedder = rows[0]
+    return number, ModelCard(name, identity, dimension, max_tokens, embedder=embedder)
 
 
 def index_name(model: int) -> str:

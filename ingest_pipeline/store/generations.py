@@ -82,6 +82,20 @@ INSERT INTO generation_lengths (generation_id, tokenizer, longest_tokens) SELECT
 ON CONFLICT (generation_id, tokenizer) DO UPDATE SET longest_tokens = excluded.longest_tokens
 """
 NOTE_MODEL = "INSERT INTO generation_models (generation_id, model_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
+NOTE_MODEL_UNLESS_WAITING = """
+INSERT INTO generation_models (generation_id, model_id) SELECT %(generation)s, %(model)s
+WHERE NOT EXISTS (SELECT FROM waiting_chunks WHERE generation_id = %(generation)s AND model_id = %(model)s)
+ON CONFLICT DO NOTHING
+"""
+SHOWN_AT = """
+SELECT DISTINCT generation_id FROM files WHERE generation_id IS NOT NULL
+  AND (path = %(path)s OR source || '/' || path = %(path)s OR right(path, length(%(path)s) + 1) = '/' || %(path)s)
+"""
+SHOWN_WAITING = """
+SELECT DISTINCT f.generation_id FROM files f WHERE f.generation_id IS NOT NULL
+  AND EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = f.generation_id AND c.model_id = %s)
+ORDER BY 1
+"""
 PROCESSED_SIZES = """
 SELECT f.file_id, g.generation_id, g.chunks FROM files f
 JOIN generations g ON g.generation_id = f.next_generation_id AND g.complete
@@ -252,6 +266,21 @@ def publish_file(
         if shown is not None and shown != generation.generation_id:
             connection.execute(DROP_UNUSED, {"generation": shown})
     return True
+
+
+def note_model(connection: Connection, generation_id: int, model: int) -> None:
+    """Note that a model can answer for a generation, if none of its chunks waits."""
+    connection.execute(NOTE_MODEL_UNLESS_WAITING, {"generation": generation_id, "model": model})
+
+
+def shown_at(connection: Connection, path: str) -> list[int]:
+    """Return the generations that readers see at a path: of a file, with or without its source, or the end of it."""
+    return [number for (number,) in connection.execute(SHOWN_AT, {"path": path})]
+
+
+def shown_waiting(connection: Connection, model: int) -> list[int]:
+    """Return the generations that readers see and of which a chunk waits under a model."""
+    return [number for (number,) in connection.execute(SHOWN_WAITING, (model,))]
 
 
 def drop_unused_generations(connection: Connection) -> int:

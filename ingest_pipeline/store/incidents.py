@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from ingest_pipeline.errors import error_named
 from ingest_pipeline.store.connection import Connection
 
 INSERT = "INSERT INTO incidents (batch, run_id, cause, message) VALUES (%s, %s, %s, %s)"
@@ -50,6 +51,8 @@ def spent_budget(connection: Connection, *, max_errors: int, max_failed_share: f
         since: where the count of documents begins, by the database's clock.
     """
     count, cause, message = connection.execute(IN_A_ROW).fetchone() or (0, None, None)
+    if cause and _is_verdict(cause):
+        return f"{cause}: {str(message).removeprefix(f'{cause}: ')}"
     if count >= max_errors:
         return f"{count} runs in a row ended with {cause} (INGEST_MAX_ERRORS={max_errors}): {message}"
     if max_failed_share >= 1:
@@ -58,6 +61,13 @@ def spent_budget(connection: Connection, *, max_errors: int, max_failed_share: f
     if ended >= MIN_DOCUMENTS and failed / ended > max_failed_share:
         return f"{failed} of {ended} documents failed (INGEST_MAX_FAILED_SHARE={max_failed_share}): `ingest files`"
     return None
+
+
+def _is_verdict(cause: str) -> bool:
+    try:
+        return error_named(cause).is_verdict
+    except KeyError:
+        return False
 
 
 def cause_of(message: str) -> str:
