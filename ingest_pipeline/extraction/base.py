@@ -29,6 +29,16 @@ def new_remote_name() -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class CallSeconds:
+    """How long the server may take."""
+
+    call: float = 600.0
+    """For one call, from the question to the end of the answer."""
+    readable: float = 120.0
+    """For a document, from its upload until the server can read it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is asked about one section."""
 
