@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 
 Finish = Literal["stop", "truncated", "blocked", "empty"]
 Note = Callable[[Literal["uploaded", "deleted", "left"]], None]
-"""Is told what became of the remote file: `left` says that it could not be deleted, so that a sweep must."""
+"""Is told what became of the remote file: `left` says that it may be there after all, and a sweep must delete it."""
 REMOTE_PREFIX = "ingest-"
 CHARACTERS_PER_TOKEN = 3
 """A low estimate, so that limits of tokens are kept: English has about four, other languages fewer."""
@@ -118,7 +118,8 @@ class Extractor(Protocol):
 
         The document can be read when the block begins. Yields None where nothing is uploaded: the question has no
         document, or the server takes it with the question. That the document cannot be deleted is no error of the
-        block: it is logged, and `note` is told `left`.
+        block: it is logged, and `note` is told `left`; it is told that, too, when the upload did not end, because
+        its last bytes may arrive after the deletion.
         """
 
     def ask(self, question: Question, remote: Remote | None) -> Answer:

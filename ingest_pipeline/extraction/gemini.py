@@ -75,12 +75,17 @@ class Gemini:
             yield None
             return
         assert question.remote_name  # else the server chooses one, and nobody can delete what a kill leaves
+        arrived = False
         try:
-            remote = self._readable(self._upload(question))
+            file = self._upload(question)
+            arrived = True
+            remote = self._readable(file)
             note("uploaded")
             yield remote
-        finally:  # also after a KeyboardInterrupt in the middle of the upload: then it may be there
-            self._discard(question.remote_name, note)
+        finally:  # also after a KeyboardInterrupt in the middle of the upload
+            deleted = self._discard(question.remote_name)
+            # An upload that was broken off may still arrive: then only a sweep can know that it is gone.
+            note("deleted" if deleted and arrived else "left")
 
     def ask(self, question: Question, remote: Remote | None) -> Answer:
         """Return the server's answer, or its verdict."""
@@ -144,15 +149,14 @@ class Gemini:
     def _file(self, name: str) -> Any:
         return self._call(lambda client: client.files.get(name=name, config=_of_files()))
 
-    def _discard(self, name: str, note: Note) -> None:
-        """Delete the file; an error would hide what was answered, or why not."""
+    def _discard(self, name: str) -> bool:
+        """Delete the file, and return whether that was possible; an error would hide what was answered, or why not."""
         try:
             self.delete_remote(name)
         except (CallError, ServiceUnavailable) as error:
             logger.warning("remote file %s: not deleted (%s)", name, error)
-            note("left")
-        else:
-            note("deleted")
+            return False
+        return True
 
     def _generate(self, question: Question, contents: list[Any]) -> Answer:
         config: Any = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -12,12 +13,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ingest_pipeline.errors import InputRejected
+from ingest_pipeline.errors import BadSetting, InputRejected
 from ingest_pipeline.extraction.ask import REPAIR
 from ingest_pipeline.extraction.base import Answer, CallSeconds, Finish, Note, Question, Remote, nothing
 from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.remote.calls import Caller
-from ingest_pipeline.remote.openai_client import OPENAI_URL, OpenAiAccess, named_failures, openai_client
+from ingest_pipeline.remote.openai_client import KEY_VARIABLE, OPENAI_URL, OpenAiAccess, named_failures, openai_client
 
 if TYPE_CHECKING:
     import openai
@@ -36,6 +37,8 @@ def load(spec: ExtractSpec, caller: Caller, seconds: CallSeconds) -> OpenAiChat:
     Raises:
         BadSetting: OpenAI itself is called without a key.
     """
+    if not spec.url and not os.environ.get(KEY_VARIABLE, "").strip():
+        raise BadSetting(KEY_VARIABLE, "", "the key of your account, in the environment")
     return OpenAiChat(spec.model, caller, OpenAiAccess(spec.url or OPENAI_URL, seconds.call))
 
 
