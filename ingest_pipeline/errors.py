@@ -10,6 +10,11 @@ IngestError
 │   ├── RateLimited               too many calls: it waits, which is no error
 │   ├── CallFailed                an error of the server or the network, or an answer that cannot be used
 │   └── InputRejected             the server works, and refuses this input
+├── ExtractError                  of the answer about one section: recorded, the other sections go on
+│   ├── AnswerTruncated           it ends at a limit of tokens
+│   ├── AnswerBlocked             the server withholds it, or the model declines
+│   ├── AnswerEmpty               it has no text
+│   └── AnswerInvalid             it is no JSON, or not of the schema, and neither is the second attempt
 ├── FileError                     of one file: recorded in the ledger, the other files are processed
 │   ├── PermanentError            it will fail again until the file or a setting changes
 │   │   ├── UnreadableDocument    damaged, or not of the type that it claims
@@ -110,6 +115,36 @@ class CallFailed(CallError):
 
 class InputRejected(CallError):
     """The server works, and refuses this input."""
+
+
+class ExtractError(IngestError):
+    """The answer about one section cannot be used: recorded; the other sections go on."""
+
+    MAX_RAW_BYTES = 64 * 1024
+    """What is kept of an answer: it shows what is wrong, and a store of failures must not fill a disk."""
+
+    def __init__(self, message: str, raw: str = "") -> None:
+        # Postgres stores no NUL and no half of a surrogate pair.
+        kept = raw.replace("\x00", "\ufffd").encode("utf-8", "replace")[: self.MAX_RAW_BYTES]
+        self.raw = kept.decode("utf-8", "ignore")
+        """The answer as it came, cut at 64 KiB; it is content, and no part of the message."""
+        super().__init__(message)
+
+
+class AnswerTruncated(ExtractError):
+    """The answer ends at a limit of tokens: `max_output_tokens`, or the model's context."""
+
+
+class AnswerBlocked(ExtractError):
+    """The server withholds the answer (safety, recitation), or the model declines."""
+
+
+class AnswerEmpty(ExtractError):
+    """The server answers without a text."""
+
+
+class AnswerInvalid(ExtractError):
+    """The answer is no JSON, or not of the schema."""
 
 
 class FileError(IngestError):

