@@ -157,6 +157,10 @@ def _write_sources(sources: tuple[str, ...]) -> str:
     return ",".join(source if "://" in source else str(Path(source).expanduser().absolute()) for source in sources)
 
 
+def _write_file(path: str) -> str:
+    return str(Path(path).expanduser().absolute()) if path else path  # a child process may run in another folder
+
+
 def _write_model(model: str) -> str:
     return str(Path(model).absolute()) if Path(model).is_dir() else model
 
@@ -338,6 +342,40 @@ class Settings:
         0, _count, "a whole number; 0 means no limit",
         "Tokens that a run may send to servers and receive; then it stops, and what is left waits.",
         default_text="no limit",
+    )  # fmt: skip
+    extract: str = _setting(
+        "", str.strip, "the path of a YAML file",
+        "What an LLM is asked about each section of a document; empty: nothing. See docs/models.md.",
+        default_text="nothing", write=_write_file,
+    )  # fmt: skip
+    extract_mode: str = _setting(
+        "sequential", _one_of("sequential", "concurrent", "hybrid"), "sequential, concurrent or hybrid",
+        "One section at a time, several at once, or one at a time only for files above `INGEST_EXTRACT_HYBRID_SIZE`.",
+    )  # fmt: skip
+    extract_concurrency: int = _setting(
+        2, _positive_int, COUNT, "Sections that are asked about at once, if not one at a time.",
+    )  # fmt: skip
+    extract_hybrid_size: int = _setting(
+        10 * 1024**2, parse_size, SIZE, "Larger files are asked about one section at a time in `hybrid`.",
+        default_text="10MiB",
+    )  # fmt: skip
+    extract_delay_seconds: float = _setting(
+        0.1, _seconds, "a number of seconds, 0 or more", "Pause between two calls of the LLM's server.",
+        write=_write_number,
+    )  # fmt: skip
+    extract_call_seconds: float = _setting(
+        600.0, _positive_number, NUMBER, "The longest that one call of the LLM's server may take, in seconds.",
+        write=_write_number,
+    )  # fmt: skip
+    extract_document_seconds: float = _setting(
+        1800.0, _positive_number, NUMBER,
+        "After so many seconds no more sections of a document are asked about in this run; the rest waits.",
+        write=_write_number,
+    )  # fmt: skip
+    extract_run_seconds: float = _setting(
+        1800.0, _positive_number, NUMBER,
+        "After so many seconds a run asks about no more sections; what is left waits in a new batch.",
+        write=_write_number,
     )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",

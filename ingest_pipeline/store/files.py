@@ -8,6 +8,7 @@
 |            | `requeue_with_gaps`      | failed (UnreadablePages)                         |
 |            | `requeue_without_vector` | indexed, with a chunk that waits                 |
 |            | `reopen_failed`          | failed                                           |
+|            | `requeue_without_extract`| indexed, with a section that waits for an answer |
 |            | `requeue_unparsed`       | processed, under another fingerprint or limit    |
 |            | `attribute_kills`        | processing, processed; failed at the third kill  |
 |            | `dissolve_waiting`       | processing, processed                            |
@@ -119,6 +120,12 @@ def requeue_with_gaps(connection: Connection) -> int:
 def requeue_without_vector(connection: Connection, model: int) -> int:
     """Put back in line what is indexed with a chunk that waits under the model; return how many."""
     return _run(connection, "requeue_without_vector", model=model).rowcount
+
+
+def requeue_without_extract(connection: Connection, *, prompt: str, plan_version: str, max_attempts: int) -> int:
+    """Put back in line what is indexed and has sections that were not planned or answered; return how many."""
+    wanted = {"prompt": prompt, "plan_version": plan_version, "max_attempts": max_attempts}
+    return _run(connection, "requeue_without_extract", **wanted).rowcount
 
 
 def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str, card: ModelCard) -> int:

@@ -88,6 +88,17 @@ UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, upd
 WHERE f.status = 'indexed' AND EXISTS (
     SELECT FROM waiting_chunks c WHERE c.generation_id = f.generation_id AND c.model_id = %(model)s)
 
+-- requeue_without_extract --
+-- Indexed, but its sections were not planned as they are asked about now, or some wait for an answer. Nothing that a
+-- batch is still at work on. Readers see the file as before.
+UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
+WHERE f.status = 'indexed'
+  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status IN ('waiting', 'running'))
+  AND (NOT EXISTS (SELECT FROM extract_plans p WHERE p.generation_id = f.generation_id AND p.prompt = %(prompt)s
+                   AND starts_with(p.plan_version, %(plan_version)s))
+       OR EXISTS (SELECT FROM section_extracts x WHERE x.generation_id = f.generation_id AND x.prompt = %(prompt)s
+                  AND (x.status = 'waiting' OR x.status = 'failed' AND x.attempts < %(max_attempts)s)))
+
 -- requeue_unparsed --
 -- Parsed under another fingerprint than the run has now, or for a model that takes longer chunks: the batch's run
 -- parses it again.

@@ -25,10 +25,14 @@ CLAIM = """
 INSERT INTO generations (version, fingerprint, tokenizer, max_tokens) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
 """
 COLUMNS = """
-SELECT generation_id, complete, pages, gaps, warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks
+SELECT generations.generation_id, complete, generations.pages, generations.gaps, generations.warnings,
+       checkpoint_pages, checkpoint_characters, checkpoint_chunks
 FROM generations
 """
 SELECT_CLAIMED = COLUMNS + "WHERE version = %s AND fingerprint = %s AND tokenizer = %s AND max_tokens = %s"
+SELECT_SHOWN = COLUMNS + """
+JOIN files USING (generation_id) WHERE files.file_id = %s AND generations.version = %s
+"""
 SELECT_GENERATION = COLUMNS + "WHERE generation_id = %s"
 # Complete ones of the same text, made for another model; what readers see first.
 COMPLETE_ONES = (
@@ -174,8 +178,7 @@ def resume_generation(connection: Connection, generation: Generation) -> tuple[C
     with repeatable(connection):
         connection.execute(DROP_AFTER_CHECKPOINT, (generation.generation_id,))
         connection.execute(DROP_SECTIONS_AFTER_CHECKPOINT, (generation.generation_id,))
-    with connection.cursor(row_factory=class_row(Section)) as cursor:
-        return generation.checkpoint, cursor.execute(SELECT_SECTIONS, (generation.generation_id,)).fetchall()
+    return generation.checkpoint, sections_of(connection, generation.generation_id)
 
 
 def discard_progress(connection: Connection, generation: Generation) -> None:
@@ -266,6 +269,19 @@ def publish_file(
         if shown is not None and shown != generation.generation_id:
             connection.execute(DROP_UNUSED, {"generation": shown})
     return True
+
+
+def sections_of(connection: Connection, generation_id: int) -> list[Section]:
+    """Return the outline of a generation, in document order."""
+    with connection.cursor(row_factory=class_row(Section)) as cursor:
+        return cursor.execute(SELECT_SECTIONS, (generation_id,)).fetchall()
+
+
+def shown_of(connection: Connection, file: RawFile) -> Generation | None:
+    """Return the generation of a file that readers see; None if they see none, or one of other bytes."""
+    for generation in _select(connection, SELECT_SHOWN, (file.file_id, file.version)):
+        return generation
+    return None
 
 
 def note_model(connection: Connection, generation_id: int, model: int) -> None:

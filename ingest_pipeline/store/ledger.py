@@ -56,6 +56,20 @@ UPDATE attempts SET chunks_embedded = chunks_embedded + %s WHERE file_id = %s AN
 """
 
 
+# A file whose chunks were all known has no attempt in this run.
+ADD_EXTRACT_SECONDS = """
+INSERT INTO attempts (file_id, batch, run_id, version, stage, open, outcome, extract_seconds)
+SELECT file_id, coalesce(batch, ''), %(run_id)s, version, 'extracts', false, 'done', %(seconds)s
+FROM files WHERE file_id = %(file_id)s
+ON CONFLICT (file_id, run_id) DO UPDATE SET extract_seconds = attempts.extract_seconds + excluded.extract_seconds
+"""
+EXTRACT_SECONDS = """
+SELECT f.media_type, avg(a.extract_seconds)
+FROM (SELECT file_id, extract_seconds FROM attempts WHERE extract_seconds > 0 ORDER BY attempt_id DESC LIMIT 500) a
+JOIN files f USING (file_id) GROUP BY 1
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class KnownFile:
     """What the ledger remembers of one path, for the comparison with the source."""
@@ -137,6 +151,18 @@ def add_embedded(connection: Connection, file: RawFile, *, run_id: str, chunks: 
     """Note that some more chunks of an open attempt have their vectors: progress that can be watched."""
     with repeatable(connection):
         connection.execute(ADD_EMBEDDED, (chunks, file.file_id, run_id))
+
+
+def add_extract_seconds(connection: Connection, file: RawFile, *, run_id: str, seconds: float) -> None:
+    """Note how long questions about a file took: the next batch is planned by it."""
+    with repeatable(connection):
+        known = {"file_id": file.file_id, "run_id": run_id, "seconds": seconds}
+        connection.execute(ADD_EXTRACT_SECONDS, known)
+
+
+def extract_seconds(connection: Connection) -> dict[str, float]:
+    """Return how long the questions about one file took on average, by media type."""
+    return dict(connection.execute(EXTRACT_SECONDS).fetchall())
 
 
 def close_attempt(

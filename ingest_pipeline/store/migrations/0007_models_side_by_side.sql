@@ -119,6 +119,14 @@ CREATE TABLE section_extracts (
     PRIMARY KEY (generation_id, prompt, ordinal)
 );
 
+-- Generations that were divided into parts, even if there is nothing to ask about.
+CREATE TABLE extract_plans (
+    generation_id bigint NOT NULL REFERENCES generations ON DELETE CASCADE,
+    prompt        text NOT NULL,
+    plan_version  text NOT NULL,
+    PRIMARY KEY (generation_id, prompt)
+);
+
 -- Files at a provider, written down before they are uploaded and struck off when they are deleted there.
 CREATE TABLE remote_files (
     name        text PRIMARY KEY,
