@@ -45,7 +45,7 @@ class Script:
     """For how long an answer takes."""
     key: str = ""
     """The only key that is accepted; '': each is."""
-    drop_prefix: str = ""
+    fail_prefix: str = ""
     """Prompts that start so are answered with 503, whatever the faults are: one section that always fails."""
 
 
@@ -168,11 +168,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def called(self, call: str, answer: Callable[[], None]) -> None:
         fault = self.server.next_fault(call)
-        if fault and fault["do"] == "slow":
-            time.sleep(fault["seconds"])
-        elif fault and call == "generate" and fault["do"] in ("text", "blocked", "finish"):
+        if fault and call == "generate" and fault["do"] in ("text", "blocked", "finish", "slow"):
             self.generate(fault)
             return
+        elif fault and fault["do"] == "slow":
+            time.sleep(fault["seconds"])
         elif fault and fault["do"] != "reset_after":
             self.skip_body()
             self.spoil(**fault)
@@ -182,7 +182,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.skip_body()
             self.bad_key()
             return
-        if fault:
+        if fault and fault["do"] == "reset_after":
             self.send = self.reset_after  # type: ignore[method-assign]
         answer()
 
@@ -307,10 +307,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.server.state.prompts[hashlib.sha256(prompt.encode()).hexdigest()] += 1
             self.server.state.requests.append(sent)
         script = self.server.script
-        time.sleep(script.seconds)
+        time.sleep(script.seconds + (fault or {}).get("seconds", 0))
         if missing:
             self.fail(403, "PERMISSION_DENIED", NO_FILE.format(missing[0].rpartition("/")[2]))
-        elif script.drop_prefix and prompt.startswith(script.drop_prefix):
+        elif script.fail_prefix and prompt.startswith(script.fail_prefix):
             self.fail(503, "UNAVAILABLE", "The model is overloaded")
         else:
             schema = sent["generationConfig"].get("responseJsonSchema", {})

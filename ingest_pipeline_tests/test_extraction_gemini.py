@@ -6,9 +6,12 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +34,7 @@ from ingest_pipeline.extraction.base import CallSeconds, Question, Remote, Usage
 from ingest_pipeline.extraction.gemini import Gemini, GeminiAccess
 from ingest_pipeline.remote.calls import Caller, CallLimits, Clock
 from ingest_pipeline_tests.gemini_server import CALLS, KEY, NAME, GeminiServer, gemini_server
+from ingest_pipeline_tests.llm_servers import started_server
 
 SCHEMA = {"type": "object", "properties": {"title": {"type": "string"}}, "required": ["title"]}
 MIB = 1024**2
@@ -496,3 +500,47 @@ def test_close(gemini: Gemini) -> None:
         assert gemini.ask(Question("Q", SCHEMA, 100), None).finish == "stop"
         gemini.close()
     gemini.close()
+
+
+ASKS = """
+import sys
+from pathlib import Path
+from ingest_pipeline.extraction.base import CallSeconds, Question
+from ingest_pipeline.extraction.gemini import Gemini, GeminiAccess
+from ingest_pipeline.remote.calls import Caller, CallLimits
+
+gemini = Gemini("m", Caller("gemini", CallLimits()), GeminiAccess(sys.argv[1]))
+question = Question("Q", {}, 9, document=Path(sys.argv[2]), remote_name=sys.argv[3])
+with gemini.uploaded(question, lambda what: print(what, flush=True)) as remote:
+    gemini.ask(question, remote)
+"""
+
+
+def talk(url: str, path: str, sent: dict[str, Any] | None = None) -> Any:
+    """What the server, as a process, answers at `/_state` or `/_script`."""
+    body = None if sent is None else json.dumps(sent).encode()
+    with urllib.request.urlopen(url + path, data=body, timeout=10) as answer:
+        return json.load(answer)
+
+
+def test_a_kill_leaves_a_file_that_can_be_found(
+    started: Callable[..., subprocess.Popen[str]], question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name was chosen before the upload: a sweep deletes it, and a rerun replaces it."""
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    with started_server(sys.executable, "-m", "ingest_pipeline_tests.gemini_server", "0") as url:
+        talk(url, "/_script", {"polls": 1, "faults": [{"call": "generate", "do": "slow", "seconds": 30}]})
+        asks = started(ASKS, url, str(question.document), question.remote_name)
+        assert asks.first == "uploaded\n"  # type: ignore[attr-defined]
+        while not talk(url, "/_state")["prompts"]:
+            time.sleep(0.02)
+        asks.kill()
+        asks.wait()
+        assert talk(url, "/_state")["files"] == [question.remote_name]
+        extractor = Gemini("m", Caller("gemini", CallLimits()), GeminiAccess(url))
+        assert list(extractor.list_remote()) == [question.remote_name]
+        with extractor.uploaded(question) as remote:
+            assert extractor.ask(question, remote).finish == "stop"
+        extractor.close()
+        state = talk(url, "/_state")
+        assert (state["files"], list(state["prompts"].values())) == ([], [1, 1])
