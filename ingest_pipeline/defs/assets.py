@@ -10,6 +10,8 @@ from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.instance.names import BATCHES
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.extract_plan import spec_of
+from ingest_pipeline.stages.extracts import extract_run
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import seal_waiting
@@ -91,6 +93,21 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
             metadata=metadata.of_embeddings(run, outcomes, watch),
             check_results=metadata.embedding_checks(run, unfinished),
         )
+
+
+@dg.asset(
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
+    kinds={"llm", "postgres"}, op_tags={"dagster/priority": "-1"},
+)  # fmt: skip
+def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
+    """What an LLM answers about each section, stored at once; off unless INGEST_EXTRACT says what to ask."""
+    spec = spec_of(ingest.settings())
+    if spec is None:
+        return dg.MaterializeResult(metadata={"enabled": False})
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+        outcomes = list(extract_run(run, spec, sandbox=sandbox, watch=watch).files())
+        run.finish()
+        return dg.MaterializeResult(metadata=metadata.of_extracts(run, spec, outcomes, watch))
 
 
 @dg.asset(deps=[embeddings], group_name="ingest", kinds={"postgres"}, check_specs=index_checks, pool="vector_index")

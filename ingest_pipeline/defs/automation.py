@@ -9,6 +9,7 @@ from ingest_pipeline.defs.assets import (
     catalog,
     chunks,
     embeddings,
+    extracts,
     raw_files,
     vector_index,
 )
@@ -22,6 +23,7 @@ from ingest_pipeline.instance.reconcile import (
 )
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
+from ingest_pipeline.stages.extract_plan import requeue_for_extracts
 from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -37,8 +39,8 @@ TICK_SECONDS = 30
 catalog_job = dg.define_asset_job(CATALOG_JOB, selection=[catalog], description="List every source, seal batches.")
 batch_job = dg.define_asset_job(
     BATCH_JOB,
-    selection=[raw_files, chunks, embeddings],
-    description="One batch through all three stages, in one process.",
+    selection=[raw_files, chunks, embeddings, extracts],
+    description="One batch through all its stages, in one process.",
 )
 index_job = dg.define_asset_job(INDEX_JOB, selection=[vector_index], description="The vector index in order.")
 
@@ -66,6 +68,8 @@ def waiting_batches(
     with ingest.store() as connection:
         # First, because a batch whose run has ended unnoticed is not `waiting` yet.
         reconciled = _reconcile(context.instance, connection, ingest)
+        if requeue_for_extracts(connection, ingest.settings()):  # what runs left when their time was over
+            seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")
             return

@@ -8,13 +8,16 @@ from typing import Any
 
 import dagster as dg
 
+from ingest_pipeline.engines import LOCAL
+from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import ScanCounts
+from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.extracts import ExtractOutcome
 from ingest_pipeline.stages.index import IndexWork
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
-from ingest_pipeline.store import batches, reports, vectors
+from ingest_pipeline.store import batches, extracts, reports, usage, vectors
 
 MIB = 1024**2
 TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)
@@ -90,7 +93,50 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
         **_of_watch(watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "model": run.card.name,
+        **_of_embedder(run),
         "batch_files": _table(run),
+    }
+
+
+def _of_embedder(run: BatchRun) -> Metadata:
+    """Return what a server's calls cost, and the chunks without a vector; {} if a model of this machine embeds all."""
+    states = {f"chunks_{state}": count for state, count in reports.chunks_by_state(run.connection, run.batch).items()}
+    if run.card.embedder == LOCAL:
+        return states
+    used = usage.usage_of_run(run.connection, run.run_id, stage="embeddings")
+    return states | _of_usage(run.card.embedder, run.card.name, used)
+
+
+def of_extracts(run: BatchRun, spec: ExtractSpec, outcomes: Sequence[ExtractOutcome], watch: TreeWatch) -> Metadata:
+    """Return what was asked and answered, and what it cost; keys of calls and tokens as dagster-openai names them."""
+    used = usage.usage_of_run(run.connection, run.run_id, stage="extracts")
+    asked = sum((outcome.asked for outcome in outcomes), Counter[str]())
+    return {
+        "enabled": True,
+        "prompt": spec.name,
+        "prompt_version": spec.prompt_version,
+        "model": spec.model_key,
+        "files": len(outcomes),
+        "sections": sum(outcome.parts for outcome in outcomes),
+        "answered": asked["done"],
+        "failed": asked["failed"],
+        "sections_by_status": extracts.counts_by_status(run.connection, spec.name, batch=run.batch),
+        **_reasons(outcomes),
+        "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
+        **_of_usage(spec.provider, spec.model, used),
+        **_of_watch(watch),
+    }
+
+
+def _of_usage(provider: str, model: str, used: Usage) -> Metadata:
+    """Return calls and tokens of a run, as dagster-openai names them."""
+    name = f"{provider}.{model}"
+    return {
+        f"{name}.calls": used.calls,
+        f"{name}.failed_calls": used.failed_calls,
+        f"{name}.prompt_tokens": used.prompt_tokens,
+        f"{name}.completion_tokens": used.completion_tokens,
+        f"{name}.total_tokens": used.tokens,
     }
 
 
@@ -145,7 +191,7 @@ def _check(name: str, count: int, description: str) -> dg.AssetCheckResult:
     )
 
 
-def _reasons(outcomes: Sequence[FileOutcome]) -> Metadata:
+def _reasons(outcomes: Sequence[FileOutcome] | Sequence[ExtractOutcome]) -> Metadata:
     reasons = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     return {"failed_by_reason": dict(reasons)} if reasons else {}
 

@@ -42,6 +42,7 @@ from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.extract_plan import requeue_for_extracts
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches, reports
@@ -215,6 +216,7 @@ class Headless:
         """Reconcile a batch whose run has ended, and plan again the file to which a kill was attributed."""
         now = batches.list_batches(self._connection, batch=batch.key)[0]
         if now.status == "done":
+            self._plan_extracts()
             return
         if now.run_id != run.run_id:  # the run ended before it recorded its beginning
             batches.begin_batch(self._connection, batch.key, run.run_id)
@@ -223,9 +225,15 @@ class Headless:
         if is_incomplete(message):
             self._spent = self._result.incomplete = True
             self._result.stopped = message
+        self._plan_extracts()
         if status == "failed":
             self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {message}"
         self._plan_again()
+
+    def _plan_extracts(self) -> None:
+        """Seal the files of which a run has not asked about every section."""
+        if requeue_for_extracts(self._connection, self._settings):
+            self._plan_again()
 
     def _plan_again(self) -> None:
         """Seal the files that left a batch, because a kill was attributed to them."""

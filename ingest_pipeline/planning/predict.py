@@ -76,15 +76,19 @@ def predict(
     media_type: str,
     size_bytes: int,
     alone: bool = False,
+    asking_seconds: float = 0.0,
 ) -> FileCost:
-    """Return the predicted cost of a file: peak of the parser's child, seconds in total, and an explanation."""
+    """Return the predicted cost of a file: peak of the parser's child, seconds in total, and an explanation.
+
+    `asking_seconds` is how long a server will be asked about it.
+    """
     rate = model.rates.get(media_type) or shipped_rate(media_type)
     return FileCost(
         file_id=file_id,
         name=name,
         version=version,
         predicted_peak_bytes=peak_of(rate, media_type, size_bytes),
-        predicted_seconds=seconds_of(model, media_type, 1, size_bytes),
+        predicted_seconds=seconds_of(model, media_type, 1, size_bytes) + asking_seconds,
         alone=alone,
         why=_why(model, rate, media_type, size_bytes),
     )

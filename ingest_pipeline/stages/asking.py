@@ -35,7 +35,7 @@ class Asked:
     part: StoredPart
     value: Any = None
     error: ExtractError | InputRejected | CallFailed | FileError | None = None
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     steps: tuple[str, ...] = ()
     """What was done: cut, uploaded, answered, deleted."""
     seconds: float = 0.0

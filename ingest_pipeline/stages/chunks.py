@@ -18,7 +18,7 @@ from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.fingerprint import generation_fingerprint
 from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt, record_failure
-from ingest_pipeline.store import files, generations, lengths, vectors
+from ingest_pipeline.store import extracts, files, generations, lengths, vectors
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
 
@@ -37,6 +37,7 @@ def check_files(run: BatchRun) -> Iterator[FileOutcome]:
     if run.status_before in ("done", "failed"):
         vectors.forget_rejections(run.connection, run.model_id, run.batch)
         files.reopen_failed(run.connection, run.batch)
+        extracts.reopen_parts(run.connection, run.batch)
     files.requeue_unparsed(run.connection, run.batch, fingerprint=run.fingerprint, card=run.card)
     for file in run.files():
         if file.status in WAITING:

@@ -97,9 +97,7 @@ def text_of(connection: Connection, spec: ExtractSpec, generation_id: int, part:
         yield from extracts.texts_of_pages(connection, generation_id, part.page_from, part.page_to)
 
 
-def _parts(
-    connection: Connection, spec: ExtractSpec, generation: Generation, rows: list[Row] | None
-) -> Iterator[Part]:
+def _parts(connection: Connection, spec: ExtractSpec, generation: Generation, rows: list[Row] | None) -> Iterator[Part]:
     if spec.sections.by == "chunk":
         for ordinal, heading, page_from, page_to in extracts.chunk_places(connection, generation.generation_id):
             yield Part(ordinal, heading or f"chunk {ordinal}", page_from, page_to)

@@ -12,13 +12,14 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import CallError, FileError, RunError, ServiceUnavailable, TokenLimitReached
 from ingest_pipeline.extraction.answers import entities_of
-from ingest_pipeline.extraction.base import Extractor, new_remote_name
+from ingest_pipeline.extraction.base import CallSeconds, Extractor, new_remote_name
+from ingest_pipeline.extraction.load import load_extractor
 from ingest_pipeline.extraction.sections import Part
 from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, Usage
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.remote.calls import Caller
+from ingest_pipeline.remote.calls import Caller, CallLimits
 from ingest_pipeline.remote.slots import answers_in_slots
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
@@ -187,7 +188,9 @@ class ExtractRun:
         """Store the entities of an answer where they stand in the chunks of its part."""
         part = asked.part
         for text, text_hash in text_of(self.run.connection, self.spec, part.generation_id, _plain(part)):
-            located = [(one.label, one.char_from, one.char_to, one.name) for one in entities_of(asked.value, text).entities]
+            located = [
+                (one.label, one.char_from, one.char_to, one.name) for one in entities_of(asked.value, text).entities
+            ]
             entities.write_entities(self.run.connection, self.spec.model_key, [(text_hash, located)])
 
     def _count(self, file: RawFile, used: Usage) -> None:
@@ -227,6 +230,19 @@ class ExtractRun:
     @staticmethod
     def _status(asked: Asked) -> str:
         return "done" if asked.error is None else "failed"
+
+
+def extract_run(run: BatchRun, spec: ExtractSpec, *, sandbox: Sandbox, watch: TreeWatch) -> ExtractRun:
+    """Return what asks about the sections of a batch; no server is called yet.
+
+    Raises:
+        BadSetting: the client library or the key is missing.
+    """
+    settings = run.settings
+    limits = CallLimits(pause_seconds=settings.extract_delay_seconds, max_errors=settings.max_errors)
+    caller = Caller(f"the LLM's server ({spec.provider})", limits)
+    extractor = load_extractor(spec, caller, CallSeconds(call=settings.extract_call_seconds))
+    return ExtractRun(run, spec, extractor, caller, sandbox, watch)
 
 
 def _plain(part: StoredPart) -> Part:

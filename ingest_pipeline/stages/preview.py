@@ -12,7 +12,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Source, canonical_sources, source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.scan import looks_unchanged, slabs
-from ingest_pipeline.stages.sealing import plan_of, waiting_costs
+from ingest_pipeline.stages.sealing import asking_seconds, plan_of, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.costs import latest_model
@@ -29,7 +29,7 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
         BadSetting, SourceUnavailable: as for a scan.
     """
     model = latest_model(connection)
-    costs = {cost.name: cost for cost in waiting_costs(connection, model)}
+    costs = {cost.name: cost for cost in waiting_costs(connection, model, asking_seconds(connection, settings))}
     for name in canonical_sources(settings.sources):
         source = source_of(name, access_of(settings))
         costs |= {cost.name: cost for cost in _changed(connection, source, settings, model)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from ingest_pipeline.embedding.batching import activation_bytes, batch_tokens
@@ -42,8 +42,13 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
         files.requeue_affordable(connection, budget.parser_bytes)
         model = refit(connection)
         seal = _Seal(connection, budget, fingerprint, model)
-        total = sum(predicting.seconds_of(model, *kind) for kind in ledger.waiting_bytes(connection))
-        for planned in planning.pack(waiting_costs(connection, model), batch_limits(budget, settings, total)):
+        asking = asking_seconds(connection, settings)
+        total = sum(
+            predicting.seconds_of(model, kind, count, size) + count * asking.get(kind, 0.0)
+            for kind, count, size in ledger.waiting_bytes(connection)
+        )
+        costs = waiting_costs(connection, model, asking)
+        for planned in planning.pack(costs, batch_limits(budget, settings, total)):
             seal.add(planned)
     return seal.result()
 
@@ -111,7 +116,12 @@ def needs_more_memory(cost: FileCost, budget: RunBudget) -> FileNeedsMoreMemory:
     return FileNeedsMoreMemory(f"{cost.name}: needs {format_size(needs)}, a run has {has}; raise INGEST_RUN_MEMORY")
 
 
-def waiting_costs(connection: Connection, model: CostModel) -> Iterator[FileCost]:
+def asking_seconds(connection: Connection, settings: Settings) -> dict[str, float]:
+    """Return how long an LLM will be asked about a file, by media type: as the files before; {} if it is not asked."""
+    return ledger.extract_seconds(connection) if settings.extract else {}
+
+
+def waiting_costs(connection: Connection, model: CostModel, asking: Mapping[str, float]) -> Iterator[FileCost]:
     """Yield what each file that waits for a batch is predicted to cost, by name."""
     return (
         predicting.predict(
@@ -122,6 +132,7 @@ def waiting_costs(connection: Connection, model: CostModel) -> Iterator[FileCost
             media_type=file.media_type,
             size_bytes=file.size_bytes,
             alone=file.alone,
+            asking_seconds=asking.get(file.media_type, 0.0),
         )
         for file in ledger.waiting_files(connection)
     )

@@ -37,8 +37,9 @@ FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
 BEGIN = """
 UPDATE batches b SET status = 'running', run_id = %(run_id)s, runs = runs + (run_id IS DISTINCT FROM %(run_id)s)::int,
        started_at = CASE WHEN run_id IS DISTINCT FROM %(run_id)s THEN now() ELSE started_at END, ended_at = NULL
-FROM (SELECT status FROM batches WHERE batch = %(batch)s FOR UPDATE) before
-WHERE b.batch = %(batch)s RETURNING before.status
+FROM (SELECT status, run_id FROM batches WHERE batch = %(batch)s FOR UPDATE) before
+WHERE b.batch = %(batch)s
+RETURNING CASE WHEN before.run_id = %(run_id)s THEN 'running' ELSE before.status END
 """
 UNFINISHED = """
 SELECT count(*) FROM batch_files b JOIN files f USING (file_id)

@@ -30,9 +30,12 @@ SELECT generations.generation_id, complete, generations.pages, generations.gaps,
 FROM generations
 """
 SELECT_CLAIMED = COLUMNS + "WHERE version = %s AND fingerprint = %s AND tokenizer = %s AND max_tokens = %s"
-SELECT_SHOWN = COLUMNS + """
+SELECT_SHOWN = (
+    COLUMNS
+    + """
 JOIN files USING (generation_id) WHERE files.file_id = %s AND generations.version = %s
 """
+)
 SELECT_GENERATION = COLUMNS + "WHERE generation_id = %s"
 # Complete ones of the same text, made for another model; what readers see first.
 COMPLETE_ONES = (
