@@ -26,13 +26,15 @@ RIVALS = (
     "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "fi", "pl", "cs", "ro", "hu", "tr", "ru", "uk", "bg",
 )  # fmt: skip
 """The languages whose frequent words are compared with those of the model's language."""
-LEAST_WORDS = 3
+LEAST_WORDS = 4
 """Different frequent words of another language; fewer are a title, a quotation or a chance."""
 LEAST_SHARE = 0.2
 """Of them in all words; 0.3-0.5 in prose. Without it a table with the columns `male` and `Allen` was Italian: with it
 no thousand characters of 40 English files, tables among them, are foreign, and 9 in 10 of prose in other languages."""
 LEAST_LEAD = 2
 """Times as many as of the model's language: neighbours such as Spanish and Portuguese share a third of them."""
+READ_CHARACTERS = 10_000
+"""Of a text: a chunk has about 1,000."""
 WORD = re.compile(r"[^\W\d_]{2,}")
 """A word of letters. Not a single letter, which is a frequent word of Czech or French and a column of any table."""
 
@@ -54,7 +56,8 @@ class LanguageFilter:
         """Return whether a text is clearly in another language than the model's."""
         if self._is_open:
             return False
-        return self._is_in_other_script(text) or self._has_other_words(WORD.findall(text.lower()))
+        start = text[:READ_CHARACTERS]
+        return self._is_in_other_script(start) or self._has_other_words(WORD.findall(start.lower()))
 
     def _is_in_other_script(self, text: str) -> bool:
         letters = [character for character in text if character.isalpha()]
