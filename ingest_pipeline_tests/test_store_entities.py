@@ -71,14 +71,21 @@ def test_processed_and_indexed_files(connection: Connection) -> None:
     assert entities.batch_generations(connection, "no such batch") == []
 
 
-def test_the_first_answer_stays(connection: Connection) -> None:
-    """The second answer of a model for a text changes nothing, whatever it says; another model has its own."""
+def test_answers_add_up(connection: Connection) -> None:
+    """A second answer of a model adds what is new in it, and a text that was read is not skipped any more."""
+    entities.write_entities(connection, MODEL, [answer("one", skipped=True)])
+    for _ in range(2):
+        entities.write_entities(connection, MODEL, [answer("one", ADA), answer("one", ADA, LONDON), answer("two")])
+    entities.write_entities(connection, MODEL, [answer("one", skipped=True)])
+    assert connection.execute("SELECT name FROM entities ORDER BY 1").fetchall() == [("Ada",), ("London",)]
+    assert connection.execute("SELECT skipped FROM entity_texts").fetchall() == [(False,), (False,)]
+
+
+def test_models_have_their_own_answers(connection: Connection) -> None:
+    """What an LLM finds stands beside what spaCy found."""
     entities.write_entities(connection, MODEL, [answer("one", ADA)])
-    entities.write_entities(connection, MODEL, [answer("one", LONDON), answer("one", ADA, LONDON)])
-    assert connection.execute("SELECT name FROM entities").fetchall() == [("Ada",)]
     entities.write_entities(connection, "llm", [answer("one", ADA, LONDON, LONDON)])
-    assert count(connection, "entities") == 3
-    assert count(connection, "entity_texts") == 2
+    assert (count(connection, "entities"), count(connection, "entity_texts")) == (3, 2)
 
 
 def test_nothing_to_write(connection: Connection) -> None:

@@ -33,18 +33,19 @@ SELECT generation_id, ordinal, text, text_hash, tokens FROM (
     ) c ORDER BY text_hash, generation_id, ordinal
 ) c ORDER BY generation_id, ordinal
 """
-# The entities of texts that have an answer already stay as they are: the second of two answers is dropped as a whole.
+# Answers add up: a chunk that belongs to two sections may be asked about twice. Of one model that answers the same each
+# time, the second answer changes nothing.
 WRITE = """
 WITH answered AS (
     INSERT INTO entity_texts (model, text_hash, skipped)
-    SELECT %(model)s, text_hash, skipped FROM unnest(%(texts)s::bytea[], %(skipped)s::boolean[]) t (text_hash, skipped)
-    ON CONFLICT DO NOTHING RETURNING text_hash
+    SELECT %(model)s, text_hash, bool_and(skipped)
+    FROM unnest(%(texts)s::bytea[], %(skipped)s::boolean[]) t (text_hash, skipped) GROUP BY text_hash ORDER BY text_hash
+    ON CONFLICT (model, text_hash) DO UPDATE SET skipped = false WHERE entity_texts.skipped AND NOT excluded.skipped
 )
 INSERT INTO entities (model, text_hash, char_from, char_to, label, name)
 SELECT %(model)s, text_hash, char_from, char_to, label, name
 FROM unnest(%(hashes)s::bytea[], %(froms)s::integer[], %(tos)s::integer[], %(labels)s::text[], %(names)s::text[])
-     e (text_hash, char_from, char_to, label, name)
-JOIN answered USING (text_hash) ON CONFLICT DO NOTHING
+     e (text_hash, char_from, char_to, label, name) ON CONFLICT DO NOTHING
 """
 TEXT_COUNTS = f"""
 SELECT count(DISTINCT c.text_hash)::int AS texts,
@@ -139,7 +140,7 @@ def pending_texts(
 
 
 def write_entities(connection: Connection, model: str, texts: Sequence[TextEntities]) -> None:
-    """Store what a model found in some texts, committed; a text that has an answer of this model keeps it."""
+    """Store what a model found in some texts, committed, beside what it has found in them before."""
     ordered = sorted(texts, key=lambda one: one.text_hash)  # two runs with the same texts do not wait in a circle
     found = [(one.text_hash, entity) for one in ordered for entity in one.entities]
     rows = {
