@@ -16,6 +16,7 @@
 | `chunking.py`    | pages -> chunks                                                               |
 | `embedding/`     | texts -> vectors: the model, micro-batches, one module for each engine        |
 | `extraction/`    | an LLM's answer about one section; one module for each protocol               |
+| `entities/`      | texts -> named entities: a spaCy model in child processes, if one is set      |
 | `store/`         | the only package that uses SQL: server, schema, ledger, vectors, search       |
 | `stages/`        | combines the packages: one plain function for each asset, without Dagster     |
 | `instance/`      | the classes in dagster.yaml: launcher, queue, storage; `ingest run`, `ui`     |
@@ -25,6 +26,6 @@
 
 Imports go in one direction: `cli -> definitions -> defs -> instance -> stages -> the packages in the middle -> memory
 -> settings -> engines, schemes, sizes -> models, errors`. The packages in the middle (sources, planning, parsing,
-chunking, embedding, extraction, store) do not import each other; only `stages/` combines them. Import contracts in
-pyproject.toml check this. This module imports nothing.
+chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them. Import
+contracts in pyproject.toml check this. This module imports nothing.
 """

@@ -8,7 +8,15 @@ from ingest_pipeline.defs import assets, automation
 from ingest_pipeline.defs.resources import IngestResource
 
 defs = dg.Definitions(
-    assets=[assets.catalog, assets.raw_files, assets.chunks, assets.embeddings, assets.extracts, assets.vector_index],
+    assets=[
+        assets.catalog,
+        assets.raw_files,
+        assets.chunks,
+        assets.embeddings,
+        assets.extracts,
+        assets.entities,
+        assets.vector_index,
+    ],
     jobs=[automation.catalog_job, automation.batch_job, automation.index_job],
     schedules=[automation.catalog_schedule],
     sensors=[automation.waiting_batches, automation.failed_runs],

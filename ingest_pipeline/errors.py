@@ -42,6 +42,7 @@ IngestError
     ├── ParserUnavailable         the parser's child cannot start
     ├── RunOutOfMemory            a run stopped by itself before its limit
     ├── ModelExportFailed         the model could not be converted for OpenVINO
+    ├── EntityModelUnavailable    the workers that find entities do not start, or end again and again
     ├── TokenLimitReached         INGEST_MAX_TOKENS_PER_RUN: incomplete, the rest waits; exit code 4
     └── ServiceUnavailable        a server that embeds or answers fails with every call: a verdict
         └── AccessRefused         it refuses the key or the model, or the quota is spent
@@ -245,6 +246,10 @@ class RunOutOfMemory(RunError):
 
 class ModelExportFailed(RunError):
     """The child that converts a model for OpenVINO failed."""
+
+
+class EntityModelUnavailable(RunError):
+    """The workers that find entities do not start, or end again and again."""
 
 
 class TokenLimitReached(RunError):

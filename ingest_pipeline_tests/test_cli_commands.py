@@ -137,6 +137,14 @@ def test_bad_setting_is_one_line(offline: Command, arguments: list[str]) -> None
     assert offline.mistake(*arguments).startswith("INGEST_RUN_MEMORY='lots': expected a size")
 
 
+def test_a_missing_entity_model_is_one_line(offline: Command) -> None:
+    """Before anything is started: what to install, with code 2."""
+    offline.patch.setenv("INGEST_ENTITY_MODEL", "no_such_model")
+    line = offline.mistake("run")
+    assert line.startswith("INGEST_ENTITY_MODEL='no_such_model': expected an installed spaCy model")
+    assert "pip install 'ingest-pipeline[entities]'" in line
+
+
 def test_database_down_is_code_1(offline: Command) -> None:
     """A Postgres that is not there is one line with what to do."""
     line = offline.mistake("status", code=1)

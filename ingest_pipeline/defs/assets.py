@@ -7,9 +7,11 @@ import dagster as dg
 
 from ingest_pipeline.defs import metadata
 from ingest_pipeline.defs.resources import IngestResource
+from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.instance.names import BATCHES
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
+from ingest_pipeline.stages.entities import extract_entities
 from ingest_pipeline.stages.extract_plan import spec_of
 from ingest_pipeline.stages.extracts import extract_run
 from ingest_pipeline.stages.index import IndexWork, refresh_index
@@ -24,6 +26,11 @@ warnings.filterwarnings("ignore", message="Parameter `backfill_policy`", categor
 batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
 # Any other policy puts several batches into one run, but a run has the budget of one batch (docs/dagster.md, P3).
 one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+
+# Extracts and entities need chunks alone, so neither stage waits for the other's success. A run, which is one process, takes the
+# embeddings first: files are searchable sooner, and the embedder has left the memory when the workers start: of 300 MiB
+# with OpenVINO 193 are left then, of 660 with torch 530 (2026-11), and the smallest budgets hold a worker beside that.
+AFTER_EMBEDDINGS, LAST = {"dagster/priority": "-1"}, {"dagster/priority": "-2"}
 
 embedding_checks = [
     dg.AssetCheckSpec(name, asset="embeddings", description=description)
@@ -97,7 +104,7 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
 
 @dg.asset(
     partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
-    kinds={"llm", "postgres"}, op_tags={"dagster/priority": "-1"},
+    kinds={"llm", "postgres"}, op_tags=AFTER_EMBEDDINGS,
 )  # fmt: skip
 def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """What an LLM answers about each section, stored at once; off unless INGEST_EXTRACT says what to ask."""
@@ -108,6 +115,21 @@ def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
         outcomes = list(extract_run(run, spec, sandbox=sandbox, watch=watch).files())
         run.finish()
         return dg.MaterializeResult(metadata=metadata.of_extracts(run, spec, outcomes, watch))
+
+
+@dg.asset(
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
+    kinds={"spacy", "postgres"}, op_tags=LAST,
+)  # fmt: skip
+def entities(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
+    """The named entities of each text, committed by batch; off unless INGEST_ENTITY_MODEL is set."""
+    model = entity_model(ingest.settings())
+    if model is None:
+        return dg.MaterializeResult(metadata={"enabled": False})
+    with ingest.batch(context) as run, run.watched() as watch:
+        work = extract_entities(run, model, watch=watch)
+        run.finish()
+        return dg.MaterializeResult(metadata=metadata.of_entities(run, work, watch))
 
 
 @dg.asset(deps=[embeddings], group_name="ingest", kinds={"postgres"}, check_specs=index_checks, pool="vector_index")

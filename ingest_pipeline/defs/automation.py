@@ -9,6 +9,7 @@ from ingest_pipeline.defs.assets import (
     catalog,
     chunks,
     embeddings,
+    entities,
     extracts,
     raw_files,
     vector_index,
@@ -39,7 +40,7 @@ TICK_SECONDS = 30
 catalog_job = dg.define_asset_job(CATALOG_JOB, selection=[catalog], description="List every source, seal batches.")
 batch_job = dg.define_asset_job(
     BATCH_JOB,
-    selection=[raw_files, chunks, embeddings, extracts],
+    selection=[raw_files, chunks, embeddings, extracts, entities],
     description="One batch through all its stages, in one process.",
 )
 index_job = dg.define_asset_job(INDEX_JOB, selection=[vector_index], description="The vector index in order.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import dagster as dg
@@ -13,14 +14,16 @@ from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.entities import EntityWork
 from ingest_pipeline.stages.extracts import ExtractOutcome
 from ingest_pipeline.stages.index import IndexWork
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
-from ingest_pipeline.store import batches, extracts, reports, usage, vectors
+from ingest_pipeline.store import batches, entities, extracts, reports, usage, vectors
 
 MIB = 1024**2
 TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)
+TOP_ENTITIES = 5
 Metadata = dict[str, Any]
 
 
@@ -140,6 +143,27 @@ def _of_usage(provider: str, model: str, used: Usage) -> Metadata:
     }
 
 
+def of_entities(run: BatchRun, work: EntityWork, watch: TreeWatch) -> Metadata:
+    """Return what the run read and found, and what is known of the whole batch."""
+    counts = entities.text_counts(run.connection, work.model, run.batch)
+    labels = entities.label_counts(run.connection, work.model, run.batch)
+    return {
+        "enabled": True,
+        "model": work.model,
+        "workers": work.workers,
+        "texts": counts.texts,
+        "texts_read": work.texts,
+        "texts_skipped": counts.skipped,
+        "texts_waiting": counts.waiting,
+        "entities": sum(labels.values()),
+        "entities_by_label": labels,
+        "seconds": round(work.seconds, 2),
+        **_of_watch(watch),
+        "memory_limit_mib": round(run.settings.run_memory / MIB, 1),
+        "top_entities": _entity_table(run, work.model),
+    }
+
+
 def _of_watch(watch: TreeWatch) -> Metadata:
     """Return the measured peak of the run's processes in this step, and the degradation steps taken."""
     steps = [str(taken) for taken in watch.degradation.steps_taken]
@@ -155,6 +179,7 @@ def of_index(work: IndexWork) -> Metadata:
         **{f"files_{status}": count for status, count in work.counts["files"].items()},
         "generations_dropped": work.generations_dropped,
         "vectors_dropped": work.vectors_dropped,
+        "entity_texts_dropped": work.entity_texts_dropped,
         "seconds": round(work.seconds, 2),
     }
 
@@ -206,6 +231,16 @@ def _table(run: BatchRun) -> dg.MetadataValue:
     lines += [_row(row) for row in rows[:TABLE_ROWS]]
     if len(rows) > TABLE_ROWS:
         lines.append(f"| … {len(rows) - TABLE_ROWS} more: `ingest files` | | | | | | | | | |")
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def _entity_table(run: BatchRun, model: str) -> dg.MetadataValue:
+    """Return a Markdown table of the names that each document has most often."""
+    found = entities.top_entities(run.connection, model, run.batch, each=TOP_ENTITIES, documents=TABLE_ROWS)
+    lines = ["| file | entities |", "|---|---|"]
+    for (_, path), counts in groupby(found, key=lambda one: (one.source, one.path)):
+        names = ", ".join(f"{_escaped(one.name)} ({one.label}, {one.count})" for one in counts)
+        lines.append(f"| {_escaped(path)} | {names} |")
     return dg.MetadataValue.md("\n".join(lines))
 
 

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from ingest_pipeline.errors import AnswerBlocked, AnswerEmpty, AnswerInvalid, AnswerTruncated, ExtractError
 from ingest_pipeline.extraction.base import Answer
+from ingest_pipeline.models import Entity
 
 MAX_ANSWER_CHARACTERS = 2 * 1024**2
 """Four times what the largest models write in one answer (64 Ki tokens of 8 characters)."""
@@ -95,16 +96,6 @@ def _check(value: Any, schema: dict[str, Any]) -> None:
         raise ValueError(f"at {error.json_path}: {error.message}")
     rule = json.dumps(error.validator_value, ensure_ascii=False)
     raise ValueError(f"at {error.json_path}: does not follow {error.validator}: {rule}")
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """A name in a text, with its place."""
-
-    label: str
-    char_from: int
-    char_to: int
-    name: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ingest_pipeline.extraction.load import load_extractor
 from ingest_pipeline.extraction.sections import Part
 from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import RawFile, Usage
+from ingest_pipeline.models import RawFile, TextEntities, Usage
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.remote.calls import Caller, CallLimits
 from ingest_pipeline.remote.slots import answers_in_slots
@@ -188,10 +188,8 @@ class ExtractRun:
         """Store the entities of an answer where they stand in the chunks of its part."""
         part = asked.part
         for text, text_hash in text_of(self.run.connection, self.spec, part.generation_id, _plain(part)):
-            located = [
-                (one.label, one.char_from, one.char_to, one.name) for one in entities_of(asked.value, text).entities
-            ]
-            entities.write_entities(self.run.connection, self.spec.model_key, [(text_hash, located)])
+            found = TextEntities(text_hash, entities_of(asked.value, text).entities)
+            entities.write_entities(self.run.connection, self.spec.model_key, [found])
 
     def _count(self, file: RawFile, used: Usage) -> None:
         """Count what calls cost, also failed ones."""

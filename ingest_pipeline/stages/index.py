@@ -9,7 +9,7 @@ from typing import Any
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import embedding_models, generations, reports, vectors
+from ingest_pipeline.store import embedding_models, entities, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection
 
 
@@ -19,6 +19,7 @@ class IndexWork:
 
     generations_dropped: int
     vectors_dropped: int
+    entity_texts_dropped: int
     not_unit_norm: int
     counts: dict[str, Any]
     inconsistencies: dict[str, int] = field(default_factory=dict)
@@ -28,13 +29,18 @@ class IndexWork:
 def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
     began, card = time.monotonic(), card_of(settings)
-    dropped = generations.drop_unused_generations(connection), vectors.drop_unused_vectors(connection)
+    dropped = (
+        generations.drop_unused_generations(connection),
+        vectors.drop_unused_vectors(connection),
+        entities.drop_unused_entities(connection),
+    )
     number = embedding_models.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)
     return IndexWork(
         generations_dropped=dropped[0],
         vectors_dropped=dropped[1],
+        entity_texts_dropped=dropped[2],
         not_unit_norm=vectors.not_unit_norm(connection, number),
         counts=reports.status_counts(connection),
         inconsistencies=reports.inconsistencies(connection),

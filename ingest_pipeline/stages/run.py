@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from ingest_pipeline.embedding.choice import budget_of, card_of
+from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.errors import FileError, RunOutOfMemory
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
@@ -82,8 +83,9 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
 
     Raises:
         LookupError: there is no such batch.
-        BadSetting: the model cannot be used.
+        BadSetting: a model cannot be used.
     """
+    entity_model(settings)  # a missing one stops the run before its first file
     status_before = batches.begin_batch(connection, batch, run_id)
     [sealed] = batches.list_batches(connection, batch=batch)
     settings, card = replace(settings, run_memory=sealed.memory_limit_bytes), card_of(settings)
