@@ -53,7 +53,7 @@ def test_the_definitions_load() -> None:
     dg.Definitions.validate_loadable(defs)
     assert defs.executor is dg.in_process_executor
     names = {key.to_user_string() for key in defs.resolve_all_asset_keys()}
-    assert names == {"catalog", "raw_files", "chunks", "embeddings", "entities", "vector_index"}
+    assert names == {"catalog", "raw_files", "chunks", "embeddings", "extracts", "entities", "vector_index"}
 
 
 def test_a_backfill_runs_batches_apart() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ingest_pipeline.errors import RunOutOfMemory
 from ingest_pipeline.memory.degradation import SHARES, Degradation, DegradationStep
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.stages.embeddings import embed_within_memory
+from ingest_pipeline.stages.making import embed_within_memory
 from ingest_pipeline_tests.conftest import REPOSITORY
 
 MIB = 1024**2

@@ -14,6 +14,13 @@ from ingest_pipeline.settings import SAMPLES, Settings, info_of, read_settings, 
 from ingest_pipeline.sizes import format_size, parse_size
 
 BAD = [
+    ("extract_mode", "parallel"),
+    ("extract_concurrency", "0"),
+    ("extract_hybrid_size", "large"),
+    ("extract_delay_seconds", "-0.1"),
+    ("extract_call_seconds", "0"),
+    ("extract_document_seconds", "soon"),
+    ("extract_run_seconds", "-1"),
     ("entity_workers", "3"),
     ("embedder", "cohere"),
     ("embedder_url", "http://user:hunter2@host/v1"),
@@ -221,7 +228,7 @@ def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
 
 def test_every_checked_setting_is_in_the_list() -> None:
     """Every setting but names and texts, which are judged when they are used, has a bad value here."""
-    texts = {"model", "record_id", "query_model", "passage_prefix", "query_prefix", "tokenizer", "entity_model"}
+    texts = {"model", "record_id", "query_model", "passage_prefix", "query_prefix", "tokenizer", "extract", "entity_model"}
     assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - texts
 
 

@@ -27,9 +27,10 @@ batches_partitions = dg.DynamicPartitionsDefinition(name=BATCHES)
 # Any other policy puts several batches into one run, but a run has the budget of one batch (docs/dagster.md, P3).
 one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 
-# Extracts and entities need chunks alone, so neither stage waits for the other's success. A run, which is one process, takes the
-# embeddings first: files are searchable sooner, and the embedder has left the memory when the workers start: of 300 MiB
-# with OpenVINO 193 are left then, of 660 with torch 530 (2026-11), and the smallest budgets hold a worker beside that.
+# Extracts and entities need chunks alone, so neither waits for the success of embeddings. A run, which is one process,
+# takes the embeddings first: files are searchable sooner, and the embedder has left the memory when the workers start:
+# of 300 MiB with OpenVINO 193 are left then, of 660 with torch 530 (2026-11), and the smallest budgets hold a worker
+# beside that.
 AFTER_EMBEDDINGS, LAST = {"dagster/priority": "-1"}, {"dagster/priority": "-2"}
 
 embedding_checks = [

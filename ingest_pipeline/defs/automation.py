@@ -24,7 +24,7 @@ from ingest_pipeline.instance.reconcile import (
 )
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
-from ingest_pipeline.stages.extract_plan import requeue_for_extracts
+from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -69,7 +69,7 @@ def waiting_batches(
     with ingest.store() as connection:
         # First, because a batch whose run has ended unnoticed is not `waiting` yet.
         reconciled = _reconcile(context.instance, connection, ingest)
-        if requeue_for_extracts(connection, ingest.settings()):  # what runs left when their time was over
+        if requeue_unfinished(connection, ingest.settings()):  # what runs left when their time was over
             seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
         if verdict := _verdict(context.instance, connection, ingest.settings()):
             yield dg.SkipReason(f"stopped: {verdict}; materialize the catalog to go on")

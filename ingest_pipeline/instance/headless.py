@@ -42,8 +42,8 @@ from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.extract_plan import requeue_for_extracts
 from ingest_pipeline.stages.fingerprint import fingerprint_of
+from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.stages.sealing import seal_waiting
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
@@ -216,7 +216,7 @@ class Headless:
         """Reconcile a batch whose run has ended, and plan again the file to which a kill was attributed."""
         now = batches.list_batches(self._connection, batch=batch.key)[0]
         if now.status == "done":
-            self._plan_extracts()
+            self._plan_unfinished()
             return
         if now.run_id != run.run_id:  # the run ended before it recorded its beginning
             batches.begin_batch(self._connection, batch.key, run.run_id)
@@ -225,14 +225,14 @@ class Headless:
         if is_incomplete(message):
             self._spent = self._result.incomplete = True
             self._result.stopped = message
-        self._plan_extracts()
+        self._plan_unfinished()
         if status == "failed":
             self._result.stopped = f"batch {batch.key} is given up until the next `ingest run`: {message}"
         self._plan_again()
 
-    def _plan_extracts(self) -> None:
-        """Seal the files of which a run has not asked about every section."""
-        if requeue_for_extracts(self._connection, self._settings):
+    def _plan_unfinished(self) -> None:
+        """Seal the files of which a run has not asked about every section, or not read every text."""
+        if requeue_unfinished(self._connection, self._settings):
             self._plan_again()
 
     def _plan_again(self) -> None:

@@ -20,8 +20,8 @@ from ingest_pipeline.sources.ahead import in_background
 from ingest_pipeline.sources.base import file_name
 from ingest_pipeline.sources.wording import too_large
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.stages.extract_plan import requeue_for_extracts
 from ingest_pipeline.stages.fingerprint import formats_fingerprint, valid_fingerprints
+from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.store import files, generations, ledger, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.files import ScannedFile
@@ -102,7 +102,7 @@ def scan_sources(connection: Connection, *, settings: Settings, fingerprint: str
     if settings.embed == "now":
         vectors.request_deferred(connection, model)
     files.show_under_model(connection, model)
-    requeue_for_extracts(connection, settings)
+    requeue_unfinished(connection, settings)
     if waiting := files.requeue_without_vector(connection, model):
         logger.info("%d indexed files have chunks that wait for a vector: they are embedded again", waiting)
     for name in canonical_sources(settings.sources):

@@ -35,8 +35,9 @@ FROM batches b WHERE (%(status)s::text IS NULL OR b.status = %(status)s)
   AND (%(batch)s::text IS NULL OR b.batch = %(batch)s) ORDER BY b.batch
 """
 BEGIN = """
-UPDATE batches b SET status = 'running', run_id = %(run_id)s, runs = runs + (run_id IS DISTINCT FROM %(run_id)s)::int,
-       started_at = CASE WHEN run_id IS DISTINCT FROM %(run_id)s THEN now() ELSE started_at END, ended_at = NULL
+UPDATE batches b SET status = 'running', run_id = %(run_id)s,
+       runs = runs + (b.run_id IS DISTINCT FROM %(run_id)s)::int,
+       started_at = CASE WHEN b.run_id IS DISTINCT FROM %(run_id)s THEN now() ELSE started_at END, ended_at = NULL
 FROM (SELECT status, run_id FROM batches WHERE batch = %(batch)s FOR UPDATE) before
 WHERE b.batch = %(batch)s
 RETURNING CASE WHEN before.run_id = %(run_id)s THEN 'running' ELSE before.status END

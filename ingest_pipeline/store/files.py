@@ -9,6 +9,7 @@
 |            | `requeue_without_vector` | indexed, with a chunk that waits                 |
 |            | `reopen_failed`          | failed                                           |
 |            | `requeue_without_extract`| indexed, with a section that waits for an answer |
+|            | `requeue_without_entities`| indexed, with a text that was not read          |
 |            | `requeue_unparsed`       | processed, under another fingerprint or limit    |
 |            | `attribute_kills`        | processing, processed; failed at the third kill  |
 |            | `dissolve_waiting`       | processing, processed                            |
@@ -126,6 +127,11 @@ def requeue_without_extract(connection: Connection, *, prompt: str, plan_version
     """Put back in line what is indexed and has sections that were not planned or answered; return how many."""
     wanted = {"prompt": prompt, "plan_version": plan_version, "max_attempts": max_attempts}
     return _run(connection, "requeue_without_extract", **wanted).rowcount
+
+
+def requeue_without_entities(connection: Connection, model: str) -> int:
+    """Put back in line what is indexed and has a text that a model has not read for entities; return how many."""
+    return _run(connection, "requeue_without_entities", model=model).rowcount
 
 
 def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str, card: ModelCard) -> int:

@@ -99,6 +99,14 @@ WHERE f.status = 'indexed'
        OR EXISTS (SELECT FROM section_extracts x WHERE x.generation_id = f.generation_id AND x.prompt = %(prompt)s
                   AND (x.status = 'waiting' OR x.status = 'failed' AND x.attempts < %(max_attempts)s)))
 
+-- requeue_without_entities --
+-- Indexed, but a text was not read by the model that finds entities. Nothing that a batch is still at work on.
+UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
+WHERE f.status = 'indexed'
+  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status IN ('waiting', 'running'))
+  AND EXISTS (SELECT FROM chunks c WHERE c.generation_id = f.generation_id AND NOT EXISTS (
+      SELECT FROM entity_texts t WHERE t.model = %(model)s AND t.text_hash = c.text_hash))
+
 -- requeue_unparsed --
 -- Parsed under another fingerprint than the run has now, or for a model that takes longer chunks: the batch's run
 -- parses it again.

@@ -17,7 +17,8 @@ WITH open AS (
            first_value(message) OVER newest AS latest_message
     FROM incidents
     WHERE NOT reset
-      AND happened_at > coalesce((SELECT max(ended_at) FROM batches WHERE status = 'done'), '-infinity')
+      -- An error after a batch's last file was published has the time of its end.
+      AND happened_at >= coalesce((SELECT max(ended_at) FROM batches WHERE status = 'done'), '-infinity')
     WINDOW newest AS (ORDER BY incident_id DESC)
 )
 SELECT count(*), max(latest), max(latest_message) FROM open

@@ -1,0 +1,26 @@
+"""Files that readers see already, and of which sections were not asked about or texts not read for entities."""
+
+from __future__ import annotations
+
+from ingest_pipeline.entities.model import entity_model
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.extract_plan import plan_version, spec_of
+from ingest_pipeline.store import extracts, files
+from ingest_pipeline.store.connection import Connection
+
+
+def requeue_unfinished(connection: Connection, settings: Settings) -> int:
+    """Put back in line the files that extracts or entities have not come to an end with; return how many.
+
+    A run may have been killed, or its time was over; or what is asked has changed. Nothing is parsed or embedded again.
+
+    Raises:
+        BadSetting: what is asked, or the entity model, cannot be used.
+    """
+    requeued = 0
+    if spec := spec_of(settings):
+        asked = {"prompt": spec.name, "plan_version": plan_version(spec)}
+        requeued += files.requeue_without_extract(connection, **asked, max_attempts=extracts.MAX_ATTEMPTS)
+    if model := entity_model(settings):
+        requeued += files.requeue_without_entities(connection, model.key)
+    return requeued
