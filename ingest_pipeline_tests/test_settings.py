@@ -228,7 +228,16 @@ def test_a_bad_value_names_its_variable(name: str, value: str) -> None:
 
 def test_every_checked_setting_is_in_the_list() -> None:
     """Every setting but names and texts, which are judged when they are used, has a bad value here."""
-    texts = {"model", "record_id", "query_model", "passage_prefix", "query_prefix", "tokenizer", "extract", "entity_model"}
+    texts = {
+        "model",
+        "record_id",
+        "query_model",
+        "passage_prefix",
+        "query_prefix",
+        "tokenizer",
+        "extract",
+        "entity_model",
+    }
     assert {name for name, _ in BAD} == {field.name for field in fields(Settings)} - texts
 
 

@@ -22,7 +22,7 @@ from ingest_pipeline.models import RawFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.store import extracts, generations
+from ingest_pipeline.store import extracts, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.extracts import PlanKey, PlannedPart
 from ingest_pipeline.store.generations import Generation
@@ -70,7 +70,7 @@ def plan_file(
     Raises:
         FileError: the sections file beside it cannot be read.
     """
-    beside = _sections_file(spec, file, settings)
+    beside = _sections_file(connection, spec, file, settings)
     version = plan_version(spec) + beside.version[:16]
     key = PlanKey(generation.generation_id, spec.name, spec.prompt_version, spec.model_key, version)
     if not extracts.is_planned(connection, key):
@@ -110,14 +110,17 @@ def _planned(
     return PlannedPart(part.ordinal, part.title, part.page_from, part.page_to, digest.digest())
 
 
-def _sections_file(spec: ExtractSpec, file: RawFile, settings: Settings) -> SectionsFile:
+def _sections_file(connection: Connection, spec: ExtractSpec, file: RawFile, settings: Settings) -> SectionsFile:
     if spec.sections.by != "file":
         return SectionsFile(None, "")
     source = source_of(file.source, access_of(settings))
     path = sections_path(file.path, spec.sections)
+    known = ledger.known_files(connection, file.source, [path]).get(path)
+    if known is None or known.status == "deleted":
+        return SectionsFile(None, "none")
     try:
         version, size, _ = source.read_version(path, max_bytes=MAX_SECTIONS_BYTES)
-        beside = RawFile(0, file.source, path, version, size, "", "")
+        beside = RawFile(0, file.source, path, version, size, known.revision, "")
         with source.open_version(beside, max_bytes=MAX_SECTIONS_BYTES) as stream:
             return SectionsFile(sections_rows(path, stream.read(MAX_SECTIONS_BYTES + 1)), version)
     except FileVanished:

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ingest_pipeline.errors import CallError, FileError, RunError, ServiceUnavailable, TokenLimitReached
+from ingest_pipeline.errors import CallError, CallFailed, FileError, RunError, ServiceUnavailable, TokenLimitReached
 from ingest_pipeline.extraction.answers import entities_of
 from ingest_pipeline.extraction.base import CallSeconds, Extractor, new_remote_name
 from ingest_pipeline.extraction.load import load_extractor
@@ -19,7 +19,7 @@ from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, TextEntities, Usage
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
-from ingest_pipeline.remote.calls import Caller, CallLimits
+from ingest_pipeline.remote.calls import MAX_TRIES, Caller, CallLimits
 from ingest_pipeline.remote.slots import answers_in_slots
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
@@ -60,6 +60,8 @@ class ExtractRun:
     sandbox: Sandbox
     watch: TreeWatch
     began: float = field(default_factory=time.monotonic)
+    _failing: list[StoredPart] = field(default_factory=list)
+    """Parts in a row that the server failed with."""
 
     def files(self) -> Iterator[ExtractOutcome]:
         """Ask about each part of each searchable file that waits for an answer; yield an outcome for each file.
@@ -183,6 +185,22 @@ class ExtractRun:
         if asked.remote_name and not asked.remote_left:
             extracts.forget_remote(connection, asked.remote_name)
         self._count(file, asked.usage)
+        self._notice_outage(asked)
+
+    def _notice_outage(self, asked: Asked) -> None:
+        """Count parts in a row that the server failed with: uploads may work while no question is answered.
+
+        Raises:
+            ServiceUnavailable: there were `INGEST_MAX_ERRORS` failed calls in them; none costs its part an attempt.
+        """
+        if not isinstance(asked.error, CallFailed):
+            self._failing.clear()
+            return
+        self._failing.append(asked.part)
+        if len(self._failing) * MAX_TRIES >= self.run.settings.max_errors:
+            for part in self._failing:
+                extracts.give_back_part(self.run.connection, part)
+            raise ServiceUnavailable(f"{len(self._failing)} sections in a row were not answered: {asked.error}")
 
     def _store_entities(self, asked: Asked) -> None:
         """Store the entities of an answer where they stand in the chunks of its part."""
