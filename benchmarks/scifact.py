@@ -39,7 +39,7 @@ from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import ModelCard, SearchHit
+from ingest_pipeline.models import ModelCard, SearchHit, SearchQuery
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.chunks import check_files, chunk_files
@@ -299,7 +299,7 @@ def rank_queries(connection: Connection, card: ModelCard, embedder: Embedder, qu
     began, rankings, model = time.monotonic(), {}, embedding_models.model_id(connection, card)
     for keys in _groups(list(queries), ENCODED_AT_ONCE):
         for key, vector in zip(keys, embedder.embed([queries[key] for key in keys]), strict=True):
-            hits = search(connection, model, vector, query=queries[key], top=CHUNKS_PER_QUERY)
+            hits = search(connection, model, vector, SearchQuery(queries[key], CHUNKS_PER_QUERY))
             rankings[key] = documents_of(hits)
     seconds = time.monotonic() - began
     say(f"{len(queries)} queries in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")

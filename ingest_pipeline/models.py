@@ -395,6 +395,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchQuery:
+    """What is looked for."""
+
+    text: str
+    """Words or a sentence."""
+    top: int = 5
+    """Hits at most."""
+    entity: str | None = None
+    """Only passages in which this name was found, in upper or lower case."""
+
+
+@dataclass(frozen=True, slots=True)
 class SearchHit:
     """One chunk that matches a query."""
 

@@ -12,6 +12,7 @@ import pytest
 from ingest_pipeline.cli.main import main
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import chunks as chunks_stage
 from ingest_pipeline.stages.index import refresh_index
@@ -50,7 +51,9 @@ def other(stages: Stages, **changes: object) -> Stages:
 
 def paths(stages: Stages, query: str, model: str | None = None) -> set[str]:
     """The files that answer a query."""
-    return {hit.path for hit in search(stages.connection, settings=stages.settings, query=query, top=20, model=model)}
+    return {
+        hit.path for hit in search(stages.connection, SearchQuery(query, 20), settings=stages.settings, model=model)
+    }
 
 
 def test_another_model_needs_no_parsing(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -19,10 +21,13 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import MIN_DOCUMENTS, record_incident
 from ingest_pipeline_tests.documents import count, status_of
+from ingest_pipeline_tests.embedding_server import EmbeddingServer
+from ingest_pipeline_tests.gemini_server import KEY, gemini_server
 from ingest_pipeline_tests.servers import Seaweed, filesystem
 
 RECORDS = "key,title,body\n7,Bread,flour and water\n"
 PARSE = [assets.raw_files, assets.chunks]
+WHOLE = [*PARSE, assets.embeddings, assets.extracts]
 
 
 @pytest.fixture
@@ -172,6 +177,100 @@ def test_entity_model(run: Run, source: Path, instance: dg.DagsterInstance, conn
     facts = result.asset_materializations_for_node("entities")[0].metadata
     assert facts["workers"].value == 2
     assert count(connection, "entities WHERE name = 'London'") == 1
+
+
+@pytest.fixture
+def whole(
+    instance: dg.DagsterInstance, settings: Settings, ample_memory: None, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., EmbeddingServer]]:
+    """Takes every batch through all its assets, by a resource with these fields; returns the embedder's server."""
+    api = EmbeddingServer().start()
+    remote = replace(settings, embedder="openai", embedder_url=api.url, model="one", chunk_tokens=32)
+    for name, text in remote.environ().items():
+        monkeypatch.setenv(name, text)
+
+    def materialize(**fields: str) -> EmbeddingServer:
+        resources, everything = {"ingest": IngestResource(**fields)}, [assets.catalog, *WHOLE]
+        dg.materialize(everything, selection=[assets.catalog], instance=instance, resources=resources)
+        for key in instance.get_dynamic_partitions("batches"):
+            dg.materialize(
+                everything, selection=WHOLE, instance=instance, resources=resources, partition_key=key,
+                raise_on_error=False,
+            )  # fmt: skip
+        return api
+
+    yield materialize
+    api.shutdown()
+    api.server_close()
+
+
+def words(source: Path, count: int, mark: str = "") -> None:
+    """A text of many chunks."""
+    lines = (f"{mark} paragraph {number} with some words of its own." for number in range(count))
+    (source / "a.txt").write_text("\n\n".join(lines))
+
+
+def test_embedding_fields(whole: Callable[..., EmbeddingServer], source: Path, connection: Connection) -> None:
+    """`embed`, `embed_batch`: vectors when they are asked for, and so many texts in a call."""
+    words(source, 30)
+    api = whole(embed="on-demand")
+    assert (count(connection, "embeddings"), status_of(connection, "a.txt")) == (0, ("indexed", None))
+    before = api.calls
+    whole(embed_batch="3")
+    texts = count(connection, "embeddings")
+    assert texts == count(connection, "chunks")
+    assert api.calls - before == -(-texts // 3)
+
+
+def test_max_rejected(whole: Callable[..., EmbeddingServer], source: Path, connection: Connection) -> None:
+    """`max_rejected`: so many rejected chunks fail the file."""
+    words(source, 30, "BAD")
+    whole(embed="on-demand").rejects = "BAD"
+    whole(max_rejected="3")
+    assert status_of(connection, "a.txt") == ("failed", "TooManyRejected")
+    assert count(connection, "unembedded_texts WHERE state = 'rejected'") == 3
+
+
+def test_max_tokens_per_run(whole: Callable[..., EmbeddingServer], source: Path, connection: Connection) -> None:
+    """`max_tokens_per_run`: a run stops after so many tokens, and the file waits."""
+    words(source, 200)
+    whole(max_tokens_per_run="50", embed_batch="2")
+    assert status_of(connection, "a.txt") == ("processed", None)
+    assert 0 < count(connection, "embeddings") < count(connection, "chunks")
+
+
+def test_extract_fields(
+    whole: Callable[..., EmbeddingServer], source: Path, connection: Connection, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """`extract`, `extract_mode`, `extract_concurrency`, `extract_hybrid_size`, `extract_delay_seconds`,
+    `extract_call_seconds`, `extract_document_seconds`, `extract_run_seconds`: what is asked, how fast, for how long.
+    """
+    monkeypatch.setenv("GEMINI_API_KEY", KEY)
+    (source / "a.txt").write_text("one")
+    with gemini_server() as gemini:
+        gemini.script.seconds = 0.05
+        spec = tmp_path / "extract.yaml"
+        asked = {"name": "n", "provider": "gemini", "model": "m", "url": gemini.url, "prompt": "{title}"}
+        schema = {"type": "object", "properties": {"t": {"type": "string"}}}
+        spec.write_text(json.dumps(asked | {"input": "pdf", "schema": schema, "sections": {"pages": 1}}))
+        fields = {"extract": str(spec), "extract_delay_seconds": "0"}
+        for name, more, most, done in (
+            ("run", {"extract_run_seconds": "0.000001"}, 0, 0),
+            ("document", {"extract_document_seconds": "0.000001"}, 0, 0),
+            ("sequential", {"extract_mode": "sequential", "extract_concurrency": "3"}, 1, 4),
+            ("concurrent", {"extract_mode": "concurrent", "extract_concurrency": "3"}, 3, 4),
+            ("hybrid", {"extract_mode": "hybrid", "extract_concurrency": "3", "extract_hybrid_size": "1B"}, 1, 4),
+            ("slow", {"extract_call_seconds": "0.01"}, 1, 0),
+        ):
+            (source / f"{name}.pdf").write_bytes(pdf(*(f"{name} {page}" for page in range(4))))
+            gemini.state.most_files = 0
+            before = count(connection, "section_extracts WHERE status = 'done'")
+            whole(**fields, **more)
+            if done:
+                assert gemini.state.most_files == most, name
+            new = count(connection, "section_extracts WHERE status = 'done'") - before
+            assert (new > 0) == (done > 0), name
 
 
 def test_every_field_is_tested() -> None:

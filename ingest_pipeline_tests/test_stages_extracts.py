@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from reportlab.pdfgen import canvas
 
+from ingest_pipeline.cli.main import main
 from ingest_pipeline.errors import ServiceUnavailable, TokenLimitReached
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
@@ -283,6 +285,39 @@ def test_entities_by_an_llm(asking: Asking, gemini: GeminiServer, source: Path, 
     asking.ask()
     rows = connection.execute("SELECT entity, label, char_from, char_to, model FROM chunk_entities").fetchall()
     assert rows == [("Ada Lovelace", "PERSON", 0, 12, "gemini:gemini-2.5-flash")]
+
+
+def test_one_document(
+    asking: Asking,
+    gemini: GeminiServer,
+    source: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """`ingest extract PATH`: a JSON line for each section of one document; asked again, it repeats the answers."""
+    write_pdf(source / "a.pdf", "One", "Two")
+    write_pdf(source / "b.pdf", "Other")
+    spec, asking.settings = asking.settings.extract, replace(asking.settings, extract="")
+    asking.ingest()
+    write_spec(replace(asking.settings, extract=spec), gemini.url)
+    for name, text in asking.settings.environ().items():
+        monkeypatch.setenv(name, text)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as ended:
+            main(["extract", "a.pdf", "--prompt", spec])
+        assert ended.value.code == 0
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [(row["section"], row["page_from"], row["status"]) for row in rows] == [(0, 1, "done"), (1, 2, "done")]
+        assert all("topic" in row["answer"] for row in rows)
+    assert gemini.state.calls["generate"] == 2
+    for arguments, line in (
+        (["extract", "c.pdf", "--prompt", spec], "no searchable file has this path"),
+        (["extract", "a.pdf"], "INGEST_EXTRACT"),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        assert line in capsys.readouterr().err
 
 
 def test_pages_are_for_pdfs(asking: Asking, gemini: GeminiServer, source: Path, connection: Connection) -> None:

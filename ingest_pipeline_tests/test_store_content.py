@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import Checkpoint, Gap, ParsedFile, RawFile
+from ingest_pipeline.models import Checkpoint, Gap, ParsedFile, RawFile, SearchQuery
 from ingest_pipeline.store import embedding_models, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.search import search
@@ -160,7 +160,7 @@ def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEm
         vectors.ensure_index(connection, embedding_models.model_id(connection, CARD), CARD.dimension)
         vectors.vacuum(connection)
     vector = embedder.embed(["text number 123"])[0]
-    hits = search(connection, model_of(connection), vector, query="", top=5)
+    hits = search(connection, model_of(connection), vector, SearchQuery("", 5))
     assert hits[0].text == "text number 123"
     assert hits[0].score == pytest.approx(1.0, abs=0.001)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
@@ -179,7 +179,7 @@ def test_search_among_dead_rows(connection: Connection, embedder: FakeEmbedder) 
             [f"{version} text {number}" for number in range(200)],
         )
     vector = embedder.embed(["0 text 5"])[0]
-    hits = search(connection, model_of(connection), vector, query="", top=20)
+    hits = search(connection, model_of(connection), vector, SearchQuery("", 20))
     assert len(hits) == 20
     assert {hit.text[0] for hit in hits} == {"3"}
 
@@ -188,7 +188,7 @@ def test_a_copied_sentence_comes_first(connection: Connection, embedder: FakeEmb
     """Who pastes a sentence wants the place it is from, line breaks or not."""
     publish(connection, embedder, "a.txt", "v1", ["Nothing of\nthe kind was ever\nsaid here.", *"abcdefgh"])
     hits = search(
-        connection, model_of(connection), embedder.embed(["x"])[0], query="Nothing of the kind was ever said", top=3
+        connection, model_of(connection), embedder.embed(["x"])[0], SearchQuery("Nothing of the kind was ever said", 3)
     )
     assert hits[0].text.startswith("Nothing")
 
@@ -197,7 +197,7 @@ def test_every_place_of_a_text_is_found(connection: Connection, embedder: FakeEm
     """One vector, two files: two hits."""
     publish(connection, embedder, "a.txt", "v1", ["same"])
     publish(connection, embedder, "b.txt", "v2", ["same"])
-    hits = search(connection, model_of(connection), embedder.embed(["same"])[0], query="", top=5)
+    hits = search(connection, model_of(connection), embedder.embed(["same"])[0], SearchQuery("", 5))
     assert [hit.path for hit in hits] == ["a.txt", "b.txt"]
 
 
@@ -205,7 +205,7 @@ def test_models_keep_to_themselves(connection: Connection, embedder: FakeEmbedde
     """A query by a model that embedded nothing finds nothing, whatever others embedded."""
     publish(connection, embedder, "a.txt", "v1", ["text"])
     other = embedding_models.model_id(connection, replace(CARD, identity="e" * 64, dimension=4))
-    assert search(connection, other, np.array([1, 0, 0, 0], dtype=np.float32), query="", top=5) == []
+    assert search(connection, other, np.array([1, 0, 0, 0], dtype=np.float32), SearchQuery("", 5)) == []
 
 
 def test_crooked_vectors_are_counted(connection: Connection, embedder: FakeEmbedder) -> None:

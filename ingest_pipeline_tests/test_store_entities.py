@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from psycopg import sql
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import Entity, RawFile, TextEntities
-from ingest_pipeline.store import entities, generations
+from ingest_pipeline.models import Entity, RawFile, SearchQuery, TextEntities
+from ingest_pipeline.store import embedding_models, entities, generations, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.entities import EntityCount, TextCounts
-from ingest_pipeline_tests.conftest import CARD
+from ingest_pipeline.store.search import search
+from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 from ingest_pipeline_tests.documents import add_file, count, files_of, seal, write
 
 MODEL = "en_test-1.0"
@@ -120,12 +120,17 @@ def test_top_entities(connection: Connection) -> None:
 
 @pytest.mark.parametrize(("name", "found"), [("LONDON", True), (" london ", True), ("Lon", False), ("%", False)])
 def test_texts_with_an_entity(connection: Connection, name: str, found: bool) -> None:
-    """The condition that a search uses: the whole name, in any case."""
-    batch_of(connection, a=["one", "two"])
+    """A search for a name finds only passages with the whole name, in any case."""
+    batch, files = batch_of(connection, a=["one", "two"])
     entities.write_entities(connection, MODEL, [answer("one", LONDON)])
-    query = sql.SQL("SELECT c.text FROM chunks c WHERE ") + sql.SQL(entities.HAS_ENTITY)
-    rows = connection.execute(query, {"entity": entities.entity_name(name)}).fetchall()
-    assert rows == ([("one",)] if found else [])
+    model, [generation] = embedding_models.model_id(connection, CARD), entities.batch_generations(connection, batch)
+    waiting = vectors.pending_chunks(connection, model, [generation], limit=10)
+    vectors.write_vectors(connection, model, waiting, FakeEmbedder().embed([chunk.text for chunk in waiting]))
+    publish(connection, files["a"])
+    generations.note_model(connection, generation, model)
+    vector = FakeEmbedder().embed(["two"])[0]
+    hits = search(connection, model, vector, SearchQuery("two", 5, name))
+    assert [hit.text for hit in hits] == (["one"] if found else [])
 
 
 def test_the_view(connection: Connection) -> None:

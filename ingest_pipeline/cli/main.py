@@ -8,13 +8,14 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ingest_pipeline.cli import rows
+from ingest_pipeline.cli import answers, rows
+from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INCOMPLETE, INTERRUPTED, OK, STOPPED
+from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.settings import Settings, read_settings
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
 
-OK, FAILED, BAD_USAGE, STOPPED, INCOMPLETE, INTERRUPTED = 0, 1, 2, 3, 4, 130
 EXIT_CODES = """exit codes:
   0    done; files that failed are listed, they are not an exit code
   1    something was refused, or a service that is needed was not there
@@ -101,18 +101,22 @@ def _parser() -> argparse.ArgumentParser:
     _command(commands, "status", _status, "counts of files, chunks, embeddings and batches")
     files = _command(commands, "files", _files, "what happened to every file")
     files.add_argument("--status", choices=FILE_STATUSES)
-    search = _command(commands, "search", _search, "the passages that match a query, with pages")
+    search = _command(commands, "search", answers.search, "the passages that match a query, with pages")
     search.add_argument("query")
     search.add_argument("--top", type=_count, default=5, metavar="N")
+    search.add_argument("--entity", metavar="NAME", help="only passages in which this name was found")
     search.add_argument("--model", metavar="NAME", help="a model of `ingest models`; default INGEST_MODEL")
-    embed = _command(commands, "embed", _embed, "make vectors on demand: of texts, of a file, of all that wait")
+    embed = _command(commands, "embed", answers.embed, "make vectors on demand: of texts, of a file, of all that wait")
     embed.add_argument("texts", nargs="*", metavar="TEXT")
     embed.add_argument("--file", metavar="PATH", help="the chunks of this file")
     embed.add_argument("--waiting", action="store_true", help="all chunks that have no vector yet")
     embed.add_argument("--query", action="store_true", help="the texts are queries, for models that make a difference")
-    models = _command(commands, "models", _models, "the models that have vectors, with counts; or drop one")
+    models = _command(commands, "models", answers.models, "the models that have vectors, with counts; or drop one")
     models.add_argument("--drop", metavar="NAME", help="delete the vectors and the index of a model")
     models.add_argument("--dry-run", action="store_true", help="with --drop: only say what would go")
+    extract = _command(commands, "extract", answers.extract, "ask an LLM about the sections of one document")
+    extract.add_argument("path", metavar="PATH", help="of a file of a source, with or without its source")
+    extract.add_argument("--prompt", metavar="FILE", help="a YAML file as for INGEST_EXTRACT, which is the default")
     _command(commands, "plan", _plan, "the batches that the waiting files would make; changes nothing")
     memory = _command(commands, "memory", _memory, "predicted and measured peaks of files and runs, and the errors")
     memory.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
@@ -200,7 +204,7 @@ def _status(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.memory.machine import machine_budget_bytes
     from ingest_pipeline.store.reports import status_counts
 
-    with _store(settings) as connection:
+    with opened_store(settings) as connection:
         counts = status_counts(connection)
     counts |= {
         "model": settings.model,
@@ -215,53 +219,9 @@ def _files(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.cli import tables
     from ingest_pipeline.store.reports import files
 
-    with _store(settings) as connection:
+    with opened_store(settings) as connection:
         show = rows.print_rows if options.json else tables.print_files
         show(files(connection, status=options.status))  # printed within the connection: rows are read as they are shown
-    return OK
-
-
-def _search(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli import tables
-    from ingest_pipeline.stages.search import search
-
-    with _store(settings) as connection:
-        hits = search(connection, settings=settings, query=options.query, top=options.top, model=options.model)
-    rows.print_rows(map(rows.hit_row, hits)) if options.json else tables.print_hits(hits)
-    return OK
-
-
-def _embed(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli import tables
-    from ingest_pipeline.stages import on_demand
-
-    if sum(map(bool, (options.texts, options.file, options.waiting))) != 1:
-        raise ConfigurationError("`ingest embed` takes texts, or --file, or --waiting")
-    with _store(settings) as connection:
-        if options.texts:
-            embedded = on_demand.embed_texts(connection, options.texts, settings=settings, queries=options.query)
-            rows.print_rows(map(rows.embedded_row, embedded)) if options.json else tables.print_embedded(embedded)
-            return OK
-        on_demand.request_vectors(connection, settings=settings, path=options.file)
-        made, rejected = on_demand.embed_waiting(connection, settings=settings)
-    row = {"embedded": made, "rejected": rejected}
-    rows.print_rows([row]) if options.json else print(f"{made:,} texts embedded, {rejected:,} rejected")
-    return OK
-
-
-def _models(options: argparse.Namespace, settings: Settings) -> int:
-    from ingest_pipeline.cli import tables
-    from ingest_pipeline.stages.model_list import drop_model, models_with_default
-
-    with _store(settings) as connection:
-        if options.drop:
-            dropped = drop_model(connection, options.drop, settings=settings, dry_run=options.dry_run)
-            row = {"model": options.drop, "vectors_dropped": dropped, "dry_run": options.dry_run}
-            would = "would be dropped" if options.dry_run else "dropped"
-            rows.print_rows([row]) if options.json else print(f"{options.drop}: {dropped:,} vectors {would}")
-            return OK
-        listed = models_with_default(connection, settings=settings)
-    rows.print_rows(map(rows.model_row, listed)) if options.json else tables.print_models(listed)
     return OK
 
 
@@ -269,7 +229,7 @@ def _plan(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.cli import tables
     from ingest_pipeline.stages.preview import preview
 
-    with _store(settings) as connection:
+    with opened_store(settings) as connection:
         plan = preview(connection, settings=settings)
     rows.print_rows([rows.plan_row(plan)]) if options.json else tables.print_plan(plan, settings)
     return OK
@@ -280,7 +240,7 @@ def _memory(options: argparse.Namespace, settings: Settings) -> int:
     from ingest_pipeline.cli.memory_plot import memory_plot
     from ingest_pipeline.stages.costs import memory_report
 
-    with _store(settings) as connection:
+    with opened_store(settings) as connection:
         report = memory_report(connection)
     rows.print_rows([rows.memory_row(report)]) if options.json else tables.print_memory(report)
     if options.plot:
@@ -309,12 +269,3 @@ def _db(options: argparse.Namespace, settings: Settings) -> int:
     # The URL of a user's own Postgres may contain a password.
     print(f"{url if not settings.database_url else 'your own Postgres'}  ({len(applied)} migrations applied)")
     return OK
-
-
-def _store(settings: Settings) -> AbstractContextManager[Connection]:
-    from ingest_pipeline.store.connection import database_url, store
-    from ingest_pipeline.store.migrate import migrate
-
-    url = database_url(settings)
-    migrate(url)  # any command may be the first one after an upgrade
-    return store(url)

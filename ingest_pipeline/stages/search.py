@@ -10,7 +10,7 @@ from itertools import product, zip_longest
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.embedding.load import load_query_embedder
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.models import ModelCard, SearchHit
+from ingest_pipeline.models import ModelCard, SearchHit, SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import embedding_models
 from ingest_pipeline.store import search as store_search
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 def search(
-    connection: Connection, *, settings: Settings, query: str, top: int, model: str | None = None
+    connection: Connection, query: SearchQuery, *, settings: Settings, model: str | None = None
 ) -> list[SearchHit]:
     """Return the chunks that answer a query best, loading the model to embed it.
 
@@ -29,9 +29,8 @@ def search(
 
     Args:
         connection: to the store.
+        query: what is looked for.
         settings: the model.
-        query: words or a sentence.
-        top: hits at most.
         model: the name of another model of the store; then only what that one can answer for is searched.
 
     Raises:
@@ -43,33 +42,33 @@ def search(
     if model is not None:
         other, stored = embedding_models.model_named(connection, model)
         under, card = _settings_for(settings, stored)
-        return _hits(connection, other, card, under, query, top)
+        return _hits(connection, other, card, under, query)
     card = card_of(settings)
     number = embedding_models.known_model_id(connection, card)
-    answers = [] if number is None else [_hits(connection, number, card, settings, query, top)]
-    answers += _of_other_models(connection, number, settings, query, top)
-    return _in_turns(answers)[:top]
+    answers = [] if number is None else [_hits(connection, number, card, settings, query)]
+    answers += _of_other_models(connection, number, settings, query)
+    return _in_turns(answers)[: query.top]
 
 
 def _hits(
-    connection: Connection, model: int, card: ModelCard, settings: Settings, query: str, top: int
+    connection: Connection, model: int, card: ModelCard, settings: Settings, query: SearchQuery
 ) -> list[SearchHit]:
-    vector = load_query_embedder(settings, card).embed([query])[0]
-    return store_search.search(connection, model, vector, query=query, top=top)
+    vector = load_query_embedder(settings, card).embed([query.text])[0]
+    return store_search.search(connection, model, vector, query)
 
 
 def _of_other_models(
-    connection: Connection, model: int | None, settings: Settings, query: str, top: int
+    connection: Connection, model: int | None, settings: Settings, query: SearchQuery
 ) -> Iterator[list[SearchHit]]:
     """Yield the hits in files that readers see under another model only; one that cannot be loaded is passed over."""
     for number, stored in embedding_models.shown_under_others(connection, model):
         try:
             under, card = _settings_for(settings, stored)
-            vector = load_query_embedder(under, card).embed([query])[0]
+            vector = load_query_embedder(under, card).embed([query.text])[0]
         except IngestError as error:
             logger.warning("files that are searchable only under %s are left out: %s", stored.name, error)
             continue
-        yield store_search.search(connection, number, vector, query=query, top=top, only_shown=True)
+        yield store_search.search(connection, number, vector, query, only_shown=True)
 
 
 def _settings_for(settings: Settings, stored: ModelCard) -> tuple[Settings, ModelCard]:

@@ -69,10 +69,6 @@ SELECT source, path, label, name, count FROM (
     GROUP BY f.file_id, f.source, f.path, n.label, lower(n.name)
 ) e WHERE place <= %(each)s AND document <= %(documents)s ORDER BY source, path, place
 """  # noqa: S608
-# For a statement that has chunks as `c`, and `entity_name` of what is asked for as %(entity)s.
-HAS_ENTITY = """
-EXISTS (SELECT FROM entities n WHERE n.text_hash = c.text_hash AND lower(n.name) = lower(%(entity)s))
-"""
 # A slab of answers by their key; those for texts that no chunk has are deleted, with what was found.
 DROP_UNUSED = """
 WITH slab AS (

@@ -37,6 +37,11 @@ FROM batch_files b JOIN files f USING (file_id)
 WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
 ORDER BY f.source, f.path
 """
+SHOWN_FILES = """
+SELECT file_id, source, path, version, size_bytes, revision, media_type, status FROM files
+WHERE generation_id IS NOT NULL AND status = 'indexed' AND (path = %(path)s OR source || '/' || path = %(path)s)
+ORDER BY source, path
+"""
 OPEN_ATTEMPT = """
 INSERT INTO attempts (file_id, batch, run_id, version, stage)
 VALUES (%(file_id)s, %(batch)s, %(run_id)s, %(version)s, %(stage)s)
@@ -137,6 +142,12 @@ def batch_files(connection: Connection, batch: str) -> list[RawFile]:
     """Return the files that a batch still answers for: not those that changed, or went to another batch."""
     with connection.cursor(row_factory=class_row(RawFile)) as cursor:
         return cursor.execute(BATCH_FILES, (batch,)).fetchall()
+
+
+def shown_files(connection: Connection, path: str) -> list[RawFile]:
+    """Return the files that readers see at a path, with or without its source."""
+    with connection.cursor(row_factory=class_row(RawFile)) as cursor:
+        return cursor.execute(SHOWN_FILES, {"path": path}).fetchall()
 
 
 def open_attempt(connection: Connection, file: RawFile, *, batch: str, run_id: str, stage: str) -> None:

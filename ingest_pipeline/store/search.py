@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import SearchHit
+from ingest_pipeline.models import SearchHit, SearchQuery
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.entities import entity_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,7 +22,7 @@ WITH near AS MATERIALIZED (
     FROM embeddings e
     WHERE e.model_id = {model} AND EXISTS (
         SELECT FROM chunks c JOIN files f USING (generation_id) JOIN generation_models m USING (generation_id)
-        WHERE c.text_hash = e.text_hash AND m.model_id = {model} AND {scope})
+        WHERE c.text_hash = e.text_hash AND m.model_id = {model} AND {scope}) AND {filter}
     ORDER BY e.embedding::halfvec({dimension}) <=> %(vector)s::halfvec({dimension})
     LIMIT %(candidates)s
 )
@@ -35,7 +36,10 @@ LEFT JOIN sections s ON s.generation_id = c.generation_id AND s.ordinal = c.sect
 ORDER BY near.distance, f.source, f.path, c.ordinal
 LIMIT %(rows)s
 """
-EVERY_FILE = sql.SQL("true")
+EVERYTHING = sql.SQL("true")
+HAS_ENTITY = sql.SQL(
+    "EXISTS (SELECT FROM entities n WHERE n.text_hash = e.text_hash AND lower(n.name) = lower(%(entity)s))"
+)
 # Files that readers see under the model only because the model that is asked first cannot answer for them yet.
 SHOWN_UNDER = "f.model_id = {model}"
 CANDIDATES_PER_HIT = 5
@@ -51,9 +55,9 @@ MAX_BEAM = 1000
 
 
 def search(
-    connection: Connection, model: int, vector: np.ndarray, *, query: str, top: int, only_shown: bool = False
+    connection: Connection, model: int, vector: np.ndarray, query: SearchQuery, *, only_shown: bool = False
 ) -> list[SearchHit]:
-    """Return the `top` chunks nearest to a query vector, best first.
+    """Return the chunks nearest to a query vector, best first.
 
     A chunk from which at least half of the query was copied goes before those that are merely near: who pastes a
     sentence wants the place it is from, also when a chunk ends in the middle of it.
@@ -62,22 +66,25 @@ def search(
         connection: from `store`, so that vectors are known.
         model: the number of the model that made the vector.
         vector: shape (dimension,).
-        query: its words.
-        top: how many.
+        query: its words, how many hits, and in which passages.
         only_shown: only in files that readers see under this model; otherwise in all that it can answer for.
     """
     from pgvector import HalfVector
 
-    candidates = min(MAX_BEAM, max(MIN_CANDIDATES, top * CANDIDATES_PER_HIT))
+    candidates = min(MAX_BEAM, max(MIN_CANDIDATES, query.top * CANDIDATES_PER_HIT))
     number = sql.Literal(model)
-    scope = sql.SQL(SHOWN_UNDER).format(model=number) if only_shown else EVERY_FILE
+    scope = sql.SQL(SHOWN_UNDER).format(model=number) if only_shown else EVERYTHING
     names = {"dimension": sql.Literal(len(vector)), "model": number, "scope": scope}
-    wanted = max(candidates, top)
+    names["filter"] = HAS_ENTITY if query.entity else EVERYTHING
+    wanted = max(candidates, query.top)
     parameters = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
+    parameters["entity"] = entity_name(query.entity or "")
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
         cursor.execute(sql.SQL(BEAM).format(candidates=sql.Literal(candidates)))
         hits = cursor.execute(sql.SQL(SEARCH).format(**names), parameters).fetchall()
-    return sorted(hits, key=lambda hit: -_copied(query, hit.text))[:top]  # stable: by distance within a share
+    return sorted(hits, key=lambda hit: -_copied(query.text, hit.text))[
+        : query.top
+    ]  # stable: by distance within a share
 
 
 def _copied(query: str, text: str) -> float:

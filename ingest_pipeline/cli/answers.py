@@ -1,0 +1,75 @@
+"""Commands that ask: `search`, `embed`, `models`, `extract`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+from ingest_pipeline.cli import rows
+from ingest_pipeline.cli.codes import FAILED, OK
+from ingest_pipeline.cli.opening import opened_store
+from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.models import SearchQuery
+from ingest_pipeline.settings import Settings
+
+
+def search(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the passages that match a query."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.search import search as search_store
+
+    with opened_store(settings) as connection:
+        query = SearchQuery(options.query, options.top, options.entity)
+        hits = search_store(connection, query, settings=settings, model=options.model)
+    rows.print_rows(map(rows.hit_row, hits)) if options.json else tables.print_hits(hits)
+    return OK
+
+
+def embed(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the vectors of texts, or make those of chunks."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages import on_demand
+
+    if sum(map(bool, (options.texts, options.file, options.waiting))) != 1:
+        raise ConfigurationError("`ingest embed` takes texts, or --file, or --waiting")
+    with opened_store(settings) as connection:
+        if options.texts:
+            embedded = on_demand.embed_texts(connection, options.texts, settings=settings, queries=options.query)
+            rows.print_rows(map(rows.embedded_row, embedded)) if options.json else tables.print_embedded(embedded)
+            return OK
+        on_demand.request_vectors(connection, settings=settings, path=options.file)
+        made, rejected = on_demand.embed_waiting(connection, settings=settings)
+    row = {"embedded": made, "rejected": rejected}
+    rows.print_rows([row]) if options.json else print(f"{made:,} texts embedded, {rejected:,} rejected")
+    return OK
+
+
+def models(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the models of the store, or drop one."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.model_list import drop_model, models_with_default
+
+    with opened_store(settings) as connection:
+        if options.drop:
+            dropped = drop_model(connection, options.drop, settings=settings, dry_run=options.dry_run)
+            row = {"model": options.drop, "vectors_dropped": dropped, "dry_run": options.dry_run}
+            would = "would be dropped" if options.dry_run else "dropped"
+            rows.print_rows([row]) if options.json else print(f"{options.drop}: {dropped:,} vectors {would}")
+            return OK
+        listed = models_with_default(connection, settings=settings)
+    rows.print_rows(map(rows.model_row, listed)) if options.json else tables.print_models(listed)
+    return OK
+
+
+def extract(options: argparse.Namespace, settings: Settings) -> int:
+    """Ask an LLM about the sections of one document; print each answer as a JSON line."""
+    from ingest_pipeline.stages.one_document import extract_document
+
+    if options.prompt:
+        settings = replace(settings, extract=options.prompt)
+    with opened_store(settings) as connection:
+        failed = False
+        for row in extract_document(connection, options.path, settings=settings):
+            failed = failed or row["status"] == "failed"
+            rows.print_rows([row])
+    return FAILED if failed else OK
