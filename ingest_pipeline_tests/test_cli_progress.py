@@ -211,3 +211,11 @@ def test_narrow_terminals(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, c
     assert "…" in shown
     assert "\n" not in shown.strip()
     bar.end()
+
+
+def test_sections_in_the_progress() -> None:
+    """While an LLM is asked the sections are counted, and no time is promised; without questions nothing is said."""
+    assert "sections" not in progress.described(made())
+    asking = progress.described(made(sections_asked=12, sections=45))
+    assert "12/45 sections asked about" in asking and "left" not in asking
+    assert "left" in progress.described(made(sections_asked=45, sections=45))

@@ -27,7 +27,7 @@ FILE_KEYS = [
 ]  # fmt: skip
 ACCOUNT_KEYS = [
     "files", "chunks", "embeddings", "batches", "files_parsed", "pages_parsed", "chunks_embedded", "runs",
-    "batches_run", "failed", "seconds", "peak_memory_bytes", "stopped",
+    "batches_run", "failed", "seconds", "peak_memory_bytes", "stopped", "usage",
 ]  # fmt: skip
 COST_KEYS = ["name", "predicted_peak_bytes", "predicted_seconds", "alone", "why"]
 SUMMARY_KEYS = ["count", "p50", "p95", "too_low"]
@@ -56,11 +56,12 @@ def test_account_keys_and_values() -> None:
     account = Account(
         counts=counts, work={"parsed": 2, "pages": 5, "embedded": 8}, work_by_type=[], failures={"NoText": 1},
         peak_memory_bytes=None, runs=3, batches=["b1"], seconds=1.23456, stopped="why",
+        usage=[],
     )  # fmt: skip
     row = rows.account_row(account)
     assert list(row) == ACCOUNT_KEYS
     assert list(row.values()) == [
-        {"indexed": 2}, 9, 8, {"done": 1}, 2, 5, 8, 3, ["b1"], {"NoText": 1}, 1.23, None, "why",
+        {"indexed": 2}, 9, 8, {"done": 1}, 2, 5, 8, 3, ["b1"], {"NoText": 1}, 1.23, None, "why", [],
     ]  # fmt: skip
 
 

@@ -69,6 +69,7 @@ def account(**changes: Any) -> Account:
     values: dict[str, Any] = {
         "counts": counts(indexed=2), "work": work, "work_by_type": [kind], "failures": {},
         "peak_memory_bytes": 600 * MIB, "runs": 3, "batches": ["b1"], "seconds": 65.2, "stopped": None,
+        "usage": [],
     }  # fmt: skip
     return Account(**{**values, **changes})
 
@@ -373,3 +374,11 @@ def test_passage() -> None:
     """A passage has no control character and no override of direction; joiners of Persian and Hindi words stay."""
     assert text.passage("a\x1b[31m b\u202e c\n\u00a0 d") == "a[31m b c d"
     assert text.passage("می\u200cروم 春\u3000夏") == "می\u200cروم 春 夏"
+
+
+def test_calls_are_in_the_account(capsys: Captured) -> None:
+    """What servers cost is a line for each stage and model."""
+    used = {"stage": "extracts", "model": "gemini:m", "calls": 7, "failed_calls": 1}
+    tables.print_account(account(usage=[used | {"prompt_tokens": 12_345, "completion_tokens": 67}]), [])
+    line = "extracts by gemini:m: 7 calls (1 failed), 12,345 tokens sent, 67 received."
+    assert line in capsys.readouterr().out.splitlines()

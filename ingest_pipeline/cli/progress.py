@@ -79,14 +79,15 @@ def described(progress: Progress) -> str:
     """Return the progress with the remaining time in words, the most important first."""
     eta = progress.eta_seconds
     left = f"about {clock(eta)} left" if eta is not None else "first batch"
-    return " · ".join(
-        (
-            f"{progress.files_done:,}/{progress.files:,} files",
-            f"{clock(progress.seconds)} elapsed, {left}",
-            f"{progress.embedded:,} chunks embedded",
-            f"{counted(progress.running, 'run')}, {counted(progress.waiting, 'batch', 'batches')} waiting",
-        )
+    asking = progress.sections_asked < progress.sections
+    parts = (
+        f"{progress.files_done:,}/{progress.files:,} files",
+        f"{clock(progress.seconds)} elapsed" + (f", {left}" if not asking else ""),
+        f"{progress.embedded:,} chunks embedded",
+        f"{progress.sections_asked:,}/{progress.sections:,} sections asked about" if progress.sections else "",
+        f"{counted(progress.running, 'run')}, {counted(progress.waiting, 'batch', 'batches')} waiting",
     )
+    return " · ".join(filter(None, parts))
 
 
 def counted(count: int, one: str, many: str = "") -> str:

@@ -35,6 +35,7 @@ def account_row(account: Account) -> dict[str, Any]:
         "seconds": round(account.seconds, 2),
         "peak_memory_bytes": account.peak_memory_bytes,
         "stopped": account.stopped,
+        "usage": account.usage,
     }
 
 

@@ -163,6 +163,10 @@ def _print_costs(account: Account) -> None:
         counts = (str(row["files"]), str(row["pages"]), str(row["chunks"]))
         table.add_row(short_name(row["media_type"]), *counts, *parsing, *embedding)
     _print(table)
+    for used in account.usage:
+        calls = f"{used['calls']:,} calls ({used['failed_calls']:,} failed)"
+        tokens = f"{used['prompt_tokens']:,} tokens sent, {used['completion_tokens']:,} received"
+        print(f"{used['stage']} by {printable(used['model'])}: {calls}, {tokens}.")
     work = account.work
     print(
         f"{work['parsed']:,} files parsed, {work['pages']:,} pages, {work['embedded']:,} chunks embedded in "

@@ -124,6 +124,7 @@ def of_extracts(run: BatchRun, spec: ExtractSpec, outcomes: Sequence[ExtractOutc
         "answered": asked["done"],
         "failed": asked["failed"],
         "sections_by_status": extracts.counts_by_status(run.connection, spec.name, batch=run.batch),
+        "sections_failed_by_reason": extracts.failures_by_reason(run.connection, spec.name, batch=run.batch),
         **_reasons(outcomes),
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         **_of_usage(spec.provider, spec.model, used),

@@ -9,7 +9,7 @@ from typing import Any
 
 from ingest_pipeline.models import Batch
 from ingest_pipeline.planning.remaining import WorkState, remaining_seconds
-from ingest_pipeline.store import reports
+from ingest_pipeline.store import extracts, reports
 from ingest_pipeline.store.connection import Connection
 
 
@@ -26,6 +26,10 @@ class Progress:
     waiting: int
     embedded: int
     seconds: float
+    sections_asked: int = 0
+    """Of the batches at work."""
+    sections: int = 0
+    """That an LLM is asked about in the batches at work; 0 if it is not asked."""
 
     @property
     def eta_seconds(self) -> float | None:
@@ -75,6 +79,7 @@ class ProgressMeter:
         for batch in waiting:
             if not batch.runs:
                 counts += _Counts(0, batch.files, WorkState(waiting_predicted_seconds=batch.predicted_seconds))
+        asked, sections = extracts.asked_and_all(self._connection, [*running, *left])
         since = reports.work_since(self._connection, self._since)
         work = counts.work + WorkState(parse_seconds=since["parse_seconds"], embed_seconds=since["embed_seconds"])
         self._before = self._before or work
@@ -87,6 +92,8 @@ class ProgressMeter:
             waiting=len(waiting),
             embedded=since["embedded"],
             seconds=time.monotonic() - self._began,
+            sections_asked=asked,
+            sections=sections,
         )
 
     def _at_work(self, keys: list[str]) -> _Counts:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest_pipeline.store import reports
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.usage import usage_since
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class Account:
     work_by_type: list[dict[str, Any]]
     failures: dict[str, int]
     """Failed files by reason."""
+    usage: list[dict[str, Any]]
+    """Calls of servers since the run began and their tokens, by stage and model."""
     peak_memory_bytes: int | None
     """The highest of a run; None if no run measured one."""
     runs: int
@@ -58,6 +61,7 @@ def account_of(
         work=reports.work_since(connection, since),
         work_by_type=reports.work_by_type(connection, since),
         failures=reports.failures_by_reason(connection),
+        usage=usage_since(connection, since),
         peak_memory_bytes=reports.peak_of_batches(connection, list(batches)),
         runs=runs,
         batches=list(batches),

@@ -7,7 +7,7 @@ a provider can be found and deleted.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -35,7 +35,15 @@ WHERE (x.content_hash, x.prompt_version, x.model) <> (excluded.content_hash, exc
 """
 DROP_PARTS_AFTER = "DELETE FROM section_extracts WHERE generation_id = %s AND prompt = %s AND ordinal >= %s"
 # Answers to the same question about the same text: of an older version, of another file, of an earlier run.
-ADOPT_ANSWERS = """
+ADOPT_ASKED_AND_ALL = """
+SELECT count(*) FILTER (WHERE x.status <> 'waiting')::int, count(*)::int
+FROM section_extracts x JOIN files f USING (generation_id) WHERE f.batch = ANY(%s)
+"""
+FAILED_BY_REASON = """
+SELECT x.error, count(*) FROM section_extracts x JOIN files f USING (generation_id)
+WHERE f.batch = %s AND x.prompt = %s AND x.status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
+"""
+ANSWERS = """
 UPDATE section_extracts x SET status = 'done', error = NULL, message = NULL, raw = NULL, updated_at = now()
 FROM extract_answers a
 WHERE x.generation_id = %s AND x.prompt = %s AND x.status IN ('waiting', 'failed')
@@ -246,6 +254,17 @@ def abandoned_remotes(connection: Connection, run_id: str) -> list[str]:
 def counts_by_status(connection: Connection, prompt: str, *, batch: str | None = None) -> dict[str, int]:
     """Return how many parts of files that readers see have each status, in a batch or in all."""
     return dict(connection.execute(BY_STATUS, {"batch": batch, "prompt": prompt}).fetchall())
+
+
+def asked_and_all(connection: Connection, batches: Sequence[str]) -> tuple[int, int]:
+    """Return how many parts of the files of some batches were asked about, and how many there are."""
+    asked, parts = connection.execute(ASKED_AND_ALL, (list(batches),)).fetchone() or (0, 0)
+    return asked, parts
+
+
+def failures_by_reason(connection: Connection, prompt: str, *, batch: str) -> dict[str, int]:
+    """Return how many parts of a batch's files failed for each reason."""
+    return dict(connection.execute(FAILED_BY_REASON, (batch, prompt)).fetchall())
 
 
 def answers_of(connection: Connection, generation_id: int, prompt: str) -> Iterator[dict[str, Any]]:
