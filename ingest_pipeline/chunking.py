@@ -54,8 +54,9 @@ def load_encoder(tokenizer_file: Path | None) -> Encode:
 def estimated_offsets(text: str) -> Offsets:
     """Return offsets as of a tokenizer that makes a token of each two bytes of UTF-8.
 
-    Tokenizers of servers' models need more bytes for a token of almost every text (docs/findings.md, L2), so that
-    chunks are within their limits.
+    Prose and code in a model's own languages have more bytes in a token (docs/findings.md, L2), so that chunks are
+    within its limit. Tables of numbers, codes and languages that a tokenizer does not know have fewer, down to one: for
+    models that take little more than a chunk, `INGEST_TOKENIZER` counts.
     """
     offsets, waiting = [], 0
     for position, character in enumerate(text):
