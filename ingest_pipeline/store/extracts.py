@@ -35,15 +35,7 @@ WHERE (x.content_hash, x.prompt_version, x.model) <> (excluded.content_hash, exc
 """
 DROP_PARTS_AFTER = "DELETE FROM section_extracts WHERE generation_id = %s AND prompt = %s AND ordinal >= %s"
 # Answers to the same question about the same text: of an older version, of another file, of an earlier run.
-ADOPT_ASKED_AND_ALL = """
-SELECT count(*) FILTER (WHERE x.status <> 'waiting')::int, count(*)::int
-FROM section_extracts x JOIN files f USING (generation_id) WHERE f.batch = ANY(%s)
-"""
-FAILED_BY_REASON = """
-SELECT x.error, count(*) FROM section_extracts x JOIN files f USING (generation_id)
-WHERE f.batch = %s AND x.prompt = %s AND x.status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
-"""
-ANSWERS = """
+ADOPT_ANSWERS = """
 UPDATE section_extracts x SET status = 'done', error = NULL, message = NULL, raw = NULL, updated_at = now()
 FROM extract_answers a
 WHERE x.generation_id = %s AND x.prompt = %s AND x.status IN ('waiting', 'failed')
@@ -93,6 +85,14 @@ ORDER BY name
 BY_STATUS = """
 SELECT x.status, count(*) FROM section_extracts x JOIN files f USING (generation_id)
 WHERE (%(batch)s::text IS NULL OR f.batch = %(batch)s) AND x.prompt = %(prompt)s GROUP BY 1
+"""
+ASKED_AND_ALL = """
+SELECT count(*) FILTER (WHERE x.status <> 'waiting')::int, count(*)::int
+FROM section_extracts x JOIN files f USING (generation_id) WHERE f.batch = ANY(%s)
+"""
+FAILED_BY_REASON = """
+SELECT x.error, count(*) FROM section_extracts x JOIN files f USING (generation_id)
+WHERE f.batch = %s AND x.prompt = %s AND x.status = 'failed' GROUP BY 1 ORDER BY 2 DESC, 1
 """
 ANSWERS = """
 SELECT x.ordinal AS section, x.title, x.page_from, x.page_to, x.status, a.answer, a.prompt_tokens,
