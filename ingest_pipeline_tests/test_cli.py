@@ -106,8 +106,11 @@ def test_a_run_imports_no_library_before_its_file(fresh: Ingest, tmp_path: Path)
     lines = [line for path in (log, *steps) for line in path.read_text().splitlines()]
     imported = {line.rpartition("|")[2].strip() for line in lines if "import time:" in line}
     assert {"dagster", "openvino", "tokenizers", "ingest_pipeline.stages.embeddings"} <= imported
-    unwanted = {"torch", "transformers", "sentence_transformers", "s3fs", "aiohttp", "pyarrow", "pypdf", "pypdfium2"}
+    unwanted = {"openai", "google", "spacy", "jsonschema", "httpx2"}
+    unwanted |= {"torch", "transformers", "sentence_transformers", "s3fs", "aiohttp", "pyarrow", "pypdf", "pypdfium2"}
     assert not unwanted & {name.partition(".")[0] for name in imported}
+    switched_off = ("ingest_pipeline.extraction", "ingest_pipeline.stages.extracts", "ingest_pipeline.stages.entities")
+    assert not [name for name in imported if name.startswith(switched_off)]
 
 
 def test_status_is_a_contract(ingested: Ingest) -> None:

@@ -282,6 +282,13 @@ def test_the_key_is_needed_for_openai(settings: Settings, monkeypatch: pytest.Mo
         prepare_engine(replace(settings, embedder="openai", model="text-embedding-3-small"))
 
 
+def test_no_server_is_one_line(settings: Settings) -> None:
+    """A server that does not answer at the first start is named, with what is not known of the model."""
+    nowhere = replace(settings, embedder="openai", embedder_url="http://127.0.0.1:9/v1", model="unheard-of")
+    with pytest.raises(ServiceUnavailable, match="the dimension of unheard-of is not known: the embedder: Connect"):
+        prepare_engine(nowhere)
+
+
 def test_known_models(settings: Settings) -> None:
     """OpenAI's models need no call to be known; a shortened one is another model."""
     small = card_of(replace(settings, embedder="openai", model="text-embedding-3-small"))

@@ -19,7 +19,6 @@ from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.remote import calls
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.extract_plan import spec_of
 from ingest_pipeline.stages.extracts import ExtractOutcome, extract_run
 from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.stages.run import BatchRun
@@ -55,10 +54,8 @@ class Asking(Stages):
     """The stages with an embedder that costs nothing, and questions about sections."""
 
     def extract(self, run: BatchRun) -> list[ExtractOutcome]:
-        spec = spec_of(run.settings)
-        assert spec is not None
         with Sandbox(memory_limit_bytes=2**30) as sandbox, TreeWatch() as watch:
-            return list(extract_run(run, spec, sandbox=sandbox, watch=watch).files())
+            return list(extract_run(run, sandbox=sandbox, watch=watch).files())
 
     def ask(self) -> list[ExtractOutcome]:
         """Everything; returns what became of each file's sections."""

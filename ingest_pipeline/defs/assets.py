@@ -11,9 +11,6 @@ from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.instance.names import BATCHES
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
-from ingest_pipeline.stages.entities import extract_entities
-from ingest_pipeline.stages.extract_plan import spec_of
-from ingest_pipeline.stages.extracts import extract_run
 from ingest_pipeline.stages.index import IndexWork, refresh_index
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import seal_waiting
@@ -109,13 +106,15 @@ def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.
 )  # fmt: skip
 def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """What an LLM answers about each section, stored at once; off unless INGEST_EXTRACT says what to ask."""
-    spec = spec_of(ingest.settings())
-    if spec is None:
+    if not ingest.settings().extract:
         return dg.MaterializeResult(metadata={"enabled": False})
+    from ingest_pipeline.stages.extracts import extract_run
+
     with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
-        outcomes = list(extract_run(run, spec, sandbox=sandbox, watch=watch).files())
+        asking = extract_run(run, sandbox=sandbox, watch=watch)
+        outcomes = list(asking.files())
         run.finish()
-        return dg.MaterializeResult(metadata=metadata.of_extracts(run, spec, outcomes, watch))
+        return dg.MaterializeResult(metadata=metadata.of_extracts(run, asking.spec, outcomes, watch))
 
 
 @dg.asset(
@@ -127,6 +126,8 @@ def entities(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
     model = entity_model(ingest.settings())
     if model is None:
         return dg.MaterializeResult(metadata={"enabled": False})
+    from ingest_pipeline.stages.entities import extract_entities
+
     with ingest.batch(context) as run, run.watched() as watch:
         work = extract_entities(run, model, watch=watch)
         run.finish()

@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
 from ingest_pipeline.engines import LOCAL
-from ingest_pipeline.extraction.spec import ExtractSpec
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
-from ingest_pipeline.stages.entities import EntityWork
-from ingest_pipeline.stages.extracts import ExtractOutcome
 from ingest_pipeline.stages.index import IndexWork
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
 from ingest_pipeline.store import batches, entities, extracts, reports, usage, vectors
+
+if TYPE_CHECKING:  # imported by the runs that use them
+    from ingest_pipeline.extraction.spec import ExtractSpec
+    from ingest_pipeline.stages.entities import EntityWork
+    from ingest_pipeline.stages.extracts import ExtractOutcome
 
 MIB = 1024**2
 TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)

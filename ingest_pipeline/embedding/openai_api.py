@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.embedding.model import tokenizer_sha256
-from ingest_pipeline.errors import CallFailed
+from ingest_pipeline.errors import CallError, CallFailed, ServiceUnavailable
 from ingest_pipeline.models import ModelCard, Usage
 from ingest_pipeline.remote.calls import Caller, CallLimits
 from ingest_pipeline.remote.openai_client import OpenAiAccess, named_failures, openai_client
@@ -177,7 +177,11 @@ def _asked_dimension(settings: Settings) -> int:
         return int(path.read_text())
     limits = CallLimits(max_errors=settings.max_errors)
     client = openai_client(OpenAiAccess(settings.embedder_url, settings.embedder_call_seconds))
-    dimension = OpenAiEmbedder(client, Caller("the embedder", limits), Request(settings.model)).embed([PROBE]).shape[1]
+    embedder = OpenAiEmbedder(client, Caller("the embedder", limits), Request(settings.model))
+    try:
+        dimension = embedder.embed([PROBE]).shape[1]
+    except CallError as error:
+        raise ServiceUnavailable(f"the dimension of {settings.model} is not known: {error}") from None
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".part")
     temporary.write_text(str(dimension))

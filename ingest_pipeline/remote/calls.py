@@ -81,7 +81,7 @@ class Caller:
                 tries += 1
                 self._count_error(error)
                 if tries == MAX_TRIES:
-                    raise
+                    raise CallFailed(f"{self._service}: {error}") from None
             except InputRejected:
                 self._succeeded()  # it answers
                 self._count_failed()

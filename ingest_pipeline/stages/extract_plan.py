@@ -22,7 +22,7 @@ from ingest_pipeline.models import RawFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
-from ingest_pipeline.store import extracts, generations, ledger
+from ingest_pipeline.store import extracts, files, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.extracts import PlanKey, PlannedPart
 from ingest_pipeline.store.generations import Generation
@@ -52,6 +52,15 @@ def _spec(path: Path, changed_ns: int) -> ExtractSpec:
 def plan_version(spec: ExtractSpec) -> str:
     """Return a short name for everything that decides which questions are asked."""
     return hashlib.sha256(repr(asdict(spec)).encode()).hexdigest()[:16]
+
+
+def requeue_for_extracts(connection: Connection, settings: Settings) -> int:
+    """Put back in line the files that have sections to ask about; return how many."""
+    spec = spec_of(settings)
+    if spec is None:
+        return 0
+    asked = {"prompt": spec.name, "plan_version": plan_version(spec)}
+    return files.requeue_without_extract(connection, **asked, max_attempts=extracts.MAX_ATTEMPTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,15 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from ingest_pipeline.errors import CallError, CallFailed, FileError, RunError, ServiceUnavailable, TokenLimitReached
+from ingest_pipeline.errors import (
+    BadSetting,
+    CallError,
+    CallFailed,
+    FileError,
+    RunError,
+    ServiceUnavailable,
+    TokenLimitReached,
+)
 from ingest_pipeline.extraction.answers import entities_of
 from ingest_pipeline.extraction.base import CallSeconds, Extractor, new_remote_name
 from ingest_pipeline.extraction.load import load_extractor
@@ -24,7 +32,7 @@ from ingest_pipeline.remote.slots import answers_in_slots
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.asking import Asked, Asker, PartQuestion
-from ingest_pipeline.stages.extract_plan import MAX_PROMPT_CHARACTERS, plan_file, text_of
+from ingest_pipeline.stages.extract_plan import MAX_PROMPT_CHARACTERS, plan_file, spec_of, text_of
 from ingest_pipeline.stages.run import BatchRun
 from ingest_pipeline.store import entities, extracts, generations, ledger, usage
 from ingest_pipeline.store.extracts import PlanKey, StoredPart
@@ -248,13 +256,15 @@ class ExtractRun:
         return "done" if asked.error is None else "failed"
 
 
-def extract_run(run: BatchRun, spec: ExtractSpec, *, sandbox: Sandbox, watch: TreeWatch) -> ExtractRun:
+def extract_run(run: BatchRun, *, sandbox: Sandbox, watch: TreeWatch) -> ExtractRun:
     """Return what asks about the sections of a batch; no server is called yet.
 
     Raises:
-        BadSetting: the client library or the key is missing.
+        BadSetting: it is not said what to ask, or the client library or the key is missing.
     """
-    settings = run.settings
+    settings, spec = run.settings, spec_of(run.settings)
+    if spec is None:
+        raise BadSetting("INGEST_EXTRACT", "", "a YAML file that says what to ask")
     limits = CallLimits(pause_seconds=settings.extract_delay_seconds, max_errors=settings.max_errors)
     caller = Caller(f"the LLM's server ({spec.provider})", limits)
     extractor = load_extractor(spec, caller, CallSeconds(call=settings.extract_call_seconds))

@@ -46,7 +46,7 @@ def extract_document(connection: Connection, path: str, *, settings: Settings) -
         Sandbox(memory_limit_bytes=budget.parser_bytes, **limits) as sandbox,
         TreeWatch(Degradation(limit_bytes=settings.run_memory)) as watch,
     ):
-        asking = extract_run(run, spec, sandbox=sandbox, watch=watch)
+        asking = extract_run(run, sandbox=sandbox, watch=watch)
         asking.delete_abandoned()
         generation = generations.shown_of(connection, matching[0])
         if generation is not None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.extract_plan import plan_version, spec_of
-from ingest_pipeline.store import extracts, files
+from ingest_pipeline.store import files
 from ingest_pipeline.store.connection import Connection
 
 
@@ -18,9 +17,10 @@ def requeue_unfinished(connection: Connection, settings: Settings) -> int:
         BadSetting: what is asked, or the entity model, cannot be used.
     """
     requeued = 0
-    if spec := spec_of(settings):
-        asked = {"prompt": spec.name, "plan_version": plan_version(spec)}
-        requeued += files.requeue_without_extract(connection, **asked, max_attempts=extracts.MAX_ATTEMPTS)
+    if settings.extract:
+        from ingest_pipeline.stages.extract_plan import requeue_for_extracts
+
+        requeued += requeue_for_extracts(connection, settings)
     if model := entity_model(settings):
         requeued += files.requeue_without_entities(connection, model.key)
     return requeued
