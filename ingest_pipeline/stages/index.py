@@ -9,6 +9,7 @@ from typing import Any
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.extracts import sweep_remote
 from ingest_pipeline.store import embedding_models, entities, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection
 
@@ -27,7 +28,10 @@ class IndexWork:
 
 
 def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
-    """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
+    """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables.
+
+    What killed runs left at a provider is deleted, too: no run may come that would do so.
+    """
     began, card = time.monotonic(), card_of(settings)
     dropped = (
         generations.drop_unused_generations(connection),
@@ -37,6 +41,7 @@ def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     number = embedding_models.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)
+    sweep_remote(connection, settings)
     return IndexWork(
         generations_dropped=dropped[0],
         vectors_dropped=dropped[1],
