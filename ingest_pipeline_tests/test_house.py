@@ -67,8 +67,7 @@ def test_no_entities_no_workers() -> None:
     code = "import sys, ingest_pipeline.definitions\nprint(*(name for name in sys.modules if 'entities' in name))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert {name for name in loaded if name.startswith("ingest_pipeline.")} == {
-        "ingest_pipeline.entities", "ingest_pipeline.entities.model",
-        "ingest_pipeline.stages.entities", "ingest_pipeline.store.entities",
+        "ingest_pipeline.entities", "ingest_pipeline.entities.model", "ingest_pipeline.store.entities",
     }  # fmt: skip
 
 

@@ -7,7 +7,9 @@ import io
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -126,6 +128,18 @@ def test_starts_past_the_end(box: Sandbox, book: Path, output: BinaryIO) -> None
     pid = child_pid(box)
     assert cut(box, book, request(6, 9), output).pages == 1
     assert child_pid(box) == pid
+
+
+def test_outlives_the_thread_that_asked(box: Sandbox, book: Path, output: BinaryIO) -> None:
+    """The kernel ends a child with the thread that started it; sections are cut by threads that end at once."""
+    pids = set()
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(cut, box, book, request(1, 2), output).result().pages == 2
+        time.sleep(0.1)  # a signal of the ended thread would have come
+        pids.add(child_pid(box))
+        assert not box._child or box._child.poll() is None
+    assert len(pids) == 1
 
 
 @pytest.mark.parametrize(("page_from", "page_to"), [(0, 3), (4, 3)])

@@ -20,10 +20,11 @@ from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.remote import calls
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.extracts import ExtractOutcome, extract_run
+from ingest_pipeline.stages.index import refresh_index
 from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.stages.run import BatchRun
 from ingest_pipeline.store import batches, extracts, usage
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline_tests.documents import count, status_of
 from ingest_pipeline_tests.embedding_server import EmbeddingServer
 from ingest_pipeline_tests.gemini_server import KEY, GeminiServer, gemini_server
@@ -228,10 +229,50 @@ def test_what_a_killed_run_left(asking: Asking, gemini: GeminiServer, source: Pa
     """A file whose name is in the ledger is deleted by the next run, whether it was uploaded or not."""
     write_pdf(source / "a.pdf", "One")
     write_spec(asking.settings, gemini.url)
-    connection.execute("INSERT INTO remote_files VALUES ('ingest-never-uploaded', 'killed')")
+    connection.execute(
+        "INSERT INTO remote_files VALUES ('ingest-never-uploaded', %s, 'killed')", (f"gemini {gemini.url}",)
+    )
     asking.ask()
     assert count(connection, "remote_files") == 0
     assert gemini.state.calls["delete"] == 2
+
+
+def test_the_index_sweeps(asking: Asking, gemini: GeminiServer, source: Path, connection: Connection) -> None:
+    """What a killed run left is deleted though no section waits; a provider that is gone stops nothing."""
+    write_pdf(source / "a.pdf", "One")
+    write_spec(asking.settings, gemini.url)
+    asking.ask()
+    connection.execute("INSERT INTO remote_files VALUES ('ingest-left', %s, 'killed')", (f"gemini {gemini.url}",))
+    write_spec(asking.settings, "http://127.0.0.1:9")
+    refresh_index(connection, asking.settings)
+    assert count(connection, "remote_files") == 1
+    write_spec(asking.settings, gemini.url)
+    refresh_index(connection, asking.settings)
+    assert count(connection, "remote_files") == 0
+    assert gemini.state.calls["delete"] == 2
+
+
+@pytest.mark.parametrize("mode", ["sequential", "concurrent"])
+def test_stored_before_the_delete(
+    asking: Asking, gemini: GeminiServer, source: Path, connection: Connection, url: str, mode: str
+) -> None:
+    """An answer, and what it cost, is in the store before the file is deleted: a kill in between loses nothing."""
+    write_pdf(source / "a.pdf", "One", "Two", "Three")
+    write_spec(asking.settings, gemini.url)
+    seen: list[tuple[int, int]] = []
+
+    def look(call: str) -> None:
+        if call == "delete":
+            with store(url) as other:
+                calls_counted = other.execute("SELECT sum(calls) FROM api_usage WHERE stage = 'extracts'").fetchone()
+                seen.append((count(other, "extract_answers"), int(calls_counted[0] or 0) if calls_counted else 0))
+
+    gemini.on_call = look
+    asking.settings = replace(asking.settings, extract_mode=mode, extract_concurrency=2)
+    asking.ask()
+    assert len(seen) == 3, (gemini.state.calls, parts(connection))
+    assert all(answers >= place and used >= place for place, (answers, used) in enumerate(sorted(seen), 1)), seen
+    assert usage.usage_of_run(connection, "run1", stage="extracts").calls == 3
 
 
 def test_text_and_outline(asking: Asking, gemini: GeminiServer, source: Path, connection: Connection) -> None:

@@ -156,8 +156,8 @@ def _run(options: argparse.Namespace, settings: Settings) -> int:
     if options.sources:
         if any("," in source or not source.strip() for source in options.sources):
             raise ConfigurationError("a source's name must not be empty or contain a comma")
-        settings = replace(settings, sources=tuple(options.sources))
-        os.environ.update(settings.environ())  # the processes of the runs inherit it
+        os.environ.update(replace(settings, sources=tuple(options.sources)).environ())  # the runs' processes inherit it
+        settings = read_settings()  # with absolute paths, as the runs read them
     result = run_everything(settings, progress.reporter(), _print_json if options.json else _print_account)
     if result.incomplete:
         return INCOMPLETE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,6 +58,10 @@ class PartQuestion:
     remote_name: str
 
 
+def _spent(usage: AnswerUsage) -> Usage:
+    return Usage(usage.calls, 0, usage.prompt_tokens, usage.completion_tokens)
+
+
 @dataclass(slots=True)
 class Asker:
     """Asks about the parts of one document; several threads may ask at once, but one cuts at a time."""
@@ -71,6 +75,8 @@ class Asker:
     """Of the document, for messages."""
     passwords: tuple[str, ...]
     spool: Path
+    keep: Callable[[Asked], None]
+    """Stores an answer, before its document is deleted at the provider: a kill in between loses nothing paid for."""
     _cutting: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, question: PartQuestion) -> Asked:
@@ -80,7 +86,7 @@ class Asker:
             RunError: no question can be answered.
         """
         began, steps, usage = time.monotonic(), [], AnswerUsage()
-        value, error, kept = None, None, False
+        error, kept, answer = None, False, None
 
         def note(what: str) -> None:
             nonlocal kept
@@ -95,15 +101,16 @@ class Asker:
                 with self.extractor.uploaded(asked, note) as remote:
                     value = answered(self.extractor, asked, remote, usage)
                     steps.append("answered")
+                    answer = Asked(question.part, value, usage=_spent(usage), seconds=time.monotonic() - began)
+                    self.keep(answer)
         except (ExtractError, InputRejected, CallFailed, FileError) as failure:
             error = failure
             steps.append(failure.reason)
         except RunError:
             usage = AnswerUsage()  # the run ends: nobody counts it
             raise
-        spent = Usage(usage.calls, 0, usage.prompt_tokens, usage.completion_tokens)
-        seconds = time.monotonic() - began
-        return Asked(question.part, value, error, spent, tuple(steps), seconds, question.remote_name, kept)
+        seconds, value = time.monotonic() - began, answer.value if answer else None
+        return Asked(question.part, value, error, _spent(usage), tuple(steps), seconds, question.remote_name, kept)
 
     def _question(self, question: PartQuestion, document: Path | None) -> Question:
         part, spec = question.part, self.spec

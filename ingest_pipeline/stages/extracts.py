@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import BinaryIO
 
 from ingest_pipeline.errors import (
@@ -29,12 +31,14 @@ from ingest_pipeline.models import RawFile, TextEntities, Usage
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.remote.calls import MAX_TRIES, Caller, CallLimits
 from ingest_pipeline.remote.slots import answers_in_slots
+from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.asking import Asked, Asker, PartQuestion
 from ingest_pipeline.stages.extract_plan import MAX_PROMPT_CHARACTERS, plan_file, spec_of, text_of
 from ingest_pipeline.stages.run import BatchRun
 from ingest_pipeline.store import entities, extracts, generations, ledger, usage
+from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.extracts import PlanKey, StoredPart
 from ingest_pipeline.store.generations import Generation
 
@@ -70,6 +74,8 @@ class ExtractRun:
     began: float = field(default_factory=time.monotonic)
     _failing: list[StoredPart] = field(default_factory=list)
     """Parts in a row that the server failed with."""
+    _writing: threading.Lock = field(default_factory=threading.Lock)
+    """Held by the thread that writes to the store: each stores its own answer."""
 
     def files(self) -> Iterator[ExtractOutcome]:
         """Ask about each part of each searchable file that waits for an answer; yield an outcome for each file.
@@ -85,6 +91,14 @@ class ExtractRun:
             if generation is not None and file.status == "indexed":
                 yield self.file(file, generation)
 
+    def delete_abandoned(self) -> None:
+        """Delete the files that killed runs left at the provider.
+
+        Raises:
+            ServiceUnavailable: the provider cannot be used.
+        """
+        delete_abandoned(self.run.connection, self.spec, self.extractor, run_id=self.run.run_id)
+
     def file(self, file: RawFile, generation: Generation) -> ExtractOutcome:
         """Ask about the parts of one file."""
         began = time.monotonic()
@@ -99,34 +113,20 @@ class ExtractRun:
             ledger.add_extract_seconds(self.run.connection, file, run_id=self.run.run_id, seconds=seconds)
         return ExtractOutcome(file, parts, asked, seconds=seconds)
 
-    def delete_abandoned(self) -> None:
-        """Delete the files that killed runs left at the provider.
-
-        Raises:
-            ServiceUnavailable: the provider cannot be used.
-        """
-        for name in extracts.abandoned_remotes(self.run.connection, self.run.run_id):
-            try:
-                self.extractor.delete_remote(name)
-            except CallError as error:
-                logger.warning("remote file %s: not deleted (%s), tried again by the next run", name, error)
-                continue
-            logger.info("remote file %s of an earlier run: deleted", name)
-            extracts.forget_remote(self.run.connection, name)
-
     def _asked(self, file: RawFile, key: PlanKey) -> Iterator[Asked]:
         """Ask about each waiting part; yield what became of it, stored."""
         total = extracts.count_parts(self.run.connection, key)
         with self._document(file) as stream:
+            begun: dict[int, StoredPart] = {}
             asker = Asker(
                 self.spec, self.extractor, self.sandbox, stream, file.name, self.run.settings.pdf_passwords,
-                self.run.settings.home / "spool",
+                self.run.settings.home / "spool", partial(self._keep, file, begun),
             )  # fmt: skip
-            begun: dict[int, StoredPart] = {}
             try:
                 for asked in answers_in_slots(asker.ask, self._questions(file, key, begun), slots=self._slots(file)):
                     del begun[asked.part.ordinal]
-                    self._store(file, asked)
+                    with self._writing:
+                        self._store(file, asked)
                     logger.info(
                         "section %d/%d '%s': %s (%.1f s)", asked.part.ordinal + 1, total, asked.part.title,
                         ", ".join(asked.steps), asked.seconds,
@@ -134,11 +134,14 @@ class ExtractRun:
                     yield asked
                     self.watch.degradation.after_micro_batch(file.name)
             except RunError:  # no part's fault
-                for part in begun.values():
-                    extracts.give_back_part(self.run.connection, part)
+                with self._writing:
+                    for part in begun.values():
+                        extracts.give_back_part(self.run.connection, part)
                 raise
             finally:
-                self._count(file, Usage())
+                with self._writing:
+                    begun.clear()  # who still waits for an answer keeps it no more
+                    self._count(file, Usage())
 
     def _questions(self, file: RawFile, key: PlanKey, begun: dict[int, StoredPart]) -> Iterator[PartQuestion]:
         """Yield what is asked next, written down; stop when the time of the document or the run is over."""
@@ -148,14 +151,24 @@ class ExtractRun:
             if time.monotonic() > min(document_ends, run_ends):
                 logger.info("file %d: its time is over, the rest of its sections waits", file.file_id)
                 return
-            self._require_tokens()
-            text = self._text(file, part)
-            if text is None:
-                continue
-            name = new_remote_name() if self._sends_pages(file) else ""
-            extracts.begin_part(self.run.connection, part, remote_name=name, run_id=self.run.run_id)
-            begun[part.ordinal] = part
-            yield PartQuestion(part, text, name)
+            with self._writing:
+                question = self._question(file, part)
+                if question is not None:
+                    begun[part.ordinal] = part
+            if question is not None:
+                yield question
+
+    def _question(self, file: RawFile, part: StoredPart) -> PartQuestion | None:
+        """Return what is asked about a part, written down; None if there is nothing to ask about."""
+        self._require_tokens()
+        text = self._text(file, part)
+        if text is None:
+            return None
+        name = new_remote_name() if self._sends_pages(file) else ""
+        extracts.begin_part(
+            self.run.connection, part, remote_name=name, provider=provider_of(self.spec), run_id=self.run.run_id
+        )
+        return PartQuestion(part, text, name)
 
     def _text(self, file: RawFile, part: StoredPart) -> str | None:
         """Return the text of a part, '' where its pages are sent; None, with the reason noted, if there is nothing."""
@@ -178,21 +191,27 @@ class ExtractRun:
             return None
         return "\n\n".join(pieces)
 
+    def _keep(self, file: RawFile, begun: Mapping[int, StoredPart], asked: Asked) -> None:
+        """Store an answer; perhaps in a thread, and perhaps after the run has ended without it."""
+        tokens = {"prompt_tokens": asked.usage.prompt_tokens, "completion_tokens": asked.usage.completion_tokens}
+        with self._writing:
+            if asked.part.ordinal in begun:
+                extracts.store_answer(self.run.connection, asked.part, asked.value, seconds=asked.seconds, **tokens)
+                if self.spec.entities:
+                    self._store_entities(asked)
+                self._count(file, asked.usage)
+
     def _store(self, file: RawFile, asked: Asked) -> None:
+        """Note what became of a part whose answer, if there is one, is kept already."""
         connection, error = self.run.connection, asked.error
-        if error is None:
-            tokens = {"prompt_tokens": asked.usage.prompt_tokens, "completion_tokens": asked.usage.completion_tokens}
-            extracts.store_answer(connection, asked.part, asked.value, seconds=asked.seconds, **tokens)
-            if self.spec.entities:
-                self._store_entities(asked)
-        else:
+        if error is not None:
             raw = getattr(error, "raw", "")
             extracts.fail_part(
                 connection, asked.part, error=error.reason, message=str(error), raw=raw, final=asked.is_final
             )
         if asked.remote_name and not asked.remote_left:
             extracts.forget_remote(connection, asked.remote_name)
-        self._count(file, asked.usage)
+        self._count(file, asked.usage if error else Usage())
         self._notice_outage(asked)
 
     def _notice_outage(self, asked: Asked) -> None:
@@ -262,22 +281,57 @@ def extract_run(run: BatchRun, *, sandbox: Sandbox, watch: TreeWatch) -> Extract
     Raises:
         BadSetting: it is not said what to ask, or the client library or the key is missing.
     """
-    settings, spec = run.settings, spec_of(run.settings)
+    spec = spec_of(run.settings)
     if spec is None:
         raise BadSetting("INGEST_EXTRACT", "", "a YAML file that says what to ask")
+    extractor, caller = _connect(spec, run.settings)
+    return ExtractRun(run, spec, extractor, caller, sandbox, watch)
+
+
+def _connect(spec: ExtractSpec, settings: Settings) -> tuple[Extractor, Caller]:
     limits = CallLimits(pause_seconds=settings.extract_delay_seconds, max_errors=settings.max_errors)
     caller = Caller(f"the LLM's server ({spec.provider})", limits)
-    extractor = load_extractor(spec, caller, CallSeconds(call=settings.extract_call_seconds))
-    return ExtractRun(run, spec, extractor, caller, sandbox, watch)
+    return load_extractor(spec, caller, CallSeconds(call=settings.extract_call_seconds)), caller
+
+
+def provider_of(spec: ExtractSpec) -> str:
+    """Return the provider and its server in one string: only there a file can be deleted."""
+    return f"{spec.provider} {spec.url}".strip()
+
+
+def delete_abandoned(connection: Connection, spec: ExtractSpec, extractor: Extractor, *, run_id: str) -> None:
+    """Delete the files that killed runs left at the provider.
+
+    Args:
+        connection: to the store.
+        spec: the provider.
+        extractor: deletes them.
+        run_id: of this run, which has none yet; '' outside of a run.
+
+    Raises:
+        ServiceUnavailable: the provider cannot be used.
+    """
+    for name in extracts.abandoned_remotes(connection, provider_of(spec), run_id=run_id):
+        try:
+            extractor.delete_remote(name)
+        except CallError as error:
+            logger.warning("remote file %s: not deleted (%s), tried again by the next run", name, error)
+            continue
+        logger.info("remote file %s of an earlier run: deleted", name)
+        extracts.forget_remote(connection, name)
 
 
 def _plain(part: StoredPart) -> Part:
     return Part(part.ordinal, part.title, part.page_from, part.page_to)
 
 
-def sweep_remote(run: ExtractRun) -> None:
-    """Delete what killed runs left at the provider; a provider that cannot be used is asked by the next run."""
+def sweep_remote(connection: Connection, settings: Settings) -> None:
+    """Delete what killed runs left at the provider; one that cannot be used is asked by the next run or index."""
+    spec = spec_of(settings)
+    if spec is None or not extracts.abandoned_remotes(connection, provider_of(spec), run_id=""):
+        return
     try:
-        run.delete_abandoned()
-    except ServiceUnavailable as error:
+        extractor, _ = _connect(spec, settings)
+        delete_abandoned(connection, spec, extractor, run_id="")
+    except (BadSetting, ServiceUnavailable) as error:
         logger.warning("files of killed runs may be left at the provider: %s", error)

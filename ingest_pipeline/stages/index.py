@@ -27,7 +27,10 @@ class IndexWork:
 
 
 def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
-    """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables."""
+    """Delete what is unused, make the model's index if it is missing, vacuum, and compare ledger and tables.
+
+    What killed runs left at a provider is deleted, too: no run may come that would do so.
+    """
     began, card = time.monotonic(), card_of(settings)
     dropped = (
         generations.drop_unused_generations(connection),
@@ -37,6 +40,8 @@ def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     number = embedding_models.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)
+    if settings.extract:
+        sweep_remote(connection, settings)
     return IndexWork(
         generations_dropped=dropped[0],
         vectors_dropped=dropped[1],

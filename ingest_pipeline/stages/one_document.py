@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from ingest_pipeline.errors import BadSetting, ConfigurationError
@@ -39,7 +41,7 @@ def extract_document(connection: Connection, path: str, *, settings: Settings) -
             "several files have this path: write it with its source" if matching else "no searchable file has this path"
         )
         raise ConfigurationError(f"{path}: {why}; `ingest files` lists them, `ingest add` adds one")
-    run = run_without_batch(connection, settings)
+    run = replace(run_without_batch(connection, settings), run_id=f"{extracts.COMMAND_RUN}{uuid.uuid4()}")
     budget = run.budget
     limits = {"page_seconds": settings.page_seconds, "file_seconds": settings.file_seconds}
     with (

@@ -74,14 +74,17 @@ REOPEN = """
 UPDATE section_extracts x SET status = 'waiting', attempts = 0 FROM files f
 WHERE f.batch = %s AND x.generation_id IN (f.generation_id, f.next_generation_id) AND x.status = 'failed'
 """
-NOTE_REMOTE = "INSERT INTO remote_files (name, run_id) VALUES (%s, %s)"
+NOTE_REMOTE = "INSERT INTO remote_files (name, provider, run_id) VALUES (%s, %s, %s)"
 FORGET_REMOTE = "DELETE FROM remote_files WHERE name = %s"
-# Of runs that are at work on nothing any more.
+# Of runs that are at work on nothing any more; a command's, which has no batch, after an hour.
 ABANDONED = """
-SELECT name FROM remote_files r WHERE run_id = %s
-    OR NOT EXISTS (SELECT FROM batches b WHERE b.run_id = r.run_id AND b.status = 'running')
+SELECT name FROM remote_files r WHERE provider = %(provider)s AND (run_id = %(run_id)s OR (
+    NOT EXISTS (SELECT FROM batches b WHERE b.run_id = r.run_id AND b.status = 'running')
+    AND (NOT starts_with(run_id, %(command)s) OR uploaded_at < now() - interval '1 hour')))
 ORDER BY name
 """
+COMMAND_RUN = "command-"
+"""What the id of a run begins with that is a command's."""
 BY_STATUS = """
 SELECT x.status, count(*) FROM section_extracts x JOIN files f USING (generation_id)
 WHERE (%(batch)s::text IS NULL OR f.batch = %(batch)s) AND x.prompt = %(prompt)s GROUP BY 1
@@ -198,12 +201,12 @@ def count_parts(connection: Connection, key: PlanKey) -> int:
     return int(scalar(connection, COUNT_PARTS, (key.generation_id, key.prompt)))
 
 
-def begin_part(connection: Connection, part: StoredPart, *, remote_name: str, run_id: str) -> None:
+def begin_part(connection: Connection, part: StoredPart, *, remote_name: str, provider: str, run_id: str) -> None:
     """Write down, before it begins, that a part is asked about, and the name of the file that will be uploaded."""
     with connection.transaction():
         connection.execute(BEGIN.encode(), part.key)
         if remote_name:
-            connection.execute(NOTE_REMOTE, (remote_name, run_id))
+            connection.execute(NOTE_REMOTE, (remote_name, provider, run_id))
 
 
 def give_back_part(connection: Connection, part: StoredPart) -> None:
@@ -246,9 +249,10 @@ def forget_remote(connection: Connection, name: str) -> None:
     connection.execute(FORGET_REMOTE, (name,))
 
 
-def abandoned_remotes(connection: Connection, run_id: str) -> list[str]:
-    """Return the names of files that ended runs left at the provider, and this run before."""
-    return [name for (name,) in connection.execute(ABANDONED, (run_id,))]
+def abandoned_remotes(connection: Connection, provider: str, *, run_id: str) -> list[str]:
+    """Return the names of files that ended runs left at a provider, and this run before."""
+    wanted = {"provider": provider, "run_id": run_id, "command": COMMAND_RUN}
+    return [name for (name,) in connection.execute(ABANDONED, wanted)]
 
 
 def counts_by_status(connection: Connection, prompt: str, *, batch: str | None = None) -> dict[str, int]:

@@ -96,7 +96,7 @@ ON CONFLICT DO NOTHING
 """
 SHOWN_AT = """
 SELECT DISTINCT generation_id FROM files WHERE generation_id IS NOT NULL
-  AND (path = %(path)s OR source || '/' || path = %(path)s OR right(path, length(%(path)s) + 1) = '/' || %(path)s)
+  AND (source || '/' || path = %(path)s OR right(source || '/' || path, length(%(path)s) + 1) = '/' || %(path)s)
 """
 SHOWN_WAITING = """
 SELECT DISTINCT f.generation_id FROM files f WHERE f.generation_id IS NOT NULL

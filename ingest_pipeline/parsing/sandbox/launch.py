@@ -8,9 +8,14 @@ import signal
 import socket
 import subprocess
 import sys
-from typing import Any
+import threading
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.parsing.sandbox.protocol import OUT_OF_MEMORY_EXIT
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 OUT_OF_MEMORY_CODES = {
     -signal.SIGKILL: "was killed (SIGKILL), most likely by the kernel for memory",
@@ -31,7 +36,23 @@ KEPT_ENVIRONMENT = (
 
 
 def launched(theirs: socket.socket, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
-    """Start a child that serves one end of a socket pair; it inherits no other descriptor."""
+    """Start a child that serves one end of a socket pair; it inherits no other descriptor.
+
+    The kernel ends a child with the thread that started it, so only a thread that lasts as long as the process does so.
+    """
+    if threading.current_thread() is threading.main_thread():
+        return _started(theirs, memory_limit_bytes)
+    return _lasting_thread().submit(_started, theirs, memory_limit_bytes).result()
+
+
+@cache
+def _lasting_thread() -> ThreadPoolExecutor:
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(1, thread_name_prefix="starts parsers")
+
+
+def _started(theirs: socket.socket, memory_limit_bytes: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [
             # -P: modules in the current folder must not replace the real ones.

@@ -130,6 +130,7 @@ CREATE TABLE extract_plans (
 -- Files at a provider, written down before they are uploaded and struck off when they are deleted there.
 CREATE TABLE remote_files (
     name        text PRIMARY KEY,
+    provider    text NOT NULL,      -- and its server: another one cannot delete it
     run_id      text NOT NULL,
     uploaded_at timestamptz NOT NULL DEFAULT now()
 );
