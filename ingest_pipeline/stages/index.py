@@ -41,6 +41,8 @@ def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)
     if settings.extract:
+        from ingest_pipeline.stages.extracts import sweep_remote  # 15 ms, which others need not wait
+
         sweep_remote(connection, settings)
     return IndexWork(
         generations_dropped=dropped[0],
