@@ -52,6 +52,8 @@ class EmbeddingServer(http.server.ThreadingHTTPServer):
         self.fails_on = ""
         """A call with a text that contains this is answered by 500."""
         self.delay_seconds = 0.0
+        self.slow_seconds = 1.5
+        """How long the fault `slow` holds a call, which is then answered."""
         self.calls = 0
         self.asked: Counter[str] = Counter()
         """How often each text was answered."""
@@ -104,8 +106,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.server.most_at_once = max(self.server.most_at_once, self.server.at_once)
             fault = self.server.script.popleft() if self.server.script else ""
         try:
-            time.sleep(self.server.delay_seconds)
-            self._answer(body, texts, fault)
+            time.sleep(self.server.slow_seconds if fault == "slow" else self.server.delay_seconds)
+            self._answer(body, texts, "" if fault == "slow" else fault)
         finally:
             with self.server.lock:
                 self.server.at_once -= 1

@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 PIECE_BYTES = 64 * 1024
@@ -173,7 +174,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         elif fault and fault["do"] == "slow":
             time.sleep(fault["seconds"])
-        elif fault and fault["do"] != "reset_after":
+        elif fault and fault["do"] not in ("reset_after", "late"):
             self.skip_body()
             self.spoil(**fault)
             return
@@ -184,6 +185,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return
         if fault and fault["do"] == "reset_after":
             self.send = self.reset_after  # type: ignore[method-assign]
+        elif fault and fault["do"] == "late":
+            self.send = partial(self.late, fault["seconds"])  # type: ignore[method-assign]
         answer()
 
     def spoil(self, do: str, **how: Any) -> None:
@@ -327,6 +330,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def reset_after(self, value: Any, headers: dict[str, str] | None = None) -> None:
         self.reset()
+
+    def late(self, seconds: float, value: Any, headers: dict[str, str] | None = None) -> None:
+        """Answer what is done already, after a while."""
+        time.sleep(seconds)
+        del self.send
+        self.send(value, headers)
 
     def send_bytes(
         self,

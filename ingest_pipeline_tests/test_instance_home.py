@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from dagster import DagsterRunStatus
 
 from ingest_pipeline.definitions import defs
@@ -179,3 +180,9 @@ def test_queue_without_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INGEST_RUN_MEMORY", "2GiB")
     with pytest.raises(BadSetting, match="INGEST_RUN_MEMORY"):
         slots(-1)
+
+
+def test_a_runs_log_says_how_far_it_is() -> None:
+    """Dagster takes lines such as `[embeddings] Progress: 10/38` into a run's log only of loggers that it is told of."""
+    logs = yaml.safe_load(find_config().read_text())["python_logs"]
+    assert logs == {"managed_python_loggers": ["ingest_pipeline"], "python_log_level": "INFO"}
