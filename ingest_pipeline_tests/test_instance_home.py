@@ -183,6 +183,6 @@ def test_queue_without_room_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_runs_log_says_how_far_it_is() -> None:
-    """Dagster takes lines such as `[embeddings] Progress: 10/38` into a run's log only of loggers that it is told of."""
+    """Dagster takes lines such as `[embeddings] Progress: 10/38` into a run's log of loggers that it is told of."""
     logs = yaml.safe_load(find_config().read_text())["python_logs"]
     assert logs == {"managed_python_loggers": ["ingest_pipeline"], "python_log_level": "INFO"}
