@@ -36,7 +36,8 @@ def api() -> Iterator[EmbeddingServer]:
 
 @pytest.fixture
 def stages(connection: Connection, settings: Settings, api: EmbeddingServer) -> Stages:
-    return Stages(connection, replace(settings, embedder="openai", embedder_url=api.url, model="one", chunk_tokens=64))
+    remote = replace(settings, embedder="openai", embedder_url=api.url, model="one", chunk_tokens=64)
+    return Stages(connection, replace(remote, run_memory=8 * 2**30, machine_memory=16 * 2**30))  # as `ample_memory`
 
 
 def refuse(*arguments: object) -> None:

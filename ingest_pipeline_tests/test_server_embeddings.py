@@ -90,7 +90,14 @@ class Stages:
 @pytest.fixture
 def stages(connection: Connection, settings: Settings, api: EmbeddingServer) -> Stages:
     remote = replace(
-        settings, embedder="openai", embedder_url=api.url, model="hashed-words", chunk_tokens=64, embed_batch=4
+        settings,
+        embedder="openai",
+        embedder_url=api.url,
+        model="hashed-words",
+        chunk_tokens=64,
+        embed_batch=4,
+        run_memory=8 * 2**30,
+        machine_memory=16 * 2**30,
     )
     return Stages(connection, remote)
 
@@ -268,6 +275,7 @@ def test_on_demand(stages: Stages, api: EmbeddingServer, source: Path, connectio
     assert api.calls == calls_before
     assert status_of(connection, "a.txt") == ("indexed", None)
     assert reports.chunks_by_state(connection, run.batch)["deferred"] == count(connection, "chunks")
+    assert reports.status_counts(connection)["chunks"] == 0, "what has no vector is not counted as searchable"
     assert reports.inconsistencies(connection) == {}
     stages.settings = replace(stages.settings, embed="now")
     stages.ingest()

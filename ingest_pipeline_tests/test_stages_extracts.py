@@ -74,6 +74,7 @@ class Asking(Stages):
 def asking(connection: Connection, settings: Settings, tmp_path: Path) -> Iterator[Asking]:
     api = EmbeddingServer().start()
     remote = replace(settings, embedder="openai", embedder_url=api.url, model="one", extract_delay_seconds=0.0)
+    remote = replace(remote, run_memory=8 * 2**30, machine_memory=16 * 2**30)  # as `ample_memory`
     yield Asking(connection, replace(remote, extract=str(tmp_path / "extract.yaml")))
     api.shutdown()
     api.server_close()

@@ -17,6 +17,7 @@ MAX_SECTIONS_BYTES = 256 * 1024
 """2,000 rows with long titles. PyYAML reads 256 KiB in about 2 s."""
 MAX_SECTIONS = 2000
 MAX_TITLE_CHARACTERS = 500
+MAX_LINE_CHARACTERS = 8 * MAX_TITLE_CHARACTERS
 COLUMNS = ("title", "page_from", "page_to")
 WHOLE = "whole document"
 
@@ -172,6 +173,8 @@ def _yaml_rows(name: str, text: str) -> list[Any]:
 
 
 def _csv_rows(name: str, text: str) -> list[Any]:
+    if any(len(line) > MAX_LINE_CHARACTERS for line in text.splitlines()):
+        raise UnreadableDocument(f"{name}: not CSV")  # the limit of the csv module is one for all its users
     try:
         return list(csv.DictReader(io.StringIO(text, newline="")))
     except csv.Error:

@@ -12,7 +12,11 @@ from ingest_pipeline.store.connection import Connection, scalar
 
 COUNT_FILES = "SELECT status, count(*) FROM files GROUP BY status"
 COUNT_BATCHES = "SELECT status, count(*) FROM batches GROUP BY status"
-COUNT_CHUNKS = "SELECT count(*) FROM files f JOIN chunks c USING (generation_id)"
+# What a search can find: not what is rejected or deferred.
+COUNT_CHUNKS = """
+SELECT count(*) FROM files f JOIN chunks c USING (generation_id) WHERE NOT EXISTS (
+    SELECT FROM unembedded_texts u WHERE u.model_id = f.model_id AND u.text_hash = c.text_hash)
+"""
 COUNT_EMBEDDINGS = "SELECT count(*) FROM embeddings"
 FILES = """
 SELECT source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks,
