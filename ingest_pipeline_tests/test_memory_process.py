@@ -288,3 +288,21 @@ def test_freed_memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "other")
     monkeypatch.setattr(module.ctypes, "CDLL", lambda name: pytest.fail("called"))
     return_free_memory()
+
+
+def test_a_process_that_has_not_started_its_program(tmp_path: Path) -> None:
+    """Between vfork and exec a child has its parent's memory: it is told from one that runs a program or is a copy."""
+    script = (
+        "import os, subprocess, sys, time\n"
+        "from ingest_pipeline.memory.process import is_starting_from\n"
+        "own = os.getpid()\n"
+        "program = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(30)'])\n"
+        "copy = os.fork()\n"
+        "if copy == 0:\n"
+        "    hoard = bytearray(b'x' * 2**20 * 8); time.sleep(30)\n"
+        "time.sleep(0.5)\n"
+        "print(is_starting_from(program.pid, own), is_starting_from(copy, own), is_starting_from(own, own))\n"
+        "program.kill(); os.kill(copy, 9)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False", "True"]  # a process has the memory that it has itself

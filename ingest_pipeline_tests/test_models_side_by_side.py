@@ -206,3 +206,28 @@ def test_files_on_demand(stages: Stages, source: Path, connection: Connection) -
     assert count(connection, "embeddings") == count(connection, "chunks")
     assert generations.shown_waiting(connection, embedding_models.model_id(connection, card_of(stages.settings))) == []
     assert batches.list_batches(connection, status="waiting") == []
+
+
+def test_on_demand_keeps_the_old_model(stages: Stages, source: Path, connection: Connection) -> None:
+    """A new model whose vectors are made on demand takes nothing away: the old one answers until they are made."""
+    write(source, "a.txt", 6)
+    stages.ingest()
+    second = other(stages, embed="on-demand")
+    second.ingest()
+    assert paths(second, "paragraph") == {"a.txt"}
+    with pytest.raises(ConfigurationError, match="readers see 1 files"):
+        drop_model(connection, "one", settings=second.settings)
+    request_vectors(connection, settings=second.settings)
+    embed_waiting(connection, settings=second.settings)
+    hits = search(connection, SearchQuery("paragraph", 50), settings=second.settings)
+    assert len(hits) == count(connection, "chunks"), "no passage comes twice"
+    assert [row[0] for row in connection.execute("SELECT DISTINCT model FROM searchable_chunks")] == ["two"]
+
+
+def test_a_model_at_work_is_not_dropped(stages: Stages, source: Path, connection: Connection) -> None:
+    """While a run is at work no model is dropped."""
+    write(source, "a.txt", 2)
+    [key] = stages.batches()
+    stages.open(key)
+    with pytest.raises(ConfigurationError, match="a run is at work"):
+        drop_model(connection, "one", settings=other(stages).settings)

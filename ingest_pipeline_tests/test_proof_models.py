@@ -300,7 +300,7 @@ def test_records_on_a_small_box(make: Callable[..., Ingest], url: str) -> None:
     peak = peak_of(process)
     made = ingest.ended(process)
     print(f"embedded when asked for: {made}, peak {peak / MIB:.0f} MiB")
-    assert (made["embedded"], made["rejected"]) == (account["chunks"], 0)
+    assert (account["chunks"], made["embedded"], made["rejected"]) == (0, len(rows), 0)
     assert peak <= 416 * MIB
 
 

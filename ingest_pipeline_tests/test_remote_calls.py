@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import threading
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -196,3 +197,18 @@ def test_an_error_comes_out_of_its_slot(slots: int) -> None:
 
     with pytest.raises(CallFailed, match="four"):
         list(answers_in_slots(ask, range(10), slots=slots))
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_what_is_in_flight_is_kept(slots: int) -> None:
+    """When no more may be asked, the calls in flight are answered first: they have been paid for."""
+
+    def questions() -> Iterator[int]:
+        yield from range(5)
+        raise ServiceUnavailable("no more")
+
+    kept: list[int] = []
+    with pytest.raises(ServiceUnavailable):
+        for answer in answers_in_slots(lambda question: question, questions(), slots=slots):
+            kept.append(answer)
+    assert sorted(kept) == list(range(5))

@@ -187,7 +187,19 @@ def test_too_many_rejected(stages: Stages, api: EmbeddingServer, source: Path, c
     stages.embed(again)
     assert status_of(connection, "a.txt") == ("indexed", None)
     assert count(connection, "embeddings") > kept
-    assert max(api.asked.values()) == 1
+    assert max(times for text, times in api.asked.items() if text != "probe") == 1
+
+
+def test_a_server_that_refuses_every_text(stages: Stages, api: EmbeddingServer, source: Path) -> None:
+    """A 400 to whatever is sent is no text's fault: the run ends with a verdict, and no chunk is rejected."""
+    write(source, "a.txt", 3)
+    [key] = stages.batches()
+    run = stages.open(key)
+    stages.chunk(run)
+    api.rejects = "p"
+    with pytest.raises(AccessRefused, match="refuses every text"):
+        stages.embed(run)
+    assert count(run.connection, "unembedded_texts") == 0
 
 
 def test_a_server_that_is_down(stages: Stages, api: EmbeddingServer, source: Path, connection: Connection) -> None:

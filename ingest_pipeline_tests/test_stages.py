@@ -567,9 +567,9 @@ def test_a_kill_makes_smaller_batches(
     connection.execute("UPDATE files SET kills = 1")
     seen, real = [], making.micro_batches
 
-    def noted(chunks: list[StoredChunk], *, max_batch_tokens: int, max_texts: int = 0) -> Iterator[list[StoredChunk]]:
+    def noted(chunks: list[StoredChunk], *, max_batch_tokens: int, **more: int) -> Iterator[list[StoredChunk]]:
         seen.append(max_batch_tokens)
-        return real(chunks, max_batch_tokens=max_batch_tokens, max_texts=max_texts)
+        return real(chunks, max_batch_tokens=max_batch_tokens, **more)
 
     monkeypatch.setattr(making, "micro_batches", noted)
     pipeline.embed(run)

@@ -307,8 +307,10 @@ def test_a_sections_file(asking: Asking, gemini: GeminiServer, source: Path, con
     write_spec(asking.settings, gemini.url, sections={"file": ".sections.yaml"})
     outcomes = {outcome.file.path: outcome for outcome in asking.ask()}
     assert outcomes["b.pdf"].reason == "UnreadableDocument"
-    rows_of_a = connection.execute("SELECT title, page_from, page_to, status FROM extracts ORDER BY section").fetchall()
-    assert rows_of_a == [("Intro", 1, 2, "done"), ("Rest", 3, 5, "done")]
+    query = "SELECT title, page_from, page_to, status FROM extracts WHERE path = %s ORDER BY section"
+    assert connection.execute(query, ("a.pdf",)).fetchall() == [("Intro", 1, 2, "done"), ("Rest", 3, 5, "done")]
+    assert connection.execute(query, ("b.pdf",)).fetchall() == [("sections file", 1, 1, "failed")]
+    assert requeue_unfinished(connection, asking.settings) == 0, "what cannot be divided is not tried for ever"
 
 
 def test_entities_by_an_llm(asking: Asking, gemini: GeminiServer, source: Path, connection: Connection) -> None:

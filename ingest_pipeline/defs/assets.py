@@ -28,7 +28,7 @@ one_batch_per_run = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
 # takes the embeddings first: files are searchable sooner, and the embedder has left the memory when the workers start:
 # of 300 MiB with OpenVINO 193 are left then, of 660 with torch 530 (2026-11), and the smallest budgets hold a worker
 # beside that.
-AFTER_EMBEDDINGS, LAST = {"dagster/priority": "-1"}, {"dagster/priority": "-2"}
+AFTER_EMBEDDINGS = {"dagster/priority": "-1"}
 
 embedding_checks = [
     dg.AssetCheckSpec(name, asset="embeddings", description=description)
@@ -118,8 +118,9 @@ def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
 
 
 @dg.asset(
-    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks], group_name="ingest",
-    kinds={"spacy", "postgres"}, op_tags=LAST,
+    # Behind extracts: if these stop, by a limit or a server that is down, the batch must not be finished here.
+    partitions_def=batches_partitions, backfill_policy=one_batch_per_run, deps=[chunks, extracts], group_name="ingest",
+    kinds={"spacy", "postgres"},
 )  # fmt: skip
 def entities(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The named entities of each text, committed by batch; off unless INGEST_ENTITY_MODEL is set."""

@@ -21,6 +21,7 @@ PACKAGED_CARD = ModelCard(
     name=PACKAGED, identity=PACKAGED_SHA256, dimension=384, max_tokens=254, tokenizer=PACKAGED_TOKENIZER_SHA256
 )
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+MIN_CHUNK_TOKENS = 16
 HASH_BYTES = 1024 * 1024
 
 
@@ -113,6 +114,8 @@ def identity_under(engine: str, weights: str, prefix: str = "") -> str:
 def card_under(card: ModelCard, engine: str, prefix: str) -> ModelCard:
     """Return the card of a model for an engine, and for texts with a prefix, whose tokens a chunk cannot have."""
     room = card.max_tokens - (len(prefix.encode()) + 1 if prefix else 0)  # no text has more tokens than bytes
+    if room < MIN_CHUNK_TOKENS:
+        raise BadSetting("INGEST_PASSAGE_PREFIX", prefix, f"a text that leaves {MIN_CHUNK_TOKENS} tokens for a chunk")
     return replace(card, identity=identity_under(engine, card.identity, prefix), max_tokens=room)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.embedding.model import tokenizer_sha256
-from ingest_pipeline.errors import CallError, CallFailed, ServiceUnavailable
+from ingest_pipeline.errors import BadSetting, CallError, CallFailed, ServiceUnavailable
 from ingest_pipeline.models import ModelCard, Usage
 from ingest_pipeline.remote.calls import Caller, CallLimits
 from ingest_pipeline.remote.openai_client import OpenAiAccess, named_failures, openai_client
@@ -42,6 +42,7 @@ CHUNK_TOKENS = 512
 PREFIX_TOKENS = 16
 """Left free in a model of 512 tokens for special tokens and a prefix."""
 BYTES_ARE_TOKENS = "bytes/2"
+MAX_DIMENSION = 4000  # of halfvec in an HNSW index (pgvector 0.8)
 MAX_NORM_ERROR = 1e-3
 PROBE = "probe"
 
@@ -55,6 +56,8 @@ def card(settings: Settings) -> ModelCard:
     """
     known = KNOWN.get(settings.model)
     dimension = settings.dimensions or (known.dimension if known else _asked_dimension(settings))
+    if dimension > MAX_DIMENSION:
+        raise BadSetting("INGEST_DIMENSIONS", str(dimension), f"at most {MAX_DIMENSION}, what an index can hold")
     takes = settings.model_tokens or (known.tokens if known else CHUNK_TOKENS - PREFIX_TOKENS)
     name = settings.model if not settings.passage_prefix else f"{settings.model} {settings.passage_prefix}"
     identity = hashlib.sha256(f"openai {name} {dimension}".encode()).hexdigest()

@@ -60,6 +60,19 @@ def command_of(pid: int) -> list[str]:
     return []
 
 
+def is_starting_from(pid: int, parent: int) -> bool:
+    """Return whether a process is about to start its program, and still has the memory of its parent, not a copy.
+
+    `subprocess` starts processes by vfork: for a moment each counts all that its parent has.
+    """
+    if command_of(pid) != command_of(parent):
+        return False
+    with contextlib.suppress(OSError):
+        own, parents = _status(pid), _status(parent)
+        return all(own.get(size) == parents.get(size) for size in ("VmPeak", "VmData", "VmStk"))
+    return False
+
+
 def is_running_as(pid: int, name: str) -> bool:
     """Return whether a pid is a running process of a program with this name."""
     with contextlib.suppress(OSError):

@@ -13,7 +13,14 @@ from types import TracebackType
 from typing import Self
 
 from ingest_pipeline.memory.degradation import Degradation
-from ingest_pipeline.memory.process import command_of, descendants_of, peak_memory_bytes, private_bytes, reset_peak
+from ingest_pipeline.memory.process import (
+    command_of,
+    descendants_of,
+    is_starting_from,
+    peak_memory_bytes,
+    private_bytes,
+    reset_peak,
+)
 
 LOOKS_PER_SECOND = 8  # a peak is never missed; only the reaction to it may be late by 125 ms
 SUPERVISOR = "ingest_pipeline.instance.supervisor"
@@ -81,7 +88,9 @@ class TreeWatch:
             self.look()
 
     def _others(self) -> list[int]:
-        return [*descendants_of(os.getpid()), *([self._supervisor] if self._supervisor else [])]
+        own = os.getpid()
+        children = [pid for pid in descendants_of(own) if not is_starting_from(pid, own)]
+        return [*children, *([self._supervisor] if self._supervisor else [])]
 
 
 def _supervisor_pid() -> int | None:

@@ -84,6 +84,8 @@ class _EmbeddingStage:
         self._sizes = generations.processed_sizes(run.connection, run.batch)
         self._shares: dict[int, _Share] = {}
         self._tokens = usage.tokens_of_run(run.connection, run.run_id)
+        if isinstance(self._maker, ServerMaker):
+            self._maker.before_call = self._require_tokens
         waiting = [size.generation_id for size in self._sizes.values()]
         self.progress = ChunkProgress(STAGE, vectors.waiting_texts(run.connection, run.model_id, waiting))
 
@@ -182,13 +184,11 @@ class _EmbeddingStage:
         """Make and store vectors for every text of some generations that waits; yield each piece, committed."""
         run, last = self._run, None
         while chunks := self._pending(generation_ids, after=last):
-            self._require_tokens()
             for made in self._maker.made(file, chunks):
                 store_made(run, made)
                 self._count_usage(file)
                 self.progress.add(processed=len(made.chunks) - len(made.rejected), rejected=len(made.rejected))
                 yield made
-                self._require_tokens()
             last = chunks[-1]
 
     def _pending(self, generation_ids: Sequence[int], *, after: StoredChunk | None) -> list[StoredChunk]:

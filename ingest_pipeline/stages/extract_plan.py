@@ -54,13 +54,15 @@ def plan_version(spec: ExtractSpec) -> str:
     return hashlib.sha256(repr(asdict(spec)).encode()).hexdigest()[:16]
 
 
-def requeue_for_extracts(connection: Connection, settings: Settings) -> int:
+def requeue_for_extracts(connection: Connection, settings: Settings, *, given_up: bool) -> int:
     """Put back in line the files that have sections to ask about; return how many."""
     spec = spec_of(settings)
     if spec is None:
         return 0
-    asked = {"prompt": spec.name, "plan_version": plan_version(spec)}
-    return files.requeue_without_extract(connection, **asked, max_attempts=extracts.MAX_ATTEMPTS)
+    return files.requeue_without_extract(
+        connection, prompt=spec.name, plan_version=plan_version(spec), max_attempts=extracts.MAX_ATTEMPTS,
+        given_up=given_up,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,12 @@ def plan_file(
         parts = _parts(connection, spec, generation, beside.rows) if spec.takes(file.path) else iter(())
         extracts.write_plan(connection, key, (_planned(connection, spec, file, generation, part) for part in parts))
     return key
+
+
+def unplanned(spec: ExtractSpec, generation: Generation) -> PlanKey:
+    """Return what a file is known by that cannot be divided: it is tried again when it or the spec changes."""
+    version = f"{plan_version(spec)} failed"
+    return PlanKey(generation.generation_id, spec.name, spec.prompt_version, spec.model_key, version)
 
 
 def text_of(connection: Connection, spec: ExtractSpec, generation_id: int, part: Part) -> Iterator[tuple[str, bytes]]:

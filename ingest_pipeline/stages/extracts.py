@@ -35,7 +35,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.asking import Asked, Asker, PartQuestion
-from ingest_pipeline.stages.extract_plan import MAX_PROMPT_CHARACTERS, plan_file, spec_of, text_of
+from ingest_pipeline.stages.extract_plan import MAX_PROMPT_CHARACTERS, plan_file, spec_of, text_of, unplanned
 from ingest_pipeline.stages.run import BatchRun
 from ingest_pipeline.store import entities, extracts, generations, ledger, usage
 from ingest_pipeline.store.connection import Connection
@@ -104,6 +104,11 @@ class ExtractRun:
         began = time.monotonic()
         try:
             key = plan_file(self.run.connection, self.spec, file, generation, self.run.settings)
+        except FileError as error:
+            logger.warning("file %d: its sections file cannot be used: %s", file.file_id, error.reason)
+            extracts.fail_plan(self.run.connection, unplanned(self.spec, generation), error)
+            return ExtractOutcome(file, reason=error.reason, seconds=time.monotonic() - began)
+        try:
             asked = Counter(self._status(one) for one in self._asked(file, key))
         except FileError as error:
             logger.warning("file %d was not asked about: %s", file.file_id, error.reason)

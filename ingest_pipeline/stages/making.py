@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ingest_pipeline.embedding.base import Embedder, ServerEmbedder
 from ingest_pipeline.embedding.batching import MIN_BATCH_TOKENS, batch_tokens, calls_of, micro_batches
-from ingest_pipeline.errors import CallFailed, InputRejected, RunOutOfMemory
+from ingest_pipeline.errors import AccessRefused, CallFailed, InputRejected, RunOutOfMemory
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.process import peak_memory_bytes, return_free_memory
 from ingest_pipeline.models import RawFile, StoredChunk, Usage
@@ -65,8 +65,10 @@ class ModelMaker:
         run, degradation = self._run, self._degradation
         # A run was killed at this file, or stopped in this batch: something must change.
         most = max(MIN_BATCH_TOKENS, self._max_batch_tokens >> (file.kills + run.failures))
-        for group in micro_batches(chunks, max_batch_tokens=most, max_texts=run.settings.embed_batch):
-            for part in micro_batches(group, max_batch_tokens=degradation.allowed_tokens(most)):
+        special = 2 + len(run.settings.passage_prefix.encode())  # no text has more tokens than bytes
+        size = {"max_texts": run.settings.embed_batch, "special_tokens": special}
+        for group in micro_batches(chunks, max_batch_tokens=most, **size):
+            for part in micro_batches(group, max_batch_tokens=degradation.allowed_tokens(most), special_tokens=special):
                 vectors = embed_within_memory(self.loaded(), [chunk.text for chunk in part], degradation)
                 yield Made(part, vectors)
                 degradation.after_micro_batch(file.name)
@@ -92,7 +94,11 @@ class ServerMaker:
     run: BatchRun
     connect: Callable[[], ServerEmbedder]
     degradation: Degradation
+    before_call: Callable[[], None] = lambda: None
+    """Called before each call; raises if there must be no more."""
     _embedder: ServerEmbedder | None = field(default=None, init=False)
+    _answers: bool = field(default=False, init=False)
+    """Whether it has embedded the probe."""
 
     def made(self, file: RawFile, chunks: Sequence[StoredChunk]) -> Iterator[Made]:
         """Yield the vectors of each call as it is answered.
@@ -105,7 +111,7 @@ class ServerMaker:
         calls = deque(calls_of(chunks, max_tokens=most, max_texts=settings.embed_batch or CALL_TEXTS))
         self.loaded()
         while calls:
-            for made in answers_in_slots(self._ask, _taken(calls), slots=settings.embedder_concurrency):
+            for made in answers_in_slots(self._ask, self._taken(calls), slots=settings.embedder_concurrency):
                 if not made.vectors and not made.rejected:
                     calls.extend([chunk] for chunk in made.chunks)  # each text alone
                     continue
@@ -135,17 +141,31 @@ class ServerMaker:
     def _alone(self, chunk: StoredChunk, error: InputRejected | CallFailed) -> Made:
         """Return what became of a text that failed alone: it is to blame only if the server answers to another."""
         if isinstance(error, InputRejected):
+            if not self._answers:
+                self._require_answers()
             return Made([chunk], rejected=[(chunk, str(error))])
-        self.loaded().embed([PROBE])
+        self._require_answers()
         try:
             return Made([chunk], list(self.loaded().embed([chunk.text])))
         except (InputRejected, CallFailed) as again:
             return Made([chunk], rejected=[(chunk, str(again))])
 
+    def _require_answers(self) -> None:
+        """Make sure that the server embeds another text now.
 
-def _taken(calls: deque[list[StoredChunk]]) -> Iterator[list[StoredChunk]]:
-    while calls:
-        yield calls.popleft()
+        Raises:
+            AccessRefused: it refuses that one, too: an unknown model, dimensions that it does not make.
+        """
+        try:
+            self.loaded().embed([PROBE])
+        except InputRejected as every:
+            raise AccessRefused(f"the embedder refuses every text: {every}") from None
+        self._answers = True
+
+    def _taken(self, calls: deque[list[StoredChunk]]) -> Iterator[list[StoredChunk]]:
+        while calls:
+            self.before_call()
+            yield calls.popleft()
 
 
 def embed_within_memory(embedder: Embedder, texts: Sequence[str], degradation: Degradation) -> np.ndarray:

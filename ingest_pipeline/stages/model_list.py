@@ -8,7 +8,7 @@ from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import StoredModel
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import embedding_models
+from ingest_pipeline.store import batches, embedding_models
 from ingest_pipeline.store.connection import Connection
 
 
@@ -38,6 +38,8 @@ def drop_model(connection: Connection, name: str, *, settings: Settings, dry_run
     """
     number, _ = embedding_models.model_named(connection, name)
     [listed] = [one for one in models_with_default(connection, settings=settings) if one.model.model_id == number]
+    if batches.list_batches(connection, status="running"):
+        raise ConfigurationError("a run is at work; drop the model when it has ended")
     if listed.is_default:
         raise ConfigurationError(f"{name} is the model of the settings (INGEST_MODEL); set another one first")
     if listed.model.files:

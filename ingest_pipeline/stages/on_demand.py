@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from ingest_pipeline.models import RawFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.embeddings import WINDOW_CHUNKS, maker_for, store_made
 from ingest_pipeline.stages.run import run_without_batch
-from ingest_pipeline.store import embedding_models, generations, vectors
+from ingest_pipeline.store import embedding_models, files, generations, usage, vectors
 from ingest_pipeline.store.connection import Connection
 
 if TYPE_CHECKING:
@@ -94,14 +95,24 @@ def embed_waiting(connection: Connection, *, settings: Settings) -> tuple[int, i
         RunOutOfMemory: the process came to `INGEST_RUN_MEMORY`.
     """
     run, made, rejected = run_without_batch(connection, settings), 0, 0
+    run_id = f"command-{uuid.uuid4()}"
     with TreeWatch(Degradation(limit_bytes=settings.run_memory)) as watch:
         maker = maker_for(run, lambda: load_embedder(settings, run.card), watch)
         for number in generations.shown_waiting(connection, run.model_id):
             while chunks := vectors.pending_chunks(connection, run.model_id, [number], limit=WINDOW_CHUNKS):
                 for piece in maker.made(NO_FILE, chunks):
                     store_made(run, piece)
+                    usage.add_usage(
+                        connection,
+                        maker.take_usage(),
+                        run_id=run_id,
+                        file_id=0,
+                        stage="embeddings",
+                        model=run.card.name,
+                    )
                     made, rejected = made + len(piece.vectors), rejected + len(piece.rejected)
             generations.note_model(connection, number, run.model_id)
+    files.show_under_model(connection, run.model_id)
     return made, rejected
 
 

@@ -102,7 +102,7 @@ def scan_sources(connection: Connection, *, settings: Settings, fingerprint: str
     if settings.embed == "now":
         vectors.request_deferred(connection, model)
     files.show_under_model(connection, model)
-    requeue_unfinished(connection, settings)
+    requeue_unfinished(connection, settings, given_up=True)
     if waiting := files.requeue_without_vector(connection, model):
         logger.info("%d indexed files have chunks that wait for a vector: they are embedded again", waiting)
     for name in canonical_sources(settings.sources):

@@ -14,6 +14,7 @@ from typing import Any
 
 from psycopg.rows import class_row, dict_row
 
+from ingest_pipeline.errors import IngestError
 from ingest_pipeline.store.connection import Connection, scalar
 
 MAX_ATTEMPTS = 3
@@ -181,6 +182,14 @@ def write_plan(connection: Connection, key: PlanKey, parts: Iterable[PlannedPart
         cursor.execute(ADOPT_ANSWERS, (key.generation_id, key.prompt))
         cursor.execute(RECORD_PLAN, (key.generation_id, key.prompt, key.plan_version))
     return count
+
+
+def fail_plan(connection: Connection, key: PlanKey, error: IngestError) -> None:
+    """Note why a generation could not be divided into parts: one part that failed says so."""
+    with connection.transaction():
+        write_plan(connection, key, [PlannedPart(0, "sections file", 1, 1, b"")])
+        part = StoredPart(key.generation_id, key.prompt, 0, "", 1, 1, b"", 0)
+        fail_part(connection, part, error=error.reason, message=str(error))
 
 
 def waiting_parts(connection: Connection, key: PlanKey) -> Iterator[StoredPart]:

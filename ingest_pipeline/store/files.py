@@ -123,15 +123,24 @@ def requeue_without_vector(connection: Connection, model: int) -> int:
     return _run(connection, "requeue_without_vector", model=model).rowcount
 
 
-def requeue_without_extract(connection: Connection, *, prompt: str, plan_version: str, max_attempts: int) -> int:
-    """Put back in line what is indexed and has sections that were not planned or answered; return how many."""
-    wanted = {"prompt": prompt, "plan_version": plan_version, "max_attempts": max_attempts}
+def requeue_without_extract(
+    connection: Connection, *, prompt: str, plan_version: str, max_attempts: int, given_up: bool
+) -> int:
+    """Put back in line what is indexed and has sections that were not planned or answered; return how many.
+
+    Files of a batch that is at work or waits stay there, and those of one that was given up unless `given_up`.
+    """
+    wanted = {"prompt": prompt, "plan_version": plan_version, "max_attempts": max_attempts, "held": _held(given_up)}
     return _run(connection, "requeue_without_extract", **wanted).rowcount
 
 
-def requeue_without_entities(connection: Connection, model: str) -> int:
-    """Put back in line what is indexed and has a text that a model has not read for entities; return how many."""
-    return _run(connection, "requeue_without_entities", model=model).rowcount
+def requeue_without_entities(connection: Connection, model: str, *, given_up: bool) -> int:
+    """Put back in line what is indexed and has a text that a model has not read; likewise; return how many."""
+    return _run(connection, "requeue_without_entities", model=model, held=_held(given_up)).rowcount
+
+
+def _held(given_up: bool) -> list[str]:
+    return ["waiting", "running"] if given_up else ["waiting", "running", "failed"]
 
 
 def requeue_unparsed(connection: Connection, batch: str, *, fingerprint: str, card: ModelCard) -> int:

@@ -95,7 +95,7 @@ WHERE f.status = 'indexed' AND EXISTS (
 -- batch is still at work on. Readers see the file as before.
 UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
 WHERE f.status = 'indexed'
-  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status IN ('waiting', 'running'))
+  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status = ANY(%(held)s))
   AND (NOT EXISTS (SELECT FROM extract_plans p WHERE p.generation_id = f.generation_id AND p.prompt = %(prompt)s
                    AND starts_with(p.plan_version, %(plan_version)s))
        OR EXISTS (SELECT FROM section_extracts x WHERE x.generation_id = f.generation_id AND x.prompt = %(prompt)s
@@ -105,7 +105,7 @@ WHERE f.status = 'indexed'
 -- Indexed, but a text was not read by the model that finds entities. Nothing that a batch is still at work on.
 UPDATE files f SET status = 'synced', batch = NULL, attempts = 0, kills = 0, updated_at = now()
 WHERE f.status = 'indexed'
-  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status IN ('waiting', 'running'))
+  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status = ANY(%(held)s))
   AND EXISTS (SELECT FROM chunks c WHERE c.generation_id = f.generation_id AND NOT EXISTS (
       SELECT FROM entity_texts t WHERE t.model = %(model)s AND t.text_hash = c.text_hash))
 
@@ -162,8 +162,11 @@ WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', '
 
 -- publish --
 -- Readers see the new generation from now on; not while a vector is missing, nor after the file has changed.
-UPDATE files SET generation_id = %(generation)s, model_id = %(model)s, status = 'indexed',
-       fingerprint = %(fingerprint)s, error = NULL, message = NULL, retryable = NULL, updated_at = now()
+UPDATE files SET generation_id = %(generation)s, status = 'indexed', fingerprint = %(fingerprint)s, error = NULL,
+       -- The model that answered before goes on until this one has the vectors, which may be made on demand.
+       model_id = CASE WHEN generation_id = %(generation)s AND model_id IS NOT NULL AND EXISTS (
+           SELECT FROM chunk_states s WHERE s.generation_id = %(generation)s AND s.model_id = %(model)s
+             AND s.state = 'deferred') THEN model_id ELSE %(model)s END, message = NULL, retryable = NULL, updated_at = now()
 WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
   AND EXISTS (SELECT FROM generations g WHERE g.generation_id = %(generation)s AND g.complete)
   AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = %(generation)s AND c.model_id = %(model)s)

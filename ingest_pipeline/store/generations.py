@@ -88,10 +88,10 @@ WITH sizes AS (
 INSERT INTO generation_lengths (generation_id, tokenizer, longest_tokens) SELECT * FROM completed
 ON CONFLICT (generation_id, tokenizer) DO UPDATE SET longest_tokens = excluded.longest_tokens
 """
-NOTE_MODEL = "INSERT INTO generation_models (generation_id, model_id) VALUES (%s, %s) ON CONFLICT DO NOTHING"
-NOTE_MODEL_UNLESS_WAITING = """
+NOTE_MODEL = """
 INSERT INTO generation_models (generation_id, model_id) SELECT %(generation)s, %(model)s
-WHERE NOT EXISTS (SELECT FROM waiting_chunks WHERE generation_id = %(generation)s AND model_id = %(model)s)
+WHERE NOT EXISTS (SELECT FROM chunk_states WHERE generation_id = %(generation)s AND model_id = %(model)s
+                  AND state IN ('waiting', 'deferred'))
 ON CONFLICT DO NOTHING
 """
 SHOWN_AT = """
@@ -268,7 +268,7 @@ def publish_file(
         shown = scalar(connection, LIVE, (file.file_id,))
         if not files.publish(connection, file, generation.generation_id, fingerprint=fingerprint, model=model):
             return False
-        connection.execute(NOTE_MODEL, (generation.generation_id, model))
+        note_model(connection, generation.generation_id, model)
         if shown is not None and shown != generation.generation_id:
             connection.execute(DROP_UNUSED, {"generation": shown})
     return True
@@ -288,8 +288,8 @@ def shown_of(connection: Connection, file: RawFile) -> Generation | None:
 
 
 def note_model(connection: Connection, generation_id: int, model: int) -> None:
-    """Note that a model can answer for a generation, if none of its chunks waits."""
-    connection.execute(NOTE_MODEL_UNLESS_WAITING, {"generation": generation_id, "model": model})
+    """Note that a model can answer for a generation, if none of its chunks waits or is deferred."""
+    connection.execute(NOTE_MODEL, {"generation": generation_id, "model": model})
 
 
 def shown_at(connection: Connection, path: str) -> list[int]:
