@@ -48,6 +48,13 @@ def materialize(
     )
 
 
+def test_entities_come_behind_extracts() -> None:
+    """Where extracts stop by a limit or an outage, entities do not run and finish the batch: it waits."""
+    graph = defs.resolve_asset_graph()
+    parents = {key.to_user_string() for key in graph.get(assets.entities.key).parent_keys}
+    assert parents == {"chunks", "extracts"}
+
+
 def test_the_definitions_load() -> None:
     """The definitions are valid, hold six assets, and run every job in one process."""
     dg.Definitions.validate_loadable(defs)
