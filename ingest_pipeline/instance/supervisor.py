@@ -105,11 +105,11 @@ class Supervisor:
         self.child.send_signal(signal.SIGTERM)
 
     def _confine(self, parent: int) -> None:
-        limit_data_bytes(self.limit_bytes)
         end_with_parent(parent)
         prefer_for_oom_kill(OOM_SCORE_ADJ)
         if self.group is not None:
             self.group.join()
+        limit_data_bytes(self.limit_bytes)  # last: this copy of its parent may be larger, and could allocate nothing
 
     def _environment(self) -> dict[str, str]:
         threads = {name: str(self.threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
