@@ -29,13 +29,12 @@ class KnownModel:
 
     dimension: int
     tokens: int = 8191
-    shortens: bool = True
 
 
 KNOWN = {
     "text-embedding-3-small": KnownModel(1536),
     "text-embedding-3-large": KnownModel(3072),
-    "text-embedding-ada-002": KnownModel(1536, shortens=False),
+    "text-embedding-ada-002": KnownModel(1536),
 }
 CHUNK_TOKENS = 512
 """Of a chunk unless the setting says otherwise: what every model in use takes. Longer passages are found less well."""

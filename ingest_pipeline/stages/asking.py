@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ingest_pipeline.errors import CallFailed, ExtractError, FileError, InputRejected, RunError, SourceUnavailable
+from ingest_pipeline.errors import CallFailed, ExtractError, FileError, InputRejected, SourceUnavailable
 from ingest_pipeline.extraction.ask import answered
 from ingest_pipeline.extraction.base import Extractor, Question
 from ingest_pipeline.extraction.base import Usage as AnswerUsage
@@ -106,9 +106,6 @@ class Asker:
         except (ExtractError, InputRejected, CallFailed, FileError) as failure:
             error = failure
             steps.append(failure.reason)
-        except RunError:
-            usage = AnswerUsage()  # the run ends: nobody counts it
-            raise
         seconds, value = time.monotonic() - began, answer.value if answer else None
         return Asked(question.part, value, error, _spent(usage), tuple(steps), seconds, question.remote_name, kept)
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO
@@ -260,8 +260,7 @@ class ExtractRun:
     def _document(self, file: RawFile) -> Iterator[BinaryIO | None]:
         """Open a document whose pages are sent."""
         if not self._sends_pages(file):
-            with nullcontext():
-                yield None
+            yield None
             return
         source = source_of(file.source, access_of(self.run.settings))
         with source.open_version(file, max_bytes=self.run.settings.max_file_size) as stream:

@@ -14,6 +14,7 @@ from psycopg.rows import class_row
 from ingest_pipeline.models import StoredChunk, TextEntities
 from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection, repeatable
+from ingest_pipeline.store.pages import page_of_chunks
 
 # The chunks of a batch's files: those that readers will see of a processed file, those that they see of an indexed one.
 BATCH_CHUNKS = """
@@ -129,10 +130,7 @@ def pending_texts(
         after: the last chunk of the page before; None: from the beginning.
         limit: chunks in a page.
     """
-    place = {"after_generation": after.generation_id if after else 0, "after": after.ordinal if after else -1}
-    wanted = {"model": model, "generations": list(generation_ids), "limit": limit, **place}
-    with connection.cursor(row_factory=class_row(StoredChunk)) as cursor:
-        return cursor.execute(PENDING, wanted).fetchall()
+    return page_of_chunks(connection, PENDING, after=after, limit=limit, model=model, generations=list(generation_ids))
 
 
 def write_entities(connection: Connection, model: str, texts: Sequence[TextEntities]) -> None:

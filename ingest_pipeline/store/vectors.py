@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from psycopg import sql
-from psycopg.rows import class_row
 
 from ingest_pipeline.models import StoredChunk
 from ingest_pipeline.store import locks
 from ingest_pipeline.store.connection import Connection, repeatable, scalar
 from ingest_pipeline.store.embedding_models import index_name
+from ingest_pipeline.store.pages import page_of_chunks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,10 +112,7 @@ def pending_chunks(
         after: the last chunk of the page before; None: from the beginning.
         limit: chunks in a page.
     """
-    place = {"after_generation": after.generation_id if after else 0, "after": after.ordinal if after else -1}
-    wanted = {"model": model, "generations": list(generation_ids), "limit": limit, **place}
-    with connection.cursor(row_factory=class_row(StoredChunk)) as cursor:
-        return cursor.execute(PENDING, wanted).fetchall()
+    return page_of_chunks(connection, PENDING, after=after, limit=limit, model=model, generations=list(generation_ids))
 
 
 def write_vectors(connection: Connection, model: int, chunks: Sequence[StoredChunk], vectors: Vectors) -> None:
