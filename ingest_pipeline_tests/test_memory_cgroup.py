@@ -97,6 +97,13 @@ def test_abandoned_groups_are_removed(tmp_path: Path) -> None:
     assert removed == ["ingest-old"]
 
 
+def test_a_group_of_the_same_name_stays(tmp_path: Path) -> None:
+    """A group that another process has just made, and has not joined yet, is not removed by who comes second."""
+    proc, root = fake_tree(tmp_path, "0::/app\n", "app/ingest-run")
+    assert make_cgroup("run", 500 * MIB, proc=proc, root=root) is None
+    assert (root / "app/ingest-run").is_dir()
+
+
 def real_group(limit_bytes: int) -> RunCgroup | None:
     return make_cgroup(f"test-{uuid.uuid4().hex[:8]}", limit_bytes)
 

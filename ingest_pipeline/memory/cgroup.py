@@ -84,8 +84,11 @@ def make_cgroup(
     folder = parent / f"{prefix}{name}"
     try:
         folder.mkdir()
+    except OSError:  # read-only, no permission, or it is another's, who may not have joined it yet: it must stay
+        return None
+    try:
         (folder / names.limit).write_text(str(limit_bytes))
-    except OSError:  # read-only, no permission, or (v2) the memory controller is not delegated to children
+    except OSError:  # (v2) the memory controller is not delegated to children
         with contextlib.suppress(OSError):
             folder.rmdir()
         return None
