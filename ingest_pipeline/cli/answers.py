@@ -7,10 +7,33 @@ from dataclasses import replace
 
 from ingest_pipeline.cli import rows
 from ingest_pipeline.cli.codes import FAILED, OK
+from ingest_pipeline.cli.command import Commands, Parser, add_command, positive_count
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.settings import Settings
+
+
+def add_commands(commands: Commands[Parser]) -> None:
+    """Add the commands of this module to the parser."""
+    command = add_command(commands, "search", search, "the passages that match a query, with pages")
+    command.add_argument("query")
+    command.add_argument("--top", type=positive_count, default=5, metavar="N")
+    command.add_argument("--entity", metavar="NAME", help="only passages in which this name was found")
+    command.add_argument("--model", metavar="NAME", help="a model of `ingest models`; default INGEST_MODEL")
+    command = add_command(commands, "embed", embed, "make vectors on demand: of texts, of a file, of all that wait")
+    command.add_argument("texts", nargs="*", metavar="TEXT")
+    command.add_argument("--file", metavar="PATH", help="the chunks of this file")
+    command.add_argument("--waiting", action="store_true", help="all chunks that have no vector yet")
+    command.add_argument(
+        "--query", action="store_true", help="the texts are queries, for models that make a difference"
+    )
+    command = add_command(commands, "models", models, "the models that have vectors, with counts; or drop one")
+    command.add_argument("--drop", metavar="NAME", help="delete the vectors and the index of a model")
+    command.add_argument("--dry-run", action="store_true", help="with --drop: only say what would go")
+    command = add_command(commands, "extract", extract, "ask an LLM about the sections of one document")
+    command.add_argument("path", metavar="PATH", help="of a file of a source, with or without its source")
+    command.add_argument("--prompt", metavar="FILE", help="a YAML file as for INGEST_EXTRACT, which is the default")
 
 
 def search(options: argparse.Namespace, settings: Settings) -> int:

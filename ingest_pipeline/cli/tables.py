@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ingest_pipeline.cli.table import new_table, print_table
 from ingest_pipeline.cli.text import clock, fitted, passage, printable, size
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan, SearchHit
 from ingest_pipeline.parsing.detect import short_name
@@ -99,12 +100,12 @@ def print_models(models: Sequence[ListedModel]) -> None:
     if not models:
         print("no model yet: `ingest run`")
         return
-    table = _table("model", "number", "embedder", "dimension", "vectors", "rejected", "deferred", "files shown")
+    table = new_table("model", "number", "embedder", "dimension", "vectors", "rejected", "deferred", "files shown")
     for listed in models:
         one = listed.model
         counts = (one.model_id, one.embedder, one.dimension, one.vectors, one.rejected, one.deferred, one.files)
         table.add_row(f"{'*' if listed.is_default else ' '} {printable(one.name)}", *map(str, counts))
-    _print(table)
+    print_table(table)
     print("* the model of the settings: runs embed and searches ask with it")
 
 
@@ -156,13 +157,13 @@ def print_account(account: Account, files: Iterable[dict[str, Any]]) -> None:
 
 def _print_costs(account: Account) -> None:
     print("Where time and memory went:")
-    table = _table("format", "files", "pages", "chunks", "parsing", "its peak", "embedding", "its peak")
+    table = new_table("format", "files", "pages", "chunks", "parsing", "its peak", "embedding", "its peak")
     for row in account.work_by_type:
         parsing = (f"{row['parse_seconds']:.1f}s", size(row["parse_peak_bytes"]))
         embedding = (f"{row['embed_seconds']:.1f}s", size(row["embed_peak_bytes"]))
         counts = (str(row["files"]), str(row["pages"]), str(row["chunks"]))
         table.add_row(short_name(row["media_type"]), *counts, *parsing, *embedding)
-    _print(table)
+    print_table(table)
     for used in account.usage:
         calls = f"{used['calls']:,} calls ({used['failed_calls']:,} failed)"
         tokens = f"{used['prompt_tokens']:,} tokens sent, {used['completion_tokens']:,} received"
@@ -182,11 +183,11 @@ def print_memory(report: MemoryReport) -> None:
         print("nothing measured yet: `ingest run`")
         return
     print(f"Cost model {report.model.version}. Each file as predicted by all the others (leave one out):")
-    table = _table("format", "files", "expected: p50", "p95", "predicted: p50", "p95", "too low")
+    table = new_table("format", "files", "expected: p50", "p95", "predicted: p50", "p95", "too low")
     for kind in sorted({outcome.media_type for outcome in report.left_out}):
         _add_errors(table, short_name(kind), [outcome for outcome in report.left_out if outcome.media_type == kind])
     _add_errors(table, "all", report.left_out)
-    _print(table)
+    print_table(table)
     planned = summarize([outcome.error for outcome in report.files])
     runs = summarize([run.error for run in report.runs])
     print(f"Files as they were planned: {planned.count}, error p50 {planned.p50:.0%}, p95 {planned.p95:.0%}.")
@@ -201,24 +202,3 @@ def _add_errors(table: Table, name: str, outcomes: Sequence[Outcome]) -> None:
     bound = summarize([outcome.error for outcome in outcomes])
     shares = (f"{share:.0%}" for share in (expected.p50, expected.p95, bound.p50, bound.p95))
     table.add_row(name, str(expected.count), *shares, str(bound.too_low))
-
-
-def _table(first: str, *others: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="")
-    table.add_column(f"  {first}")
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def _print(table: Table) -> None:
-    from rich.console import Console
-
-    # A fixed width: rich cuts the table to a narrow terminal, and to 80 columns in a pipe.
-    console = Console(highlight=False, markup=False, width=200)
-    with console.capture() as captured:
-        console.print(table)
-    for line in captured.get().splitlines():
-        print(line.rstrip())

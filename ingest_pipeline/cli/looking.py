@@ -1,0 +1,82 @@
+"""Commands that show what is known and change nothing: `status`, `files`, `plan`, `memory`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ingest_pipeline.cli import rows
+from ingest_pipeline.cli.codes import OK
+from ingest_pipeline.cli.command import Commands, Parser, add_command
+from ingest_pipeline.cli.opening import opened_store
+from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.models import FILE_STATUSES
+from ingest_pipeline.settings import Settings
+
+
+def add_commands(commands: Commands[Parser]) -> None:
+    """Add the commands of this module to the parser."""
+    add_command(commands, "status", status, "counts of files, chunks, embeddings and batches")
+    command = add_command(commands, "files", files, "what happened to every file")
+    command.add_argument("--status", choices=FILE_STATUSES)
+    add_command(commands, "plan", plan, "the batches that the waiting files would make; changes nothing")
+    command = add_command(commands, "memory", memory, "predicted and measured peaks of files and runs, and the errors")
+    command.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
+
+
+def status(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the counts of the ledger and the budgets."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.memory.machine import machine_budget_bytes
+    from ingest_pipeline.store.reports import status_counts
+
+    with opened_store(settings) as connection:
+        counts = status_counts(connection)
+    counts |= {
+        "model": settings.model,
+        "run_budget_bytes": settings.run_memory,
+        "machine_budget_bytes": machine_budget_bytes(settings.machine_memory),
+    }
+    rows.print_rows([counts]) if options.json else tables.print_status(counts)
+    return OK
+
+
+def files(options: argparse.Namespace, settings: Settings) -> int:
+    """Print what happened to every file."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.store import reports
+
+    with opened_store(settings) as connection:
+        show = rows.print_rows if options.json else tables.print_files
+        show(
+            reports.files(connection, status=options.status)
+        )  # printed within the connection: rows are read as they are shown
+    return OK
+
+
+def plan(options: argparse.Namespace, settings: Settings) -> int:
+    """Print the batches that the next run would make."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.preview import preview
+
+    with opened_store(settings) as connection:
+        planned = preview(connection, settings=settings)
+    rows.print_rows([rows.plan_row(planned)]) if options.json else tables.print_plan(planned, settings)
+    return OK
+
+
+def memory(options: argparse.Namespace, settings: Settings) -> int:
+    """Print predictions beside measurements."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.cli.memory_plot import memory_plot
+    from ingest_pipeline.stages.costs import memory_report
+
+    with opened_store(settings) as connection:
+        report = memory_report(connection)
+    rows.print_rows([rows.memory_row(report)]) if options.json else tables.print_memory(report)
+    if options.plot:
+        try:
+            Path(options.plot).write_text(memory_plot(report.left_out))
+        except OSError as error:
+            raise ConfigurationError(f"--plot {options.plot}: {error.strerror}") from None
+    return OK
