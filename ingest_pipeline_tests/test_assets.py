@@ -214,7 +214,7 @@ def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connect
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
     assert ingest.settings().run_memory == 1024**3
     assert run.settings.run_memory == 500 * 1024**2
-    with run.watched() as watch:
+    with run.watched("embeddings") as watch:
         assert watch.degradation.limit_bytes == 500 * 1024**2
     assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
     assert (run.budget.engine, run.budget.total_bytes) == ("openvino", 500 * 1024**2)
