@@ -62,16 +62,18 @@ class Recorder:
         with self._lock:
             self._add(Sample(_slot_of(second), used_bytes // 1024, self._position.file_id, self._position.page))
             for taken in steps[self._steps :]:
+                self._put()
                 self._lines.append(f"step {second:.2f} {taken.step.name.lower()} {taken.used_bytes}")
                 self._flush_at = 0.0  # a run that is short of memory may be killed at any moment
             self._steps = len(steps)
             if second >= self._flush_at:
-                self._flush_at = second + FLUSH_SECONDS
+                self._flush_at = second - second % FLUSH_SECONDS + FLUSH_SECONDS
                 self._flush()
 
     def close(self) -> None:
         """Write what is left."""
         with self._lock:
+            self._put()
             self._flush()
 
     def record(self) -> MemoryRecord | None:
@@ -92,7 +94,6 @@ class Recorder:
             self._highest = None
 
     def _flush(self) -> None:
-        self._put()
         lines, self._lines = self._lines, []
         if self._broken or not lines:
             return

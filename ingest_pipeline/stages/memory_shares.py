@@ -11,6 +11,7 @@ from ingest_pipeline.sizes import format_size
 # Distinguishable also for color-blind readers (Okabe and Ito), without their yellow, which is hard to see on white.
 COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9", "#7f5fa8", "#8c8c1f")
 LABEL_CHARACTERS = 32
+SURE_POINTS = 4
 Files = Mapping[int, tuple[str, int]]
 """Path and pages of files, by their ids."""
 
@@ -61,7 +62,9 @@ def _share(
     pages = [page for page, at in zip(record.pages, record.file_ids, strict=True) if at == file_id]
     name, all_pages = known
     label = _shortened(name.rpartition("/")[2]) if named and name else f"file {file_id}"
-    return FileShare(file_id, label, peak_bytes, min(pages) + 1, max(*pages, all_pages), color)
+    # A file that was at work for a moment may have had its first pages before the first point.
+    first_page = min(pages) + 1 if len(pages) >= SURE_POINTS else 1
+    return FileShare(file_id, label, peak_bytes, first_page, max(*pages, all_pages), color)
 
 
 def _shortened(name: str) -> str:
