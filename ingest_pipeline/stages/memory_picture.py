@@ -37,8 +37,9 @@ def memory_markdown(connection: Connection, record: MemoryRecord) -> str:
     """Return a stage's picture and its legend with the names of files as Markdown that Dagster's UI shows."""
     files = files_of_record(connection, record)
     picture = base64.b64encode(memory_svg([(record, files)], named=False).encode()).decode()
-    lines = [f"![memory over time](data:image/svg+xml;base64,{picture})", *LEGEND]
-    for share in shares_of(record, files, named=False):
+    shares = shares_of(record, files, named=False)
+    lines = [f"![memory over time](data:image/svg+xml;base64,{picture})", *(LEGEND if shares else [])]
+    for share in shares:
         path = files.get(share.file_id, ("", 0))[0]
         lines.append(f"| {share.label} | {escaped(path)} | {share.pages} | {format_size(share.peak_bytes)} |")
     return "\n".join(lines)
