@@ -101,7 +101,7 @@ def _memory_over_time(connection: Connection, options: argparse.Namespace, setti
     else:
         records = memory_of_batch(connection, settings, options.batch)
     if not records:
-        print(f"no memory is recorded of {options.run or options.batch}: `ingest status`", file=sys.stderr)
+        print(f"ingest: no memory is recorded of {options.run or options.batch}: `ingest status`", file=sys.stderr)
         return FAILED
     rows.print_rows(map(rows.memory_record_row, records)) if options.json else tables.print_memory_records(records)
     if options.plot:
