@@ -98,6 +98,9 @@ def test_from_catalog_to_index(
     assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
     again = materialize(BATCH_ASSETS, instance, ingest, keys[0])
     assert again.asset_materializations_for_node("embeddings")[0].metadata["chunks_embedded"].value == 0
+    for name in ("chunks", "embeddings"):
+        picture = again.asset_materializations_for_node(name)[0].metadata["memory_over_time"].value
+        assert str(picture).startswith("![memory over time](data:image/svg+xml;base64,")
     assert count(connection, "searchable_chunks") == 3
 
 
