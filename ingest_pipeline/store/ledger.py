@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 
+from psycopg.abc import Params
 from psycopg.rows import class_row
 
 from ingest_pipeline.errors import IngestError
@@ -29,6 +30,15 @@ FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source COLLATE "C"
 """
 WAITING_BYTES = """
 SELECT media_type, count(*), sum(size_bytes)::bigint FROM files WHERE status = 'synced' AND batch IS NULL GROUP BY 1
+"""
+# What a run on another machine would have to do: what waits, in a batch or not, and what was refused for memory. With
+# `everything` also what is indexed, and what was planned and failed.
+PRICED = """
+SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alone
+FROM files
+WHERE status IN ('synced', 'processing', 'processed') OR status = 'failed' AND error = 'FileNeedsMoreMemory'
+   OR %(everything)s AND (status = 'indexed' OR status = 'failed' AND predicted_peak_bytes IS NOT NULL)
+ORDER BY source COLLATE "C", path COLLATE "C"
 """
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.revision, f.media_type, f.status,
@@ -127,10 +137,19 @@ def known_files(connection: Connection, source: str, paths: Sequence[str]) -> di
 
 def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
     """Yield every file that waits for a batch, by source and path; 1,000 rows are in memory at a time."""
-    waiting = connection.cursor("waiting_files", row_factory=class_row(WaitingFile))
-    with connection.transaction(), waiting as cursor:
+    yield from _streamed(connection, WAITING)
+
+
+def priced_files(connection: Connection, *, everything: bool) -> Iterator[WaitingFile]:
+    """Yield every file that is not indexed yet and could be, or every known one, by source and path; as a stream."""
+    yield from _streamed(connection, PRICED, {"everything": everything})
+
+
+def _streamed(connection: Connection, query: str, parameters: Params | None = None) -> Iterator[WaitingFile]:
+    files = connection.cursor("files", row_factory=class_row(WaitingFile))
+    with connection.transaction(), files as cursor:
         cursor.itersize = ROWS_AT_A_TIME
-        yield from cursor.execute(WAITING)
+        yield from cursor.execute(query.encode(), parameters)
 
 
 def waiting_bytes(connection: Connection) -> list[tuple[str, int, int]]:
