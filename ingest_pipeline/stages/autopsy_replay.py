@@ -1,0 +1,316 @@
+"""A failure is replayed: one document goes through the sandbox under the limits of the run in which it failed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, BinaryIO
+
+from ingest_pipeline.errors import ConfigurationError, IngestError, PermanentError, UnreadablePages, error_named
+from ingest_pipeline.models import Gap, Page, ParseCost, ParseEvent
+from ingest_pipeline.parsing.detect import PDF, SUPPORTED
+from ingest_pipeline.parsing.request import ParseRequest
+from ingest_pipeline.parsing.sandbox.fold import ParseFold
+from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.parsing.sandbox.steps import CHILD_FAILURES, events_in_steps
+from ingest_pipeline.settings import Settings
+
+FORMAT = 1
+READ_BYTES = 256 * 1024
+UNREADABLE = "unreadable page"
+"""The kind of a gap whose reason names no error type: what a parser says of a page may quote it."""
+ERROR_TYPE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)|Damaged)\b")
+CUT_MEMORY_BYTES, CUT_SECONDS = 1024**3, 60.0
+"""For a cut, at least: a page that needs 320 MiB to be parsed takes as much to be cut out."""
+MAX_CHILDREN_SHOWN = 50  # a file of many gaps has one for each
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Under what the parser worked; numbers, and no other setting."""
+
+    parser_memory_bytes: int
+    page_seconds: float
+    file_seconds: float
+    max_pages: int
+    max_characters: int
+    max_expanded_bytes: int
+    allow_gaps: bool
+    width: int | None = None
+    """Pages for one child from the start: fewer after runs were killed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayedDocument:
+    """The document of a folder."""
+
+    file: str
+    """Its name in the folder."""
+    sha256: str
+    size_bytes: int
+    pages: tuple[int, int] | None = None
+    """Those of the original that were cut out; None: it is the whole document."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaySpec:
+    """What `replay.json` says: everything that a replay needs beside the document's bytes."""
+
+    name: str
+    """For messages: not the name of the document."""
+    media_type: str
+    expected: tuple[str, ...]
+    """Any of these kinds of failure is the same failure."""
+    limits: Limits
+    document: ReplayedDocument | None = None
+    passwords: bool = False
+    """The document was parsed with `INGEST_PDF_PASSWORDS` set."""
+    record_template: bool = False
+    """The same for `INGEST_RECORD_TEXT` or `INGEST_RECORD_ID`."""
+
+    def request(self, settings: Settings) -> ParseRequest:
+        """Return what the parser is asked; passwords and templates are those of whoever replays."""
+        limits = self.limits
+        return ParseRequest(
+            name=self.name,
+            media_type=self.media_type,
+            max_pages=limits.max_pages,
+            max_characters=limits.max_characters,
+            max_expanded_bytes=limits.max_expanded_bytes,
+            passwords=settings.pdf_passwords,
+            record_text=settings.record_text,
+            record_id=settings.record_id,
+        )
+
+    def sandbox(self) -> Sandbox:
+        """Return a sandbox under the limits."""
+        limits = self.limits
+        return Sandbox(
+            memory_limit_bytes=limits.parser_memory_bytes,
+            page_seconds=limits.page_seconds,
+            file_seconds=limits.file_seconds,
+        )
+
+    def roomy(self) -> ReplaySpec:
+        """Return the same with room for what is no replay: cutting out a page loads it, too."""
+        memory = max(self.limits.parser_memory_bytes, CUT_MEMORY_BYTES)
+        seconds = max(self.limits.page_seconds, CUT_SECONDS)
+        return replace(self, limits=replace(self.limits, parser_memory_bytes=memory, page_seconds=seconds))
+
+    def written(self) -> str:
+        """Return the text of `replay.json`."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=2)
+
+
+def read_spec(text: str) -> ReplaySpec:
+    """Return what a `replay.json` says: it comes from somebody else, so every part is checked.
+
+    Raises:
+        ConfigurationError: it is none, or of a later release.
+    """
+    try:
+        values = json.loads(text)
+        if values.pop("format") != FORMAT:
+            raise ValueError("another format")
+        document = values.pop("document")
+        limits, expected = Limits(**values.pop("limits")), tuple(map(str, values.pop("expected")))
+        spec = ReplaySpec(**values, expected=expected, limits=limits, document=_document(document))
+        if spec.media_type not in SUPPORTED or not _are_numbers(limits):
+            raise ValueError("a value that cannot be used")
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigurationError(f"replay.json: not of this release: {type(error).__name__}") from None
+    return spec
+
+
+def _document(values: dict[str, Any] | None) -> ReplayedDocument | None:
+    if values is None:
+        return None
+    pages = values.pop("pages")
+    document = ReplayedDocument(**values, pages=(int(pages[0]), int(pages[1])) if pages else None)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,60}", document.file):  # a name in the folder, never a path
+        raise ValueError(document.file)
+    return document
+
+
+def _are_numbers(limits: Limits) -> bool:
+    optional = (limits.width,) if limits.width is not None else ()
+    numbers = (limits.parser_memory_bytes, limits.page_seconds, limits.file_seconds, limits.max_pages)
+    numbers += (limits.max_characters, limits.max_expanded_bytes, *optional)
+    return all(isinstance(number, int | float) and number > 0 for number in numbers)
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnd:
+    """What one child of the sandbox was asked for, and how it ended."""
+
+    first_page: int
+    last_page: int | None
+    pages: int
+    """That arrived."""
+    failure: str | None
+    seconds: float
+    peak_memory_bytes: int
+
+    @property
+    def failed_at(self) -> int:
+        """The page on which it was at work when it ended."""
+        return self.first_page + self.pages
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """How a document went through the sandbox."""
+
+    reason: str | None
+    """Why it failed as a whole; None if it did not."""
+    message: str
+    """May quote the document: for the screen, never for a file."""
+    pages: int
+    gaps: tuple[Gap, ...]
+    children: tuple[ChildEnd, ...]
+    peak_memory_bytes: int
+    seconds: float
+    confined: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Every kind of failure that occurred."""
+        reasons = [self.reason] if self.reason else []
+        return tuple(dict.fromkeys([*reasons, *(kind_of(gap.reason) for gap in self.gaps)]))
+
+    @property
+    def causes(self) -> tuple[str, ...]:
+        """The kinds that a page causes, and not the whole document: `not one page could be read` says little."""
+        failures = {kind.__name__ for kind in CHILD_FAILURES}
+        of_gaps = {kind_of(gap.reason) for gap in self.gaps}
+        return tuple(kind for kind in self.kinds if kind in failures | of_gaps)
+
+    def is_one_of(self, expected: Sequence[str]) -> bool:
+        """Return whether the failure is one that was expected."""
+        return any(kind in expected for kind in self.kinds)
+
+    def row(self) -> dict[str, Any]:
+        """Return it without what may quote the document."""
+        gaps = [[gap.page_from, gap.page_to, kind_of(gap.reason)] for gap in self.gaps[:MAX_CHILDREN_SHOWN]]
+        return {
+            "failed_with": self.reason,
+            "pages": self.pages,
+            "gaps": gaps,
+            "peak_memory_bytes": self.peak_memory_bytes,
+            "seconds": round(self.seconds, 2),
+            "children": [asdict(child) for child in self.children],
+            "confined_by": self.confined,
+        }
+
+
+def kind_of(reason: str) -> str:
+    """Return what kind of failure a gap's reason names: an error type, and nothing of the text behind it."""
+    first = re.match(r"\w*", reason.strip())
+    try:
+        return error_named(first[0] if first else "").__name__
+    except KeyError:
+        named = ERROR_TYPE.search(reason)
+        return named[1] if named else UNREADABLE
+
+
+def observe(stream: BinaryIO, spec: ReplaySpec, settings: Settings) -> Observed:
+    """Parse a document as a run would, and return how that ended; its text is dropped page by page.
+
+    Raises:
+        ParserUnavailable: the parser's child cannot start under these limits.
+    """
+    fold, began, failure = ParseFold(), time.monotonic(), None
+    with spec.sandbox() as sandbox:
+        noting = _NotingParser(sandbox)
+        try:
+            for event in events_in_steps(noting, stream, spec.request(settings), width=spec.limits.width):
+                fold.take(event)
+            if fold.gaps and not spec.limits.allow_gaps:
+                failure = UnreadablePages(f"{spec.name}: pages that could not be read")
+        except PermanentError as error:
+            failure = error
+        confined = dict(sandbox.confined)
+    return Observed(
+        reason=failure.reason if failure else None,
+        message=str(failure or ""),
+        pages=fold.pages,
+        gaps=tuple(fold.gaps),
+        children=tuple(noting.children),
+        peak_memory_bytes=fold.cost.peak_memory_bytes,
+        seconds=time.monotonic() - began,
+        confined=confined,
+    )
+
+
+class _NotingParser:
+    """Passes requests on to the sandbox, and notes how each child ended."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self._sandbox, self.file_seconds = sandbox, sandbox.file_seconds
+        self.children: list[ChildEnd] = []
+
+    def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
+        """Yield the child's events."""
+        began, last, cost, failure = time.monotonic(), request.first_page - 1, ParseCost(0, 0.0), None
+        try:
+            for event in self._sandbox.events(stream, request):
+                if isinstance(event, Page):
+                    last = max(last, event.number - (not event.whole))
+                cost = event if isinstance(event, ParseCost) else cost
+                yield event
+        except IngestError as error:
+            failure = error.reason
+            raise
+        finally:
+            arrived = last - request.first_page + 1
+            end = ChildEnd(
+                request.first_page, request.last_page, arrived, failure, round(time.monotonic() - began, 2),
+                cost.peak_memory_bytes,
+            )  # fmt: skip
+            self.children += [end] if len(self.children) < MAX_CHILDREN_SHOWN else []
+
+    def close(self) -> None:
+        """End the child."""
+        self._sandbox.close()
+
+
+def pages_at_fault(observed: Observed, media_type: str, *, most: int) -> list[tuple[int, int]]:
+    """Return the ranges of pages to cut out, the smallest first; none where no page is the cause.
+
+    Args:
+        observed: how the whole document ended.
+        media_type: of the document; only of a PDF pages can be cut out.
+        most: pages in a range.
+    """
+    if media_type != PDF:
+        return []
+    failures = {kind.__name__ for kind in CHILD_FAILURES}
+    failing = [child.failed_at for child in observed.children if child.failure in failures]
+    first = [gap.page_from for gap in observed.gaps] + failing
+    if not first:
+        return []
+    spans = [(page, page) for page in (min(first), *failing[:1])]
+    last = max([*failing, *(gap.page_to for gap in observed.gaps)])
+    spans.append((min(first), min(last, min(first) + most - 1)))
+    return list(dict.fromkeys(spans))
+
+
+def pieces_of(stream: BinaryIO) -> Iterator[bytes]:
+    """Yield a document from its start, whatever its position: a child shares it, and moves it."""
+    offset = 0
+    while piece := os.pread(stream.fileno(), READ_BYTES, offset):
+        offset += len(piece)
+        yield piece
+
+
+def sha256_of(stream: BinaryIO) -> str:
+    """Return the SHA-256 of a document, in hex."""
+    digest = hashlib.sha256()
+    for piece in pieces_of(stream):
+        digest.update(piece)
+    return digest.hexdigest()
