@@ -19,7 +19,7 @@ from ingest_pipeline.errors import ConfigurationError, FileNeedsMoreMemory
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.autopsy import Autopsy, autopsy
-from ingest_pipeline.stages.autopsy_replay import Limits, ReplaySpec, kind_of, read_spec
+from ingest_pipeline.stages.autopsy_replay import Limits, ReplaySpec, kind_of, observe, read_spec
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -399,3 +399,25 @@ def test_command(
     assert list(row) == ["out", "file_id", "status", "reason", "reproduced", "document", "pages", "note"]
     replay = command("autopsy", "--replay", str(tmp_path / "two.zip")).splitlines()
     assert replay[:2] == ["expected: ParserCrashed", "came:     UnreadableDocument, ParserCrashed (the same failure)"]
+
+
+@pytest.mark.timeout(600)
+def test_bad_files_of_the_corpus(pipeline: Pipeline, corpus: Path, tmp_path: Path) -> None:
+    """Every failure of a real bad file comes again, in the sandbox and from what is in the folder."""
+    settings = replace(pipeline.settings, sources=(str(corpus / "bad"),), pdf_passwords=(), run_memory=2**30)
+    pipeline.settings = settings
+    pipeline.sandbox.memory_limit_bytes = budget_of(settings).parser_bytes
+    pipeline.scan()
+    for key in pipeline.seal().batches:
+        pipeline.chunk(pipeline.run(key))
+    rows = pipeline.connection.execute("SELECT path, error FROM files WHERE error IS NOT NULL OR gaps <> '[]'")
+    ended = {path: (error, made(pipeline, tmp_path / f"{n}", path)) for n, (path, error) in enumerate(rows.fetchall())}
+    print({path: (error, one.reproduced, one.pages) for path, (error, one) in ended.items()})
+    parsed = {path: one for path, (error, one) in ended.items() if error != "UnsupportedFormat"}
+    assert len(parsed) >= 20
+    assert [path for path, one in parsed.items() if not one.reproduced] == []
+    for number in range(len(ended)):
+        spec = read_spec((tmp_path / f"{number}" / "replay.json").read_text())
+        if spec.document:
+            with (tmp_path / f"{number}" / spec.document.file).open("rb") as stream:
+                assert observe(stream, spec, settings).is_one_of(spec.expected)

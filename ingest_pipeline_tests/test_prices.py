@@ -20,11 +20,12 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import prices as stage
 from ingest_pipeline.stages.prices import price_list
 from ingest_pipeline.stages.sealing import seal_waiting
-from ingest_pipeline.store import costs
+from ingest_pipeline.store import costs, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection, scalar
+from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline_tests.command import Command
-from ingest_pipeline_tests.documents import FINGERPRINT, add_file, seal
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, files_of, seal
 
 MIB, GIB = 1024**2, 1024**3
 quick = examples(max_examples=60, deadline=None)
@@ -269,3 +270,26 @@ def test_command_mistakes(command: Command) -> None:
     assert command.ended("plan", "--memory", "lots").code == 2
     assert command.ended("plan", "--memory", "1GiB", "--within", "soon").code == 2
     assert command("plan", "--memory", "1GiB").startswith("nothing to price")
+
+
+def test_history_makes_the_price(connection: Connection, settings: Settings, source: Path) -> None:
+    """What eight files took is what the next costs, without planning between; two runs shared the two cores."""
+    for number in range(8):
+        add_sized(connection, f"{number}.pdf", MIB)
+        key = seal(connection)
+        [file] = files_of(connection, key).values()
+        ledger.open_attempt(connection, file, batch=key, run_id=key, stage="chunks")
+        ledger.add_embedded(connection, file, run_id=key, chunks=1)
+        cost = AttemptCost(pages=1, parse_seconds=100.0, parse_peak_bytes=40 * MIB)
+        ledger.close_attempt(connection, file, run_id=key, cost=cost)
+    connection.execute("UPDATE files SET status = 'indexed'")
+    (source / "new.pdf").write_bytes(b"%PDF-1.7\n" + bytes(MIB - 9))
+    listed = price_list(connection, settings, [4 * GIB])
+    assert listed.measured_share == 1
+    assert listed.prices[0].seconds == pytest.approx(102, rel=0.02)  # one run with both cores, as when it was measured
+    connection.execute(
+        "UPDATE batches SET status = 'done', started_at = now() - interval '1 hour', ended_at = now() "
+        "WHERE batch IN (SELECT batch FROM batches ORDER BY batch LIMIT 2)"
+    )
+    [shared] = price_list(connection, settings, [4 * GIB]).prices
+    assert shared.seconds == pytest.approx(102 * 0.55, rel=0.02)  # it was measured with a core, and has two alone

@@ -55,8 +55,9 @@ class Work:
         self._alone.append(file.alone)
 
     def __iter__(self) -> Iterator[FileWork]:
-        columns = (self._peaks, self._seconds, self._core_seconds, self._waited_seconds, self._alone)
-        return (FileWork(*numbers, alone=bool(alone)) for *numbers, alone in zip(*columns, strict=True))
+        times = zip(self._seconds, self._core_seconds, self._waited_seconds, strict=True)
+        for peak, (seconds, core, waited), alone in zip(self._peaks, times, self._alone, strict=True):
+            yield FileWork(peak, seconds, core, waited, bool(alone))
 
     def costs(self) -> Iterator[FileCost]:
         """Yield each file as the planner takes it; without a name, because no batch is made of it."""

@@ -224,7 +224,8 @@ def observe(stream: BinaryIO, spec: ReplaySpec, settings: Settings) -> Observed:
     Raises:
         ParserUnavailable: the parser's child cannot start under these limits.
     """
-    fold, began, failure = ParseFold(), time.monotonic(), None
+    fold, began = ParseFold(), time.monotonic()
+    failure: PermanentError | None = None
     with spec.sandbox() as sandbox:
         noting = _NotingParser(sandbox)
         try:

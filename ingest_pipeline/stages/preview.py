@@ -12,11 +12,11 @@ from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Source, canonical_sources, source_of
 from ingest_pipeline.stages.access import access_of
+from ingest_pipeline.stages.costs import current_model
 from ingest_pipeline.stages.scan import looks_unchanged, slabs
 from ingest_pipeline.stages.sealing import asking_seconds, plan_of, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.costs import latest_model
 from ingest_pipeline.store.ledger import KnownFile
 
 
@@ -29,7 +29,7 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
     Raises:
         BadSetting, SourceUnavailable: as for a scan.
     """
-    model = latest_model(connection)
+    model = current_model(connection)
     costs = {cost.name: cost for cost in waiting_costs(connection, model, asking_seconds(connection, settings))}
     for one in changed_files(connection, settings):
         cost = _predicted(one, model)

@@ -19,6 +19,7 @@ from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.planning.prices import Box, FileWork, Price, Speed, Work, price
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.costs import current_model
 from ingest_pipeline.stages.preview import changed_files
 from ingest_pipeline.stages.sealing import asking_seconds, batch_limits
 from ingest_pipeline.store import costs, ledger
@@ -26,7 +27,8 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import KnownFile
 
 PARALLEL_SHARE = 0.9
-"""Of a run that embeds on this machine."""
+"""Of a run that embeds on this machine. Parsing is a twentieth of the work (docs/findings.md, I4) and one thread, as is
+storing, which takes about as long."""
 UNFINISHED = ("synced", "processing", "processed")
 
 
@@ -86,7 +88,7 @@ class _Works:
     """Predicts files of one history."""
 
     def __init__(self, connection: Connection, settings: Settings, speed: Speed) -> None:
-        self._model: CostModel = costs.latest_model(connection)
+        self._model: CostModel = current_model(connection)
         self._asking = asking_seconds(connection, settings)
         # Seconds were measured in runs that shared the cores; the shipped ones are of one core.
         self._measured_speed = speed.of_one(costs.runs_at_once(connection))
