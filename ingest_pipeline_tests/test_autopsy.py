@@ -340,12 +340,23 @@ def test_spec_comes_back() -> None:
         {"document": {"file": "../../etc/passwd", "sha256": "", "size_bytes": 1, "pages": None}},
         {"document": {"file": "/etc/passwd", "sha256": "", "size_bytes": 1, "pages": None}},
         {"command": "rm"},
+        {"name": "a\x1b[2J"},
     ],
 )
 def test_hostile_spec(change: dict[str, Any], tmp_path: Path) -> None:
     """A replay.json that somebody sent names no path, no other format and nothing that is unknown."""
     with pytest.raises(ConfigurationError, match=r"replay\.json"):
         read_spec(json.dumps(json.loads(SPEC.written()) | change))
+
+
+def test_replay_needs_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """A replay under more memory than there is would be no replay, and is refused."""
+    large = replace(SPEC, limits=replace(SPEC.limits, parser_memory_bytes=2**50))
+    (tmp_path / "replay.json").write_text(large.written())
+    (tmp_path / "mine.pdf").write_bytes(pdf.scan())
+    command = Command(Settings(), monkeypatch, capsys)
+    message = command.mistake("autopsy", "--replay", str(tmp_path), "--document", str(tmp_path / "mine.pdf"))
+    assert "which this machine has not" in message
 
 
 def test_replay_of_anything(

@@ -53,7 +53,7 @@ def prices(options: argparse.Namespace, settings: Settings) -> int:
     with opened_store(settings) as connection:
         listed = price_list(connection, settings, options.memory, everything=options.all)
     rows.print_rows(_row(one, listed) for one in listed.prices) if options.json else _print_prices(listed)
-    if options.within is None:
+    if options.within is None or not (options.json or listed.prices[0].files):
         return OK
     chosen, why = smallest_within(listed.prices, options.within), _verdict(listed, options.within)
     memory = chosen.memory_bytes if chosen else None
@@ -104,7 +104,7 @@ def _verdict(listed: PriceList, within: float) -> str:
 
     chosen, fitting = smallest_within(listed.prices, within), [one for one in listed.prices if one.run_memory_bytes]
     if chosen:
-        left = f"; it refuses {chosen.refused} files, as every other" if chosen.refused else ""
+        left = f"; it refuses {chosen.refused} files, as every machine that holds a run" if chosen.refused else ""
         return f"{format_size(chosen.memory_bytes)} is the smallest that ends within {_time(within)}{left}."
     if not fitting:
         return "None of these machines holds a run."

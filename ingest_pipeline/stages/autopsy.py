@@ -11,10 +11,12 @@ from typing import Any
 from ingest_pipeline import errors
 from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.memory.machine import machine_memory_bytes
 from ingest_pipeline.models import START, RawFile
 from ingest_pipeline.parsing.detect import SUPPORTED, short_name
 from ingest_pipeline.parsing.sandbox.steps import CHILD_FAILURES, STEP_AFTER_KILLS
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages import autopsy_folder as folders
 from ingest_pipeline.stages.autopsy_document import Examined, examine
 from ingest_pipeline.stages.autopsy_replay import Limits, Observed, ReplaySpec, kind_of, observe
@@ -104,6 +106,11 @@ def replay(place: Path, document: Path | None, settings: Settings) -> tuple[Repl
     with folders.opened_replay(place, document) as (spec, stream):
         if not spec.expected:
             raise ConfigurationError(f"{place}: no parser is at fault: there is nothing to replay")
+        if spec.limits.parser_memory_bytes > machine_memory_bytes():  # also where somebody wrote it by hand
+            raise ConfigurationError(
+                f"{place}: its parser had {format_size(spec.limits.parser_memory_bytes)} of memory, "
+                "which this machine has not"
+            )
         return spec, observe(stream, spec, settings)
 
 

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +32,7 @@ def new_folder(out: Path) -> Iterator[Path]:
             folder = Path(temporary) / "autopsy"
             folder.mkdir(mode=0o700)
             yield folder
-            finished = _packed(folder, Path(temporary) / "autopsy.zip") if out.suffix == ZIP else folder
+            finished = _packed(folder, Path(temporary) / "autopsy.zip") if out.suffix.lower() == ZIP else folder
             finished.rename(out)
     except OSError as error:
         raise ConfigurationError(f"--out {out}: {error.strerror}") from error
@@ -57,16 +57,17 @@ def opened_replay(place: Path, document: Path | None) -> Iterator[tuple[ReplaySp
     Raises:
         ConfigurationError: this is no autopsy, or it has no document, or another one than it was made of.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with ExitStack() as stack:
         try:
-            folder = _unpacked(place, Path(temporary)) if place.is_file() else place
+            temporary = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            folder = _unpacked(place, temporary) if place.is_file() else place
             spec = read_spec(_text(folder / REPLAY))
-            with _document_of(folder, spec, document).open("rb") as stream:
-                if document is None and spec.document and sha256_of(stream) != spec.document.sha256:
-                    raise ConfigurationError(f"{place}: its document is not the one that replay.json was written for")
-                yield spec, stream
+            stream = stack.enter_context(_document_of(folder, spec, document).open("rb"))
+            if document is None and spec.document and sha256_of(stream) != spec.document.sha256:
+                raise ConfigurationError(f"{place}: its document is not the one that replay.json was written for")
         except (OSError, UnicodeError, zipfile.BadZipFile, KeyError) as error:
             raise ConfigurationError(f"--replay {place}: not a folder or .zip of `ingest autopsy`: {error}") from None
+        yield spec, stream
 
 
 def _document_of(folder: Path, spec: ReplaySpec, document: Path | None) -> Path:

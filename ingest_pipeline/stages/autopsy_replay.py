@@ -24,6 +24,7 @@ FORMAT = 1
 READ_BYTES = 256 * 1024
 UNREADABLE = "unreadable page"
 """The kind of a gap whose reason names no error type: what a parser says of a page may quote it."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,60}")
 ERROR_TYPE = re.compile(r"\b([A-Z]\w*(?:Error|Exception)|Damaged)\b")
 CUT_MEMORY_BYTES, CUT_SECONDS = 1024**3, 60.0
 """For a cut, at least: a page that needs 320 MiB to be parsed takes as much to be cut out."""
@@ -120,7 +121,7 @@ def read_spec(text: str) -> ReplaySpec:
         document = values.pop("document")
         limits, expected = Limits(**values.pop("limits")), tuple(map(str, values.pop("expected")))
         spec = ReplaySpec(**values, expected=expected, limits=limits, document=_document(document))
-        if spec.media_type not in SUPPORTED or not _are_numbers(limits):
+        if spec.media_type not in SUPPORTED or not NAME.fullmatch(spec.name) or not _are_numbers(limits):
             raise ValueError("a value that cannot be used")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"replay.json: not of this release: {type(error).__name__}") from None
@@ -132,7 +133,7 @@ def _document(values: dict[str, Any] | None) -> ReplayedDocument | None:
         return None
     pages = values.pop("pages")
     document = ReplayedDocument(**values, pages=(int(pages[0]), int(pages[1])) if pages else None)
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]{0,60}", document.file):  # a name in the folder, never a path
+    if not NAME.fullmatch(document.file):  # in the folder, never a path
         raise ValueError(document.file)
     return document
 
