@@ -17,6 +17,7 @@ from ingest_pipeline.stages.scan import looks_unchanged, slabs
 from ingest_pipeline.stages.sealing import asking_seconds, plan_of, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.ledger import KnownFile
 
 
@@ -57,7 +58,8 @@ def changed_files(connection: Connection, settings: Settings) -> Iterator[Change
     """
     for name in canonical_sources(settings.sources):
         source = source_of(name, access_of(settings))
-        for slab in slabs(source.files()):
+        for listed in slabs(source.files()):
+            slab = without_ignored(connection, source.name, listed)
             known = ledger.known_files(connection, source.name, [file.path for file in slab])
             for file in slab:
                 before = known.get(file.path)
