@@ -16,10 +16,11 @@ import pytest
 
 from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.errors import ConfigurationError, FileNeedsMoreMemory
+from ingest_pipeline.parsing.detect import SUPPORTED
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.autopsy import Autopsy, autopsy
-from ingest_pipeline.stages.autopsy_replay import Limits, ReplaySpec, kind_of, observe, read_spec
+from ingest_pipeline.stages.autopsy_replay import Limits, ReplaySpec, kind_of, read_spec
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -166,7 +167,9 @@ def test_cured_parser(
 ) -> None:
     """A replay in which the failure does not come is code 1; an autopsy of it has no pages and says so."""
     ingest(pipeline, pdf.pages(["a good page", "CRASH here"]))
+    pipeline.settings = replace(pipeline.settings, page_seconds=7)  # since then
     made(pipeline, tmp_path / "out")
+    assert read_spec((tmp_path / "out" / "replay.json").read_text()).limits.page_seconds == 20
     monkeypatch.setenv("PYTHONPATH", os.environ["PYTHONPATH"].partition(os.pathsep)[2])
     assert replayed(pipeline, tmp_path / "out", monkeypatch, capsys) == 1
     again = made(pipeline, tmp_path / "again")
@@ -414,7 +417,7 @@ def test_command(
 
 @pytest.mark.timeout(600)
 def test_bad_files_of_the_corpus(pipeline: Pipeline, corpus: Path, tmp_path: Path) -> None:
-    """Every failure of a real bad file comes again, in the sandbox and from what is in the folder."""
+    """Every failure of a real bad file comes again in the sandbox; what no parser is for has nothing to replay."""
     settings = replace(pipeline.settings, sources=(str(corpus / "bad"),), pdf_passwords=(), run_memory=2**30)
     pipeline.settings = settings
     pipeline.sandbox.memory_limit_bytes = budget_of(settings).parser_bytes
@@ -423,12 +426,9 @@ def test_bad_files_of_the_corpus(pipeline: Pipeline, corpus: Path, tmp_path: Pat
         pipeline.chunk(pipeline.run(key))
     rows = pipeline.connection.execute("SELECT path, error FROM files WHERE error IS NOT NULL OR gaps <> '[]'")
     ended = {path: (error, made(pipeline, tmp_path / f"{n}", path)) for n, (path, error) in enumerate(rows.fetchall())}
-    print({path: (error, one.reproduced, one.pages) for path, (error, one) in ended.items()})
     parsed = {path: one for path, (error, one) in ended.items() if error != "UnsupportedFormat"}
     assert len(parsed) >= 20
     assert [path for path, one in parsed.items() if not one.reproduced] == []
     for number in range(len(ended)):
         spec = read_spec((tmp_path / f"{number}" / "replay.json").read_text())
-        if spec.document:
-            with (tmp_path / f"{number}" / spec.document.file).open("rb") as stream:
-                assert observe(stream, spec, settings).is_one_of(spec.expected)
+        assert bool(spec.expected) == (spec.media_type in SUPPORTED)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from ingest_pipeline import errors
-from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.memory.machine import machine_memory_bytes
 from ingest_pipeline.models import START, RawFile
@@ -23,6 +22,7 @@ from ingest_pipeline.stages.autopsy_replay import Limits, Observed, ReplaySpec, 
 from ingest_pipeline.stages.autopsy_report import report_of
 from ingest_pipeline.stages.autopsy_text import readme, timeline
 from ingest_pipeline.stages.chunks import request_for
+from ingest_pipeline.stages.gaps import parse_limits
 from ingest_pipeline.store import history
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.history import FileWords
@@ -132,10 +132,13 @@ def _spec(connection: Connection, file: RawFile, error: str | None, words: FileW
     """Return how a file was parsed, as far as the ledger and the settings know it."""
     suffix = re.sub(r"[^a-z0-9.]", "", short_name(file.media_type).rpartition("/")[2])
     request, run_memory = request_for(file, settings, START), history.memory_limit_bytes(connection, file)
+    # The limits of a gap are known; those of a failure are the batch's memory, and the present settings.
+    then = parse_limits(replace(settings, run_memory=run_memory or settings.run_memory))
+    then |= history.parse_limits(connection, file)
     limits = Limits(
-        parser_memory_bytes=budget_of(replace(settings, run_memory=run_memory or settings.run_memory)).parser_bytes,
-        page_seconds=settings.page_seconds,
-        file_seconds=settings.file_seconds,
+        parser_memory_bytes=int(then["parser_bytes"]),
+        page_seconds=then["page_seconds"],
+        file_seconds=then["file_seconds"],
         max_pages=request.max_pages,
         max_characters=request.max_characters,
         max_expanded_bytes=request.max_expanded_bytes,

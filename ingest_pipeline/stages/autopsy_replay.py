@@ -121,7 +121,8 @@ def read_spec(text: str) -> ReplaySpec:
         document = values.pop("document")
         limits, expected = Limits(**values.pop("limits")), tuple(map(str, values.pop("expected")))
         spec = ReplaySpec(**values, expected=expected, limits=limits, document=_document(document))
-        if spec.media_type not in SUPPORTED or not NAME.fullmatch(spec.name) or not _are_numbers(limits):
+        parsed = spec.media_type in SUPPORTED or not expected
+        if not (parsed and NAME.fullmatch(spec.name) and _are_numbers(limits)):
             raise ValueError("a value that cannot be used")
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigurationError(f"replay.json: not of this release: {type(error).__name__}") from None

@@ -32,7 +32,7 @@ FROM files WHERE file_id = %s
 GENERATIONS = """
 SELECT generation_id, fingerprint, complete, pages, max_tokens, jsonb_array_length(gaps) AS gaps,
        jsonb_array_length(warnings) AS warnings, checkpoint_pages, checkpoint_characters, checkpoint_chunks, chunks,
-       created_at
+       limits, created_at
 FROM generations WHERE version = %s ORDER BY generation_id
 """
 ATTEMPTS = """
@@ -61,6 +61,12 @@ MEMORY_LIMIT = """
 SELECT b.memory_limit_bytes FROM batches b JOIN batch_files f USING (batch)
 LEFT JOIN attempts a ON a.batch = b.batch AND a.file_id = f.file_id
 WHERE f.file_id = %s ORDER BY a.attempt_id DESC NULLS LAST, b.batch DESC LIMIT 1
+"""
+# Of what readers see, or will: a file that failed has none.
+LIMITS = """
+SELECT g.limits FROM files f JOIN generations g ON g.version = f.version AND g.complete
+WHERE f.file_id = %s AND f.status <> 'failed' ORDER BY g.generation_id = f.generation_id DESC, g.generation_id DESC
+LIMIT 1
 """
 SERVER = """
 SELECT current_setting('server_version') AS postgres,
@@ -111,6 +117,12 @@ def memory_limit_bytes(connection: Connection, file: RawFile) -> int | None:
     """Return the run budget under which a file was last parsed; None if no batch ever had it."""
     row = connection.execute(MEMORY_LIMIT, (file.file_id,)).fetchone()
     return int(row[0]) if row else None
+
+
+def parse_limits(connection: Connection, file: RawFile) -> dict[str, float]:
+    """Return `page_seconds`, `file_seconds` and `parser_bytes` under which a file was parsed; {} if unknown."""
+    row = connection.execute(LIMITS, (file.file_id,)).fetchone()
+    return dict(row[0]) if row else {}
 
 
 def server_versions(connection: Connection) -> dict[str, str | None]:
