@@ -19,8 +19,9 @@ from ingest_pipeline.errors import ConfigurationError, FileNeedsMoreMemory
 from ingest_pipeline.parsing.detect import SUPPORTED
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages import autopsy_document
 from ingest_pipeline.stages.autopsy import Autopsy, autopsy
-from ingest_pipeline.stages.autopsy_replay import Limits, ReplaySpec, kind_of, read_spec
+from ingest_pipeline.stages.autopsy_replay import Limits, Observed, ReplaySpec, kind_of, observe, read_spec
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -250,6 +251,20 @@ def test_without_the_source(pipeline: Pipeline, tmp_path: Path, damage: str) -> 
     assert "was not tried" in (tmp_path / "out" / "README.txt").read_text()
 
 
+def test_changed_meanwhile(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that changes while it is examined is not handed over as if it were the one that failed."""
+    ingest(pipeline, pdf.broken_second_branch())
+
+    def observed(*arguments: Any) -> Observed:
+        (Path(pipeline.settings.sources[0]) / "hunter2-name.pdf").write_bytes(b"hunter2-text")
+        return observe(*arguments)
+
+    monkeypatch.setattr(autopsy_document, "observe", observed)
+    found = made(pipeline, tmp_path / "out", with_document=True)
+    assert (found.document, found.note) == (None, "the document could not be read: FileChanged")
+    assert not (tmp_path / "out" / "document.pdf").exists()
+
+
 def test_killed_runs(pipeline: Pipeline, private: Settings, tmp_path: Path) -> None:
     """Attempts with their memory, how the runs ended, and incidents by their cause; no message and no log."""
     connection = pipeline.connection
@@ -407,7 +422,7 @@ def test_command(
     command = Command(pipeline.settings, monkeypatch, capsys)
     lines = command("autopsy", "hunter2-name.pdf", "--out", str(tmp_path / "out")).splitlines()
     assert lines[0].endswith("out: indexed; it came again")
-    assert lines[1] == "pages 2 to 2 of the document: pages-2-2.pdf"
+    assert lines[1] == "page 2 of the document: pages-2-2.pdf"
     assert lines[-1] == "Read its README.txt before you send it."
     [row] = command.json("autopsy", "hunter2-name.pdf", "--out", str(tmp_path / "two.zip"))
     assert list(row) == ["out", "file_id", "status", "reason", "reproduced", "document", "pages", "note"]

@@ -61,10 +61,12 @@ def _replay(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def _print_made(made: Autopsy) -> None:
+    from ingest_pipeline.stages.autopsy_text import in_words
+
     came = {True: "it came again", False: "it did not come again", None: "it was not replayed"}[made.reproduced]
     print(f"{made.out}: {made.reason or made.status}; {came}")
     if made.document:
-        what = f"pages {made.pages[0]} to {made.pages[1]}" if made.pages else "THE WHOLE DOCUMENT"
+        what = in_words(*made.pages) if made.pages else "THE WHOLE DOCUMENT"
         print(f"{what} of the document: {made.document}")
     if made.note:
         print(made.note)

@@ -12,7 +12,7 @@ from ingest_pipeline import errors
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.memory.machine import machine_memory_bytes
 from ingest_pipeline.models import START, RawFile
-from ingest_pipeline.parsing.detect import SUPPORTED, short_name
+from ingest_pipeline.parsing.detect import CSV, JSON, JSONL, PARQUET, PDF, SUPPORTED, TSV, short_name
 from ingest_pipeline.parsing.sandbox.steps import CHILD_FAILURES, STEP_AFTER_KILLS
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
@@ -32,6 +32,8 @@ PARSER_REASONS = (
     errors.TooMuchText, *CHILD_FAILURES,
 )  # fmt: skip
 """Reasons that a parser gives: these can be replayed."""
+
+RECORDS = (CSV, TSV, JSON, JSONL, PARQUET)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +153,9 @@ def _spec(connection: Connection, file: RawFile, error: str | None, words: FileW
         media_type=file.media_type,
         expected=_expected(file, error, words),
         limits=limits,
-        passwords=bool(settings.pdf_passwords),
-        record_template=(settings.record_text, settings.record_id) != (plain.record_text, plain.record_id),
+        passwords=bool(settings.pdf_passwords) and file.media_type == PDF,
+        record_template=file.media_type.removesuffix("+gzip") in RECORDS
+        and (settings.record_text, settings.record_id) != (plain.record_text, plain.record_id),
     )
 
 

@@ -34,8 +34,8 @@ Exit code 0: the same failure came. 1: it did not. Here it {here}.
 
 PAGES = """\
   {file}
-                 pages {first} to {last} of the document, with the fonts and images that they refer to. These pages can
-                 be read by whoever gets this folder. They are here because they alone fail in the same way.
+                 {pages} of the document, with the fonts and images referred to. Whoever gets this folder can read
+                 this. It is here because it alone fails in the same way.
 """
 WHOLE = """\
   {file}
@@ -56,7 +56,7 @@ def readme(report: dict[str, Any], spec: ReplaySpec, examined: Examined, *, with
     """Return the page for the person who decides whether to send the folder."""
     [row] = report["files"]
     what = f"{row['media_type']}, {format_size(row['size_bytes'])}, version {row['version'][:12]}"
-    why = row["error"] or (f"{len(report['gaps'])} gaps" if report["gaps"] else "runs were killed while it was open")
+    why = row["error"] or (f"gaps: {len(report['gaps'])}" if report["gaps"] else "runs were killed while it was open")
     return README.format(
         file_id=row["file_id"],
         headline=f"{row['status']}: {why}. {what}.",
@@ -73,8 +73,12 @@ def _document(spec: ReplaySpec) -> str:
         return "  (nothing of the document)"
     if spec.document.pages is None:
         return WHOLE.format(file=spec.document.file).rstrip()
-    first, last = spec.document.pages
-    return PAGES.format(file=spec.document.file, first=first, last=last).rstrip()
+    return PAGES.format(file=spec.document.file, pages=in_words(*spec.document.pages)).rstrip()
+
+
+def in_words(first: int, last: int) -> str:
+    """Return a range of pages: `page 3`, `pages 3 to 5`."""
+    return f"page {first}" if first == last else f"pages {first} to {last}"
 
 
 def _notes(report: dict[str, Any], spec: ReplaySpec, examined: Examined) -> list[str]:
@@ -91,9 +95,8 @@ def _notes(report: dict[str, Any], spec: ReplaySpec, examined: Examined) -> list
 def timeline(report: dict[str, Any]) -> str:
     """Return a line for each attempt, in order."""
     limits = {row["batch"]: row["memory_limit_bytes"] for row in report["batches"]}
-    lines = [
-        "began (UTC)          run       stage        ended         pages  seconds     parsing   embedding  of a run's"
-    ]
+    head = f"{'began (UTC)':<19}  {'run':<8}  {'stage':<11}  {'ended':<18}{'pages':>8}{'seconds':>9}"
+    lines = [f"{head}{'parsing':>12}{'embedding':>12}{'run limit':>12}"]
     for row in report["attempts"]:
         ended = "open" if row["open"] else row["error"] or row["outcome"] or "-"
         seconds = row["parse_seconds"] + row["embed_seconds"]
