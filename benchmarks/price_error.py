@@ -74,9 +74,8 @@ def main() -> None:
     parser.add_argument("corpus", type=Path)
     parser.add_argument("--runs", type=int, action="append", help="runs at once; default 1 and then 2")
     options = parser.parse_args()
-    print(
-        f"| runs at once | files priced | predicted | measured | error |\n|---|---|---|---|---|  load {os.getloadavg()}"
-    )
+    print(f"load average {os.getloadavg()[0]:.1f}\n")
+    print("| runs at once | files priced | predicted | measured | error |\n|---|---|---|---|---|")
     for runs in options.runs or (1, 2):
         print(measure(options.corpus, runs), flush=True)
 
