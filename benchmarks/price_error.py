@@ -23,12 +23,14 @@ RUN_MIB = 700
 KINDS = ("pdf", "epub", "html", "md", "txt", "docx")
 
 
-def ingest(home: Path, sources: list[Path], runs: int, *arguments: str) -> list[dict[str, Any]]:
+def ingest(
+    home: Path, sources: list[Path], runs: int, *arguments: str, run_memory: str = f"{RUN_MIB}MiB"
+) -> list[dict[str, Any]]:
     """Run the command on these sources, with memory for so many runs; return what it prints."""
     settings = {
         "INGEST_HOME": str(home),
         "INGEST_SOURCES": ",".join(map(str, sources)),
-        "INGEST_RUN_MEMORY": f"{RUN_MIB}MiB",
+        "INGEST_RUN_MEMORY": run_memory,
         "INGEST_MACHINE_MEMORY": f"{machine_mib(runs)}MiB",
     }
     command = [sys.executable, "-m", "ingest_pipeline.cli", *arguments, "--json"]
@@ -60,7 +62,7 @@ def measure(corpus: Path, runs: int) -> str:
         box = f"{machine_mib(runs) * 5 // 4 + 1}MiB"  # of which 80 % are the budget
         [price] = ingest(home, folders, runs, "plan", "--memory", box)
         began = time.monotonic()
-        ingest(home, folders, runs, "run")
+        ingest(home, folders, runs, "run", run_memory=str(price["run_memory_bytes"]))
         measured, predicted = time.monotonic() - began, price["hours"] * 3600
         subprocess.run([sys.executable, "-m", "ingest_pipeline.cli", "db", "stop"], check=False,
                        env=os.environ | {"INGEST_HOME": str(home)}, stdout=subprocess.DEVNULL)  # fmt: skip

@@ -86,6 +86,9 @@ def _print_prices(listed: PriceList) -> None:
     for one in listed.prices:
         table.add_row(f"  {format_size(one.memory_bytes)}", *_cells(one))
     print_table(table)
+    for one in listed.prices:
+        if one.too_small:
+            print(f"{format_size(one.memory_bytes)} is too small: {one.too_small}.")
     print(f"Cores: {listed.cores}, as here. A machine's runs may use 80 % of its memory together.")
     if listed.measured_share < 0.5:
         share = f"{1 - listed.measured_share:.0%}"
@@ -94,7 +97,7 @@ def _print_prices(listed: PriceList) -> None:
 
 def _cells(one: Price) -> list[str]:
     if not one.run_memory_bytes:
-        return ["too small", str(one.files), f"all: {one.too_small}"]
+        return ["-", str(one.files), "all", "none"]
     counts = (str(one.files), str(one.refused), str(one.runs))
     return [format_size(one.run_memory_bytes), *counts, _time(one.seconds), f"{one.near_share:.0%}", str(one.batches)]
 
@@ -114,7 +117,7 @@ def _verdict(listed: PriceList, within: float) -> str:
         reason = f"more memory would let more than {best.runs} run at once: {listed.cores} cores are there"
     else:
         cores = math.ceil(best.core_seconds / within)
-        reason = f"more memory does not help: {listed.cores} cores are the limit, it takes about {cores}"
+        reason = f"more memory does not help: {listed.cores} cores are the limit, about {cores} would end in time"
     earlier = next((one for one in fitting if one.seconds <= within), None)
     also = f" {format_size(earlier.memory_bytes)} ends in time, but refuses {earlier.refused} files." if earlier else ""
     return f"None of these machines ends within {_time(within)}; the best takes {_time(best.seconds)}: {reason}.{also}"
