@@ -16,12 +16,22 @@ import pytest
 
 from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.errors import ConfigurationError, FileNeedsMoreMemory
-from ingest_pipeline.parsing.detect import SUPPORTED
+from ingest_pipeline.models import Gap
+from ingest_pipeline.parsing.detect import HTML, PDF, SUPPORTED
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import autopsy_document
 from ingest_pipeline.stages.autopsy import Autopsy, autopsy
-from ingest_pipeline.stages.autopsy_replay import Limits, Observed, ReplaySpec, kind_of, observe, read_spec
+from ingest_pipeline.stages.autopsy_replay import (
+    ChildEnd,
+    Limits,
+    Observed,
+    ReplaySpec,
+    kind_of,
+    observe,
+    pages_at_fault,
+    read_spec,
+)
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -405,6 +415,26 @@ def test_replay_with_own_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     [row] = command.json("autopsy", "--replay", str(tmp_path), "--document", str(tmp_path / "mine.pdf"))
     assert (row["reproduced"], row["failed_with"], row["expected"]) == (True, "NoText", ["NoText"])
     assert "it needs OCR" in row["message"]
+
+
+@pytest.mark.parametrize(
+    ("media_type", "gaps", "failing", "expected"),
+    [
+        (PDF, [(5, 9)], [], [(5, 5), (5, 9)]),
+        (PDF, [(5, 90)], [], [(5, 5), (5, 14)]),
+        (PDF, [(3, 3)], [2, 3], [(3, 3), (2, 2), (2, 3)]),
+        (PDF, [], [1, 1, 2], [(1, 1), (1, 2)]),
+        (PDF, [], [], []),
+        (HTML, [(5, 9)], [5], []),
+    ],
+)
+def test_pages_at_fault(
+    media_type: str, gaps: list[tuple[int, int]], failing: list[int], expected: list[tuple[int, int]]
+) -> None:
+    """The first page of a gap alone, then that on which a child failed, then all of them, ten at most; of PDFs only."""
+    children = tuple(ChildEnd(page, None, 0, "ParserCrashed", 1.0, 1) for page in failing)
+    found = Observed(None, "", 9, tuple(Gap(*pages, "ParserCrashed") for pages in gaps), children, 1, 1.0)
+    assert pages_at_fault(found, media_type, most=10) == expected
 
 
 def test_kinds_of_gaps() -> None:

@@ -294,12 +294,13 @@ def pages_at_fault(observed: Observed, media_type: str, *, most: int) -> list[tu
         return []
     failures = {kind.__name__ for kind in CHILD_FAILURES}
     failing = [child.failed_at for child in observed.children if child.failure in failures]
-    first = [gap.page_from for gap in observed.gaps] + failing
-    if not first:
+    gaps = [gap.page_from for gap in observed.gaps]
+    if not gaps and not failing:
         return []
-    spans = [(page, page) for page in (min(first), *failing[:1])]
-    last = max([*failing, *(gap.page_to for gap in observed.gaps)])
-    spans.append((min(first), min(last, min(first) + most - 1)))
+    # A child may have failed at a page that the next one read: what is a gap comes first.
+    spans = [(page, page) for page in (*gaps[:1], *failing[:1])]
+    first, last = min([*gaps, *failing]), max([*failing, *(gap.page_to for gap in observed.gaps)])
+    spans.append((first, min(last, first + most - 1)))
     return list(dict.fromkeys(spans))
 
 
