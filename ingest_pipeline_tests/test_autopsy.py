@@ -477,3 +477,13 @@ def test_bad_files_of_the_corpus(pipeline: Pipeline, corpus: Path, tmp_path: Pat
     for number in range(len(ended)):
         spec = read_spec((tmp_path / f"{number}" / "replay.json").read_text())
         assert bool(spec.expected) == (spec.media_type in SUPPORTED)
+
+
+def test_archive_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An archive whose document unpacks to more than replay.json says is refused before it is unpacked."""
+    document = {"file": "document.pdf", "sha256": "0", "size_bytes": 1000, "pages": None}
+    with zipfile.ZipFile(tmp_path / "a.zip", "x", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("replay.json", json.dumps(json.loads(SPEC.written()) | {"document": document}))
+        archive.writestr("document.pdf", bytes(10**6))
+    message = Command(Settings(), monkeypatch, capsys).mistake("autopsy", "--replay", str(tmp_path / "a.zip"))
+    assert "document.pdf is larger than replay.json says" in message

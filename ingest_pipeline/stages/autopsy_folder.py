@@ -14,7 +14,8 @@ from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.stages.autopsy_replay import ReplaySpec, read_spec, sha256_of
 
 REPLAY, LEDGER, TIMELINE, README = "replay.json", "ledger.json", "timeline.txt", "README.txt"
-MAX_JSON_BYTES = 1024**2
+MAX_JSON_BYTES, MAX_DOCUMENT_BYTES = 1024**2, 1024**3
+"""Of what an archive unpacks to: it may be a bomb."""
 ZIP = ".zip"
 
 
@@ -89,13 +90,13 @@ def _unpacked(archive: Path, folder: Path) -> Path:
         _extract(packed, REPLAY, folder, MAX_JSON_BYTES)
         document = read_spec(_text(folder / REPLAY)).document
         if document:
-            _extract(packed, document.file, folder, document.size_bytes)
+            _extract(packed, document.file, folder, min(document.size_bytes, MAX_DOCUMENT_BYTES))
     return folder
 
 
 def _extract(packed: zipfile.ZipFile, name: str, folder: Path, most_bytes: int) -> None:
     entry = packed.getinfo(name)
     if entry.file_size > most_bytes:
-        raise zipfile.BadZipFile(f"{name} is larger than replay.json says")
+        raise zipfile.BadZipFile(f"{name} is larger than replay.json says, or than may be")
     with packed.open(entry) as stream, (folder / name).open("xb") as output:
         shutil.copyfileobj(stream, output, 256 * 1024)
