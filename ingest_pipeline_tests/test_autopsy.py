@@ -22,16 +22,8 @@ from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import autopsy_document
 from ingest_pipeline.stages.autopsy import Autopsy, autopsy
-from ingest_pipeline.stages.autopsy_replay import (
-    ChildEnd,
-    Limits,
-    Observed,
-    ReplaySpec,
-    kind_of,
-    observe,
-    pages_at_fault,
-    read_spec,
-)
+from ingest_pipeline.stages.autopsy_replay import ChildEnd, Observed, kind_of, observe, pages_at_fault
+from ingest_pipeline.stages.autopsy_spec import Limits, ReplaySpec, read_spec
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection

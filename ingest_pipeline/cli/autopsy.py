@@ -17,7 +17,8 @@ from ingest_pipeline.sizes import format_size
 
 if TYPE_CHECKING:
     from ingest_pipeline.stages.autopsy import Autopsy
-    from ingest_pipeline.stages.autopsy_replay import Observed, ReplaySpec
+    from ingest_pipeline.stages.autopsy_replay import Observed
+    from ingest_pipeline.stages.autopsy_spec import ReplaySpec
 
 
 def add_commands(commands: Commands[Parser]) -> None:

@@ -18,8 +18,9 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages import autopsy_folder as folders
 from ingest_pipeline.stages.autopsy_document import Examined, examine
-from ingest_pipeline.stages.autopsy_replay import Limits, Observed, ReplaySpec, kind_of, observe
+from ingest_pipeline.stages.autopsy_replay import Observed, kind_of, observe
 from ingest_pipeline.stages.autopsy_report import report_of
+from ingest_pipeline.stages.autopsy_spec import Limits, ReplaySpec
 from ingest_pipeline.stages.autopsy_text import readme, timeline
 from ingest_pipeline.stages.chunks import request_for
 from ingest_pipeline.stages.gaps import parse_limits

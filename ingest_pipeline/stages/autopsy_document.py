@@ -15,13 +15,12 @@ from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.autopsy_replay import (
     Observed,
-    ReplayedDocument,
-    ReplaySpec,
     observe,
     pages_at_fault,
     pieces_of,
     sha256_of,
 )
+from ingest_pipeline.stages.autopsy_spec import ReplayedDocument, ReplaySpec
 
 MOST_PAGES, MOST_CUT_BYTES = 20, 20 * 1024**2
 """Of what is cut out: more is not minimal."""

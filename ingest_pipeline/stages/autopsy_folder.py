@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.stages.autopsy_replay import ReplaySpec, read_spec, sha256_of
+from ingest_pipeline.stages.autopsy_replay import sha256_of
+from ingest_pipeline.stages.autopsy_spec import ReplaySpec, read_spec
 
 REPLAY, LEDGER, TIMELINE, README = "replay.json", "ledger.json", "timeline.txt", "README.txt"
 MAX_JSON_BYTES, MAX_DOCUMENT_BYTES = 1024**2, 1024**3

@@ -6,7 +6,7 @@ from typing import Any
 
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.autopsy_document import Examined
-from ingest_pipeline.stages.autopsy_replay import ReplaySpec
+from ingest_pipeline.stages.autopsy_spec import ReplaySpec
 
 README = """\
 AUTOPSY OF FILE {file_id}
