@@ -6,6 +6,7 @@ ended, copies for all of its machine, so that another machine need not be there 
 
 from __future__ import annotations
 
+import contextlib
 import time
 from pathlib import Path
 
@@ -112,8 +113,14 @@ def _end_of(record: RunRecord) -> RunEnd | None:
 def _copy_memory(connection: Connection, path: Path) -> None:
     """Store the stages of an ended run that it did not store itself, and delete the file."""
     record = RunRecord.of(path.stem)
-    if record.is_alive or (not record.read() and time.time() - path.stat().st_mtime < QUIET_SECONDS):
+    if record.is_alive or not (record.read() or _is_quiet(path)):
         return
     for stage in read_records(path):
         memory_records.store_record(connection, stage, shown=False)
     path.unlink(missing_ok=True)
+
+
+def _is_quiet(path: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):  # another process has just copied it
+        return time.time() - path.stat().st_mtime >= QUIET_SECONDS
+    return False
