@@ -75,6 +75,11 @@ def uploads_of(name: str, access: Access) -> Uploads:
     return open_uploads(name, access)
 
 
+def takes_files(name: str) -> bool:
+    """Return whether files can be added to the source of a canonical name."""
+    return hasattr(_adapter_of(name), "open_uploads")
+
+
 def _adapter_of(name: str) -> Adapter:
     scheme = scheme_of(name)
     if scheme is None:
