@@ -69,13 +69,13 @@ def restore_backup(settings: Settings, request: RestoreRequest, *, dry_run: bool
         BackupRefused: the file is damaged or of a newer schema, the database is not empty, or the counts differ.
         ConfigurationError: the request does not fit the backup, or the database cannot be used.
     """
-    began = time.monotonic()
+    began, database = time.monotonic(), _place(settings, request)
     with opened_backup(request.path) as backup:
         content.refuse_newer(backup.manifest, request.path)
+        _check_database(settings, request)
         backup.verify()
         folders = _folders(backup, request)
-        report = _report(backup, settings, request, folders)
-        _check_database(settings, request)
+        report = _report(backup, request, folders, database)
         if not dry_run:
             report.documents = _restore_documents(backup, settings, folders) if request.with_documents else None
             _restore_database(backup, request.to or database_url(settings), report)
@@ -83,13 +83,15 @@ def restore_backup(settings: Settings, request: RestoreRequest, *, dry_run: bool
     return report
 
 
-def _report(
-    backup: BackupFile, settings: Settings, request: RestoreRequest, folders: Mapping[str, str]
-) -> RestoreReport:
+def _place(settings: Settings, request: RestoreRequest) -> str:
+    return place_of(request.to or settings.database_url or EmbeddedServer(settings.home).url)
+
+
+def _report(backup: BackupFile, request: RestoreRequest, folders: Mapping[str, str], database: str) -> RestoreReport:
     documents = backup.manifest["documents"]
     return RestoreReport(
         file=str(request.path),
-        database=place_of(request.to or settings.database_url or EmbeddedServer(settings.home).url),
+        database=database,
         counts=backup.manifest["counts"],
         documents=CopiedDocuments(**documents["copied"]) if request.with_documents else None,
         sources=_renamed(backup, request, folders),
