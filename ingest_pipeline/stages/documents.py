@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tarfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
@@ -32,10 +31,14 @@ class CopiedDocuments:
     size_bytes: int = 0
     unchanged: int = 0
     """In a restore: there already, with the same bytes."""
-    left_out: Counter[str] = field(default_factory=Counter)
+    left_out: dict[str, int] = field(default_factory=dict)
     """Documents that could not be copied, by reason."""
     torn: list[str] = field(default_factory=list)
     """Members whose document was written to while it was copied: a restore does not read them. At most 1,000."""
+
+    def leave_out(self, reason: str) -> None:
+        """Count a document that was not copied."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
 def folder_names(sources: Sequence[str]) -> dict[str, str]:
@@ -56,7 +59,7 @@ def count_documents(sources: Sequence[str], access: Access) -> CopiedDocuments:
     for source in sources:
         for listed in _listed(source, access):
             if listed.refusal:
-                copied.left_out[listed.refusal.reason] += 1
+                copied.leave_out(listed.refusal.reason)
             else:
                 copied.files += 1
                 copied.size_bytes += listed.size_bytes
@@ -166,7 +169,7 @@ def _write_document(
         copied.size_bytes += info.size
     except FileError as error:
         error.with_traceback(None)
-        copied.left_out[error.reason] += 1
+        copied.leave_out(error.reason)
         if began and isinstance(error, FileChanged):
             _note_torn(copied, name)
     except SourceUnavailable as error:
@@ -208,7 +211,7 @@ def _read_document(
         copied.size_bytes += add_file(source, path, _stream_of(tar, member), access, max_bytes=NO_LIMIT)
         copied.files += 1
     except (UploadRefused, FileError) as error:
-        copied.left_out[error.reason] += 1
+        copied.leave_out(error.reason)
     except SourceUnavailable as error:
         raise BackupRefused(f"{source}: does not take the documents now: {error}; restore again") from error
 
