@@ -388,3 +388,39 @@ def test_nothing_to_back_up(empty_url: str, command: Command, tmp_path: Path) ->
     """A database without a ledger is refused, in one line."""
     command.patch.setenv("INGEST_DATABASE_URL", empty_url)
     assert "nothing to back up" in command.mistake("backup", str(tmp_path / "b.tar"), code=1)
+
+
+def test_a_database_in_use_is_refused(
+    filled: Pipeline, command: Command, tmp_path: Path, connection: Connection, url: str
+) -> None:
+    """Somebody who reads empty tables of the target is not waited for for ever."""
+    command("backup", str(tmp_path / "b.tar"))
+    connection.execute("TRUNCATE files, batches, generations, models, attempts CASCADE")
+    command.patch.setattr(store_backup, "LOCK_SECONDS", 1)
+    with psycopg.connect(url) as reader:
+        reader.execute("SELECT FROM ingest.files")
+        assert "in use" in command.mistake("restore", str(tmp_path / "b.tar"), code=1)
+    assert command.json("restore", str(tmp_path / "b.tar"))[0]["restored"]
+
+
+def test_no_pgvector_is_refused(filled: Pipeline, command: Command, plain: PlainPostgres, tmp_path: Path) -> None:
+    """A role that may not create the extension is told who may; a role without rights, what it needs."""
+    command("backup", str(tmp_path / "b.tar"))
+    url = plain.database("no-extension", extension_in=None)
+    assert "no pgvector extension" in command.mistake("restore", str(tmp_path / "b.tar"), "--to", url)
+    with psycopg.connect(plain.admin, dbname="no-extension", autocommit=True) as admin:
+        assert admin.execute("SELECT to_regnamespace('ingest')").fetchone() == (None,)
+        admin.execute('ALTER DATABASE "no-extension" OWNER TO postgres')
+    assert "may not create schemas" in command.mistake("restore", str(tmp_path / "b.tar"), "--to", url)
+
+
+def test_a_newer_server_is_refused(
+    filled: Pipeline, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """pg_dump refuses a server of a later version; here it is one line that says what to upgrade."""
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 17.2'\n")
+    old.chmod(0o755)
+    monkeypatch.setattr(store_backup.dump, "postgres_program", lambda name: old)
+    message = command.mistake("backup", str(tmp_path / "b.tar"))
+    assert message.startswith("the server is PostgreSQL 18, the pg_dump that is installed here is of 17")

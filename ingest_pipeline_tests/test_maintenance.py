@@ -21,10 +21,8 @@ def test_backup_job(settings: Settings, tmp_path: Path, monkeypatch: pytest.Monk
     job = defs.resolve_job_def("ingest_backup")
     with dg.DagsterInstance.ephemeral() as instance:
         result = job.execute_in_process(run_config=config, instance=instance)
-        [output] = result.get_output_events() if hasattr(result, "get_output_events") else [
-            event.step_output_data for event in result.filter_events(lambda event: event.is_successful_output)
-        ]  # fmt: skip
-        assert output.metadata["size_bytes"].value == path.stat().st_size
+        [output] = result.filter_events(lambda event: event.is_successful_output)
+        assert output.step_output_data.metadata["size_bytes"].value == path.stat().st_size
         again = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
     with opened_backup(path) as backup:
         backup.verify()

@@ -73,7 +73,8 @@ SELECT p.oid::regprocedure::text FROM pg_proc p JOIN pg_namespace n ON n.oid = p
 WHERE n.nspname = ANY(%s) AND NOT EXISTS (
     SELECT FROM pg_depend d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e')
 """
-BEGIN_RESTORE = "SET LOCAL lock_timeout = '10s'; SELECT pg_advisory_xact_lock({lock})"
+BEGIN_RESTORE = "SET LOCAL lock_timeout = {seconds}; SELECT pg_advisory_xact_lock({lock})"
+LOCK_SECONDS = 10
 ENCODING = "SHOW server_encoding"
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 SHOW_SCHEMA = "SELECT set_config('search_path', %s, false)"
@@ -188,14 +189,21 @@ def restoring(url: str) -> Iterator[Connection]:
         BackupRefused: the database is not empty, is in use, or refuses a statement.
         ConfigurationError: it cannot be used.
     """
+    with connected(url) as connection, _named_refusals(), connection.transaction():
+        connection.execute(
+            sql.SQL(BEGIN_RESTORE).format(seconds=sql.Literal(f"{LOCK_SECONDS}s"), lock=sql.Literal(LOCK))
+        )
+        check_target(connection)
+        _drop_empty(connection)
+        connection.execute(CREATE_SCHEMAS)
+        require_pgvector(connection)
+        yield connection
+
+
+@contextmanager
+def _named_refusals() -> Iterator[None]:
     try:
-        with connected(url) as connection, connection.transaction():
-            connection.execute(sql.SQL(BEGIN_RESTORE).format(lock=sql.Literal(LOCK)))
-            check_target(connection)
-            _drop_empty(connection)
-            connection.execute(CREATE_SCHEMAS)
-            require_pgvector(connection)
-            yield connection
+        yield
     except psycopg.errors.LockNotAvailable:
         raise BackupRefused("the database is in use: end `ingest ui` and what else is connected to it") from None
     except (psycopg.ProgrammingError, psycopg.DataError, psycopg.IntegrityError, psycopg.NotSupportedError) as error:
