@@ -218,7 +218,9 @@ def test_written_to_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     written = io.BytesIO()
     with monkeypatch.context() as patch, tarfile.open(fileobj=written, mode="w|") as tar:
         patch.setattr(documents._Exactly, "read", shortens)
-        copied = documents.write_documents(tar, {"docs": str(tmp_path)}, lambda name, paths: {}, Access())
+        copied = documents.write_documents(
+            tar, {"docs": str(tmp_path)}, lambda name, files: [(file, "") for file in files], Access()
+        )
     assert (copied.files, copied.left_out, copied.torn) == (2, {"FileChanged": 1}, ["docs/a.txt"])
     written.seek(0)
     (tmp_path / "out").mkdir()
@@ -239,3 +241,15 @@ def test_lists_of_urls_are_named(connection: Connection, command: Command, tmp_p
     """Their documents are not copied, and the command says so."""
     add_file(connection, "http://127.0.0.1:1/a.pdf", source="http://127.0.0.1:1/list.txt")
     assert "not copied: http://127.0.0.1:1/list.txt" in command("backup", str(tmp_path / "b.tar"), "--with-documents")
+
+
+def test_ignored_documents_stay_behind(
+    pipeline: Pipeline, source: Path, command: Command, connection: Connection, tmp_path: Path
+) -> None:
+    """What `ingest forget --and-ignore` keeps out is in no backup, though the source holds it."""
+    write_texts(source)
+    pipeline.ingest()
+    command("forget", str(source / "a.txt"), "--and-ignore")
+    [written] = command.json("backup", str(tmp_path / "b.tar"), "--with-documents")
+    assert (written["documents"]["files"], written["documents"]["left_out"]) == (2, {"ignored": 1})
+    assert b"One text" not in (tmp_path / "b.tar").read_bytes()

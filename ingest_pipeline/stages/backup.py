@@ -101,8 +101,8 @@ def _write_documents(writer: BackupWriter, settings: Settings, url: str, sources
         writer.member(DOCUMENTS) as member,
         open_tar(fileobj=cast(Any, member), mode="w|", format=PAX_FORMAT) as tar,
     ):
-        known = partial(content.known_versions, connection)
-        copied = write_documents(tar, folders, known, access_of(settings))
+        versions_of = partial(content.versions_of, connection)
+        copied = write_documents(tar, folders, versions_of, access_of(settings))
     return {"folders": folders, "copied": asdict(copied)}
 
 

@@ -19,8 +19,10 @@ from ingest_pipeline.stages.scan import slabs
 NO_LIMIT = 2**62
 """Of bytes: what may be parsed has a limit, what is copied has none."""
 MAX_TORN = 1000
-Known = Callable[[str, Sequence[str]], Mapping[str, tuple[str, str]]]
-"""Returns revision and version of some paths of a source, as the ledger has them."""
+IGNORED = "ignored"
+"""The reason of documents that `ingest forget --and-ignore` keeps out."""
+VersionsOf = Callable[[str, Sequence[ListedFile]], Sequence[tuple[ListedFile, str]]]
+"""Returns those files of a source that are not ignored, each with the version that the ledger knows, or ''."""
 
 
 @dataclass(slots=True)
@@ -36,9 +38,9 @@ class CopiedDocuments:
     torn: list[str] = field(default_factory=list)
     """Members whose document was written to while it was copied: a restore does not read them. At most 1,000."""
 
-    def leave_out(self, reason: str) -> None:
-        """Count a document that was not copied."""
-        self.left_out[reason] = self.left_out.get(reason, 0) + 1
+    def leave_out(self, reason: str, count: int = 1) -> None:
+        """Count documents that were not copied."""
+        self.left_out[reason] = self.left_out.get(reason, 0) + count
 
 
 def folder_names(sources: Sequence[str]) -> dict[str, str]:
@@ -66,13 +68,15 @@ def count_documents(sources: Sequence[str], access: Access) -> CopiedDocuments:
     return copied
 
 
-def write_documents(tar: tarfile.TarFile, folders: Mapping[str, str], known: Known, access: Access) -> CopiedDocuments:
+def write_documents(
+    tar: tarfile.TarFile, folders: Mapping[str, str], versions_of: VersionsOf, access: Access
+) -> CopiedDocuments:
     """Copy every document that the sources list now into a tar; one is open at a time.
 
     Args:
         tar: opened for writing as a stream.
         folders: the sources, by the folder of the tar that takes their documents.
-        known: what the ledger knows; a document whose version it does not know is read twice.
+        versions_of: asks the ledger; a document whose version it does not know is read twice.
         access: how to reach the sources.
 
     Raises:
@@ -82,9 +86,11 @@ def write_documents(tar: tarfile.TarFile, folders: Mapping[str, str], known: Kno
     for folder, name in folders.items():
         source = source_of(name, access)
         for slab in slabs(_listed(name, access)):
-            versions = known(name, [file.path for file in slab])
-            for listed in slab:
-                _write_document(tar, f"{folder}/{listed.path}", source, _versioned(listed, versions), copied)
+            versions = versions_of(name, slab)
+            if ignored := len(slab) - len(versions):
+                copied.leave_out(IGNORED, ignored)
+            for listed, version in versions:
+                _write_document(tar, f"{folder}/{listed.path}", source, _versioned(listed, version), copied)
     return copied
 
 
@@ -144,12 +150,8 @@ def _listed(name: str, access: Access) -> Iterator[ListedFile]:
         raise BackupRefused(f"{name}: its documents cannot be copied now: {error}") from error
 
 
-def _versioned(listed: ListedFile, versions: Mapping[str, tuple[str, str]]) -> RawFile | FileError:
-    if listed.refusal:
-        return listed.refusal
-    revision, version = versions.get(listed.path, ("", ""))
-    known = version if revision and revision == listed.revision else ""
-    return RawFile(0, "", listed.path, known, listed.size_bytes, listed.revision, "")
+def _versioned(listed: ListedFile, version: str) -> RawFile | FileError:
+    return listed.refusal or RawFile(0, "", listed.path, version, listed.size_bytes, listed.revision, "")
 
 
 def _write_document(

