@@ -10,11 +10,9 @@ from pathlib import Path
 from tarfile import open as open_tar
 from typing import Any
 
-from ingest_pipeline.errors import BackupRefused, ConfigurationError
-from ingest_pipeline.schemes import FOLDER, scheme_of
+from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sources import canonical_source
-from ingest_pipeline.sources.registry import takes_files
+from ingest_pipeline.sources.registry import make_source, spelled_source, takes_files
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.documents import CopiedDocuments, read_documents, refuse_hostile
 from ingest_pipeline.store import backup as content
@@ -107,7 +105,7 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
     if documents is None:
         raise ConfigurationError(f"{request.path}: has no documents; `ingest backup --with-documents` copies them")
     if request.documents_to:
-        place = _spelled(request.documents_to)
+        place = spelled_source(request.documents_to)
         folders = {folder: f"{place.rstrip('/')}/{folder}" for folder in documents["folders"]}
     else:
         folders = {folder: request.sources.get(name, name) for folder, name in documents["folders"].items()}
@@ -126,13 +124,8 @@ def _renamed(backup: BackupFile, request: RestoreRequest, folders: Mapping[str, 
         if name not in known:
             raise ConfigurationError(f"--source {name}=…: the backup has the sources {', '.join(known) or 'none'}")
     moved = {backup.manifest["documents"]["folders"][folder]: name for folder, name in folders.items()}
-    names = {name: _spelled(text) for name, text in request.sources.items()} | moved
+    names = {name: spelled_source(text) for name, text in request.sources.items()} | moved
     return {before: name for before, name in names.items() if before != name}
-
-
-def _spelled(name: str) -> str:
-    """Return how the ledger spells a source, which may be on another machine."""
-    return os.path.abspath(os.path.expanduser(name)) if scheme_of(name) is FOLDER else canonical_source(name)
 
 
 def _check_database(settings: Settings, request: RestoreRequest) -> None:
@@ -145,20 +138,10 @@ def _check_database(settings: Settings, request: RestoreRequest) -> None:
 
 def _restore_documents(backup: BackupFile, settings: Settings, folders: Mapping[str, str]) -> CopiedDocuments:
     for name in folders.values():
-        _make_folder(name)
+        make_source(name)
     torn = backup.manifest["documents"]["copied"]["torn"]
     with open_tar(fileobj=backup.open_member(DOCUMENTS), mode="r:") as tar:
         return read_documents(tar, folders, torn, access_of(settings))
-
-
-def _make_folder(name: str) -> None:
-    if scheme_of(name) is FOLDER:
-        try:
-            Path(name).mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise BackupRefused(
-                f"{name}: the folder cannot be made: {error.strerror}; --documents-to another one"
-            ) from None
 
 
 def _restore_database(backup: BackupFile, url: str, report: RestoreReport) -> None:
