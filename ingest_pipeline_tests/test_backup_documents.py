@@ -80,6 +80,22 @@ def test_folder_there_and_back(
     assert (again["documents"]["files"], again["documents"]["unchanged"]) == (0, 3)
 
 
+def test_documents_under_another_name(
+    pipeline: Pipeline, source: Path, command: Command, other_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--source OLD=NEW` with documents: they are written there, and the ledger spells the folder as a source is."""
+    write_texts(source)
+    pipeline.ingest()
+    command("backup", str(tmp_path / "b.tar"), "--with-documents")
+    monkeypatch.chdir(tmp_path)
+    naming = ("--source", f"{source}=./new/", "--with-documents")
+    [restored] = command.json("restore", str(tmp_path / "b.tar"), "--to", other_url, *naming)
+    assert restored["sources"] == {str(source): str(tmp_path / "new")}
+    assert read_texts(tmp_path / "new") == TEXTS
+    with store(other_url) as there:
+        assert there.execute("SELECT DISTINCT source FROM files").fetchall() == [(str(tmp_path / "new"),)]
+
+
 def test_into_another_folder(
     pipeline: Pipeline, source: Path, command: Command, other_url: str, tmp_path: Path
 ) -> None:

@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tarfile import TarError, TarFile
 from tarfile import open as open_tar
-from typing import Any
 
-from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.errors import BackupRefused, ConfigurationError
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources.registry import make_source, spelled_source, takes_files
 from ingest_pipeline.stages.access import access_of
@@ -18,8 +18,8 @@ from ingest_pipeline.stages.documents import CopiedDocuments, read_documents, re
 from ingest_pipeline.store import backup as content
 from ingest_pipeline.store import batches, vectors
 from ingest_pipeline.store.backup_file import DOCUMENTS, DUMP, VIEWS, BackupFile, opened_backup
-from ingest_pipeline.store.connection import connected, database_url, place_of, store
-from ingest_pipeline.store.dump import Timing, restored_script, run_script
+from ingest_pipeline.store.connection import Connection, connected, database_url, place_of, store
+from ingest_pipeline.store.dump import Timing, restored_script
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
 
@@ -108,8 +108,9 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
         place = spelled_source(request.documents_to)
         folders = {folder: f"{place.rstrip('/')}/{folder}" for folder in documents["folders"]}
     else:
-        folders = {folder: request.sources.get(name, name) for folder, name in documents["folders"].items()}
-    with open_tar(fileobj=backup.open_member(DOCUMENTS), mode="r:") as tar:
+        renamed = {name: spelled_source(text) for name, text in request.sources.items()}
+        folders = {folder: renamed.get(name, name) for folder, name in documents["folders"].items()}
+    with _documents_of(backup) as tar:
         refuse_hostile(tar, folders)
     for name in folders.values():
         if not takes_files(name):
@@ -140,8 +141,15 @@ def _restore_documents(backup: BackupFile, settings: Settings, folders: Mapping[
     for name in folders.values():
         make_source(name)
     torn = backup.manifest["documents"]["copied"]["torn"]
-    with open_tar(fileobj=backup.open_member(DOCUMENTS), mode="r:") as tar:
+    with _documents_of(backup) as tar:
         return read_documents(tar, folders, torn, access_of(settings))
+
+
+def _documents_of(backup: BackupFile) -> TarFile:
+    try:
+        return open_tar(fileobj=backup.open_member(DOCUMENTS), mode="r:")
+    except TarError as error:
+        raise BackupRefused(f"{backup.path}: its documents cannot be read: {error}") from None
 
 
 def _restore_database(backup: BackupFile, url: str, report: RestoreReport) -> None:
@@ -157,19 +165,19 @@ def _restore_database(backup: BackupFile, url: str, report: RestoreReport) -> No
         vectors.vacuum(connection)
 
 
-def _run_scripts(backup: BackupFile, connection: Any) -> Timing:
+def _run_scripts(backup: BackupFile, connection: Connection) -> Timing:
     descriptor = backup.descriptor_at(DUMP)
     try:
         with restored_script(descriptor) as script:
-            timing = content.restore_dump(connection, script, backup.manifest)
+            timing = content.run_dump(connection, script, backup.manifest)
     finally:
         os.close(descriptor)
-    run_script(connection, backup.open_member(VIEWS), str)
+    content.run_dump(connection, backup.open_member(VIEWS), backup.manifest)
     content.show_schema(connection)
     return timing
 
 
-def _release_batches(connection: Any) -> int:
+def _release_batches(connection: Connection) -> int:
     """Let batches wait whose run is on another machine, or was: it is no kill of a file."""
     running = batches.list_batches(connection, status="running")
     for batch in running:

@@ -217,7 +217,7 @@ def _named_refusals() -> Iterator[None]:
         raise BackupRefused(f"Postgres refuses the restore, nothing was changed: {first_line(error)}") from error
 
 
-def restore_dump(connection: Connection, script: BinaryIO, manifest: Mapping[str, Any]) -> dump.Timing:
+def run_dump(connection: Connection, script: BinaryIO, manifest: Mapping[str, Any]) -> dump.Timing:
     """Execute the script of a dump, with the names of pgvector's types as this database has them."""
     names = [name for (name,) in connection.execute(EXTENSION_NAMES)]
     with connection.cursor(row_factory=dict_row) as cursor:
