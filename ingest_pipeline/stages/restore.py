@@ -70,6 +70,7 @@ def restore_backup(settings: Settings, request: RestoreRequest, *, dry_run: bool
     began, database = time.monotonic(), _place(settings, request)
     with opened_backup(request.path) as backup:
         content.refuse_newer(backup.manifest, request.path)
+        _refuse_misfit(backup, request)
         _check_database(settings, request)
         backup.verify()
         folders = _folders(backup, request)
@@ -79,6 +80,16 @@ def restore_backup(settings: Settings, request: RestoreRequest, *, dry_run: bool
             _restore_database(backup, request.to or database_url(settings), report)
     report.seconds = time.monotonic() - began
     return report
+
+
+def _refuse_misfit(backup: BackupFile, request: RestoreRequest) -> None:
+    """Make sure that the backup has what is asked for."""
+    known = [source["name"] for source in backup.manifest["sources"]]
+    for name in request.sources:
+        if name not in known:
+            raise ConfigurationError(f"--source {name}=…: the backup has the sources {', '.join(known) or 'none'}")
+    if request.with_documents and backup.manifest["documents"] is None:
+        raise ConfigurationError(f"{request.path}: has no documents; `ingest backup --with-documents` copies them")
 
 
 def _place(settings: Settings, request: RestoreRequest) -> str:
@@ -102,8 +113,6 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
     documents = backup.manifest["documents"]
     if not request.with_documents:
         return {}
-    if documents is None:
-        raise ConfigurationError(f"{request.path}: has no documents; `ingest backup --with-documents` copies them")
     if request.documents_to:
         place = spelled_source(request.documents_to)
         folders = {folder: f"{place.rstrip('/')}/{folder}" for folder in documents["folders"]}
@@ -120,10 +129,6 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
 
 def _renamed(backup: BackupFile, request: RestoreRequest, folders: Mapping[str, str]) -> dict[str, str]:
     """Return the new names of sources by the old ones."""
-    known = [source["name"] for source in backup.manifest["sources"]]
-    for name in request.sources:
-        if name not in known:
-            raise ConfigurationError(f"--source {name}=…: the backup has the sources {', '.join(known) or 'none'}")
     moved = {backup.manifest["documents"]["folders"][folder]: name for folder, name in folders.items()}
     names = {name: spelled_source(text) for name, text in request.sources.items()} | moved
     return {before: name for before, name in names.items() if before != name}
