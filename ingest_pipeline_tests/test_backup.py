@@ -16,6 +16,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from ingest_pipeline.cli.main import main
+from ingest_pipeline.errors import BackupRefused
 from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
@@ -424,3 +426,76 @@ def test_a_newer_server_is_refused(
     monkeypatch.setattr(store_backup.dump, "postgres_program", lambda name: old)
     message = command.mistake("backup", str(tmp_path / "b.tar"))
     assert message.startswith("the server is PostgreSQL 18, the pg_dump that is installed here is of 17")
+
+
+class Killing:
+    """A file that kills its process before or after the n-th operation on it."""
+
+    def __init__(self, file: Any, at: int) -> None:
+        self._file, self._left = file, at
+
+    def step(self) -> None:
+        self._left -= 1
+        if not self._left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def write(self, data: bytes) -> int:
+        self.step()
+        written: int = self._file.write(data)
+        self._file.flush()
+        self.step()
+        return written
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+def back_up_killed_at(at: int, file: Path) -> bool:
+    """Back up in a child that is killed at its n-th step; return whether it was."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        return os.WIFSIGNALED(status)
+    original, rename = backup_file.BackupWriter.__init__, Path.rename
+
+    def begin(self: Any, path: Path, opened: Any, created_at: int) -> None:
+        killing = Killing(opened, at)
+
+        def renamed(source: Path, target: Path) -> Path:
+            killing.step()
+            ended = rename(source, target)
+            killing.step()
+            return ended
+
+        Path.rename = renamed  # type: ignore[method-assign, assignment]
+        original(self, path, killing, created_at)  # type: ignore[arg-type]
+
+    backup_file.BackupWriter.__init__ = begin  # type: ignore[method-assign]
+    try:
+        main(["backup", str(file), "--with-documents"])
+    finally:
+        os._exit(0)
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a restore would accept a file."""
+    try:
+        with opened_backup(file) as backup:
+            backup.verify()
+    except BackupRefused:
+        return False
+    return True
+
+
+@pytest.mark.proof
+def test_killed_at_every_step(filled: Pipeline, command: Command, tmp_path: Path, source: Path) -> None:
+    """Kill -9 before and after each write and the renaming: a file of this name is whole, or is not there."""
+    file, partial, at = tmp_path / "b.tar", tmp_path / "b.tar.partial", 1
+    (source / "empty.pdf").unlink()
+    while back_up_killed_at(at, file):
+        assert not file.exists() or is_whole(file), at
+        assert not is_whole(partial) or partial.read_bytes().count(b'"manifest_checksum"') == 1, at
+        file.unlink(missing_ok=True)
+        at += 1
+    assert at > 25
+    assert (is_whole(file), partial.exists()) == (True, False)
