@@ -9,13 +9,21 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+<<<<<<< HEAD
 from ingest_pipeline.cli import answers, autopsy, database, looking, maintenance, working
+=======
+from ingest_pipeline.cli import answers, backups, database, looking, maintenance, working
+>>>>>>> e6ee2b523ad40ad58fef501988599f3c8d6e9a4f
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
+<<<<<<< HEAD
 COMMAND_MODULES = (working, looking, answers, maintenance, autopsy, database)
+=======
+COMMAND_MODULES = (working, looking, answers, maintenance, backups, database)
+>>>>>>> e6ee2b523ad40ad58fef501988599f3c8d6e9a4f
 """In the order of `ingest --help`; a new group of commands is a module with `add_commands`, and a name here."""
 
 EXIT_CODES = """exit codes:
