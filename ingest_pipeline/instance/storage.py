@@ -30,7 +30,9 @@ class IngestStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         if not event.contains(Engine, "do_connect", connect_to_schema):
-            event.listen(Engine, "do_connect", connect_to_schema)  # of all engines: Dagster makes several in its own way
+            event.listen(
+                Engine, "do_connect", connect_to_schema
+            )  # of all engines: Dagster makes several in its own way
         super().__init__(postgres_url, should_autocreate_tables=True, inst_data=inst_data)
         engine = create_engine(
             postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=MORE_CONNECTIONS, pool_pre_ping=True
