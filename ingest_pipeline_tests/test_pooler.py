@@ -55,7 +55,7 @@ def test_shared_sessions_are_refused(url: str, tmp_path: Path, mode: str, lines:
     """However the pooler hands out its backends, the first connection and the migration say what to do."""
     with pgbouncer(url, tmp_path, mode=mode, lines=lines) as through:
         for _ in range(5):
-            with pytest.raises(ConfigurationError, match="pooler in transaction mode.*connect to Postgres directly"):
+            with pytest.raises(ConfigurationError, match=r"pooler in transaction mode.*connect to Postgres directly"):
                 migrate(through)
 
 

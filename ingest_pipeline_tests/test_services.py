@@ -59,7 +59,7 @@ def test_a_taken_port_is_refused(free_port: int) -> None:
 
 def test_an_address_of_others_is_refused() -> None:
     """An address that this machine does not have is the setting's fault, not the port's."""
-    with pytest.raises(BadSetting, match="INGEST_UI_HOST='192.0.2.1': expected an address of this machine"):
+    with pytest.raises(BadSetting, match=r"INGEST_UI_HOST='192.0.2.1': expected an address of this machine"):
         services.require_free_port(replace(Settings(), ui_host="192.0.2.1"))
 
 

@@ -22,7 +22,7 @@ def add_commands(commands: Commands[Parser]) -> None:
         commands,
         "doctor",
         doctor,
-        "whether all is there that a run needs; starts and changes nothing; exit code 1 if not",
+        "whether all is there that a run needs; starts and changes nothing",
     )
 
 
