@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_command(arguments: Sequence[str] | None) -> None:
     try:
-        options = command_parser().parse_args(arguments)
+        options = _parser().parse_args(arguments)
         sys.exit(options.command(options, read_settings()))
     finally:
         sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
@@ -61,8 +61,7 @@ def _fail(error: object, code: int) -> None:
     sys.exit(code)
 
 
-def command_parser() -> argparse.ArgumentParser:
-    """Return the parser of `ingest`; `command` of what it parses is the function to call."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ingest",
         description="Documents become searchable vectors in Postgres, inside the memory you give it.",

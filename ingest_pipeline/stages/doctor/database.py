@@ -19,10 +19,11 @@ from ingest_pipeline.store.health import (
 
 START = "nothing, if it is stopped on purpose: every command starts it, and so does `ingest db start`"
 LATER = "once `database` answers, look again"
-CONNECTIONS_OF_PROCESS = 4
-"""One for the ledger, one for each of Dagster's three storages (instance/storage.py)."""
-CONNECTIONS_OF_SERVICES = 4 * CONNECTIONS_OF_PROCESS + 20
-"""Of `ingest run`, webserver, daemon and code server; 20 more for a moment (instance/storage.py)."""
+LEAST_OF_PROCESS, MOST_OF_PROCESS = 2, 4
+"""One for the ledger, one for each of Dagster's three storages once it is used: `ingest run` with one run had 4 in all
+(2026-11, the samples)."""
+CONNECTIONS_OF_SERVICES = 3 * MOST_OF_PROCESS + 20
+"""Of webserver, daemon and code server; 20 more for a moment (instance/storage.py)."""
 WARN_CLOCK_SECONDS, FAIL_CLOCK_SECONDS = 5.0, 60.0
 """A schedule or a log is confusing above the first; S3 refuses requests that are minutes off."""
 INSTALL_PGVECTOR = "install pgvector 0.8 or later on the server (Debian: postgresql-NN-pgvector)"
@@ -109,13 +110,13 @@ def _schema(server: ServerHealth) -> Seen:
 
 def _connections(server: ServerHealth, runs: int) -> Seen:
     left = server.connections - server.connections_of_others
-    least = CONNECTIONS_OF_PROCESS * (1 + runs)
+    least, most = LEAST_OF_PROCESS * (1 + runs), MOST_OF_PROCESS * (1 + runs) + CONNECTIONS_OF_SERVICES
     seen = f"{left} may be opened, {runs} runs at once"
     advice = f"raise max_connections (or the limit of the role or database) to {100 + server.connections_of_others}"
     if left < least:
         return fail(f"{seen} need {least}", advice)
-    if left < least + CONNECTIONS_OF_SERVICES:
-        return warn(f"{seen} with Dagster's services may need {least + CONNECTIONS_OF_SERVICES}", advice)
+    if left < most:
+        return warn(f"{seen} with Dagster's services may need {most}", advice)
     return ok(seen)
 
 
