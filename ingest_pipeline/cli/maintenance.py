@@ -148,7 +148,7 @@ def cleanup(options: argparse.Namespace, settings: Settings) -> int:
 
 def _print_damage(kinds: Sequence[Damage], *, repaired: bool) -> None:
     for kind in kinds:
-        print(f"{kind.severity:<9}{kind.count:,} {kind.text}\n{'':<9}for example {printable(kind.example)}")
+        print(f"{kind.severity:<9}{kind.text}: {kind.count:,}\n{'':<9}for example {printable(kind.example)}")
         print(f"{'':<9}{'repaired' if repaired else 'with --auto-fix'}: {kind.repair}")
     if not kinds:
         print("nothing to clean up: ledger, tables, files and Dagster's records agree")

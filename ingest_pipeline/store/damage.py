@@ -34,7 +34,7 @@ class DamageKind:
     """Of its statement in `damage.sql`, and in JSON: a contract."""
     severity: Severity
     text: str
-    """What is wrong, for people; follows a number."""
+    """What is wrong, for people; a number follows."""
     repair_text: str
     """What the repair does."""
     repair: Repair
