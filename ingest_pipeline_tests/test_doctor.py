@@ -133,7 +133,7 @@ def test_an_embedded_server_without_programs(tmp_path: Path, monkeypatch: pytest
     """A damaged package is told before a start fails; so is root without a way to be somebody else."""
     settings = replace(Settings(), home=tmp_path / "home")
     with monkeypatch.context() as patch:
-        patch.setattr(server, "_binaries", lambda: tmp_path)
+        patch.setattr(server, "postgres_program", lambda name: tmp_path / name)
         line = of_database(settings)["database"]
         assert (line.state, "install it again" in line.seen) == ("fail", True)
     with monkeypatch.context() as patch:

@@ -49,6 +49,19 @@ def dagster_url(url: str) -> str:
     return urlunsplit(("postgresql+psycopg2", parts.netloc, parts.path or "/", text, ""))
 
 
+def place_of(url: str) -> str:
+    """Return where a database is, for messages: host, port and name, without user and password.
+
+    Raises:
+        BadSetting: it is no URL of a database; the message does not show it, for it may contain a password.
+    """
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise BadSetting("--to", "postgresql://…", "postgresql://user@host:5432/database") from None
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
+
+
 @contextmanager
 def connected(url: str) -> Iterator[Connection]:
     """Open a connection whose transactions are explicit, with our schema in sight.

