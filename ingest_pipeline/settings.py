@@ -7,6 +7,7 @@ the classes that dagster.yaml names read it at each call.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -80,6 +81,10 @@ def _port(text: str) -> int:
     if not 0 < value < 65536:
         raise ValueError(text)
     return value
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.IPv4Address(text))
 
 
 def _database_url(text: str) -> str:
@@ -398,7 +403,12 @@ class Settings:
         "0 * * * *", _cron, "a cron line of five fields",
         "When `catalog_schedule` lists the sources, once you turn it on.", of_instance=True,
     )  # fmt: skip
-    ui_port: int = _setting(3000, _port, "a port number", "Port of `ingest ui`, on 127.0.0.1 only.", of_instance=True)
+    ui_port: int = _setting(3000, _port, "a port number", "Port of `ingest ui`.", of_instance=True)
+    ui_host: str = _setting(
+        "127.0.0.1", _address, "an IPv4 address",
+        "Address that `ingest ui` listens on. The UI asks for no password: `0.0.0.0` only in a container whose port is "
+        "published to this machine alone, or behind a proxy that asks.", of_instance=True,
+    )  # fmt: skip
 
     @property
     def reads_servers(self) -> bool:
