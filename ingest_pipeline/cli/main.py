@@ -20,10 +20,10 @@ COMMAND_MODULES = (working, looking, answers, maintenance, autopsy, backups, doc
 
 EXIT_CODES = """exit codes:
   0    done; files that failed are listed, they are not an exit code
-  1    something was refused, or a service that is needed was not there
+  1    something was refused, found wrong by `cleanup` or `doctor`, or a service that is needed was not there
   2    bad usage, or a setting that cannot be used
   3    stopped before the end; the message says why
-  4    incomplete by a limit that was asked for, such as INGEST_MAX_TOKENS_PER_RUN; the rest waits
+  4    incomplete by a limit that was asked for (--max-files, INGEST_MAX_TOKENS_PER_RUN); the rest waits
   130  interrupted; what is committed stays, and the next run goes on from there
 """
 
