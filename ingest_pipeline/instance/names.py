@@ -8,3 +8,8 @@ CATALOG_JOB, BATCH_JOB, INDEX_JOB = "ingest_catalog", "ingest_batch", "ingest_in
 RETENTION_JOB = "retention"
 LAUNCHED_BY_TAG, THREADS_TAG = "ingest/launched_by", "ingest/threads"
 """Who launched a run; how many threads it computes with (without the tag: its share of the cores)."""
+BUDGET_TAG, PREDICTED_PEAK_TAG = "ingest/budget", "ingest/predicted_peak"
+"""The memory limit of a batch's run, and its predicted peak, as texts such as `512.0 MiB`."""
+BATCH_KIND_TAG = "ingest/batch_kind"
+"""`first`; `retry`: a run of this batch ended before; `alone`: a file that was open when a run was killed; `requeue`:
+files whose version was in another batch before."""

@@ -69,16 +69,25 @@ def prune_runs(
     newest = [number for _, number in connection.execute(query("history", "newest"))]
     checks = connection.execute(query("history", "checks")).fetchall()
     wanted: dict[str, Any] = {
-        "days": days, "full_until": _value(connection, "full_until", full_runs=full_runs), "slab": SLAB_RUNS,
-        "kept": list(KEPT), "kept_of_last": list(KEPT_OF_LAST), "after": 0,
+        "days": days, "full_until": _value(connection, "full_until", full_runs=full_runs),
+        "kept": list(KEPT), "kept_of_last": list(KEPT_OF_LAST),
     }  # fmt: skip
-    while rows := connection.execute(query("history", "old_runs"), wanted).fetchall():
-        wanted["after"] = rows[-1][0]
-        last = [run_id for _, run_id, is_last in rows if is_last]
-        others = [run_id for _, run_id, is_last in rows if not is_last]
-        with connection.transaction(force_rollback=dry_run):
-            count = _pruned(connection, others, last, newest, checks)
-        yield PrunedRuns(tuple(others), len(rows), count)
+    for after, until in _slabs(connection):
+        rows = connection.execute(query("history", "old_runs"), wanted | {"after": after, "until": until}).fetchall()
+        last = [run_id for run_id, is_last in rows if is_last]
+        others = [run_id for run_id, is_last in rows if not is_last]
+        if rows:
+            with connection.transaction(force_rollback=dry_run):
+                count = _pruned(connection, others, last, newest, checks)
+            yield PrunedRuns(tuple(others), len(rows), count)
+
+
+def _slabs(connection: Connection) -> Iterator[tuple[int, int]]:
+    """Yield ids of runs between which are some runs each; those that are pruned already are passed by quickly."""
+    after = 0
+    while until := _value(connection, "next_runs", after=after, slab=SLAB_RUNS):
+        yield after, until
+        after = until
 
 
 def prune_states(connection: Connection, *, days: int) -> int:

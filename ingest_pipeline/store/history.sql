@@ -15,11 +15,15 @@ WHERE asset_key IS NOT NULL AND dagster_event_type = 'ASSET_MATERIALIZATION' GRO
 -- The runs up to this id are not among the newest.
 SELECT coalesce((SELECT id FROM dagster.runs ORDER BY id DESC OFFSET %(full_runs)s LIMIT 1), 0)
 
+-- next_runs --
+-- The last of the next runs by their ids.
+SELECT max(id) FROM (SELECT id FROM dagster.runs WHERE id > %(after)s ORDER BY id LIMIT %(slab)s) runs
+
 -- old_runs --
--- Some old runs that have more than they need, after the run of this id. A run that the ledger has not reconciled is not
--- old. `last`: no later run has begun on the same partition, or of the same job without one: its failure is shown.
+-- Old runs among them that have more than they need. A run that the ledger has not reconciled is not old. `last`: no
+-- later run has begun on the same partition, or of the same job without one: its failure is shown.
 SELECT * FROM (
-    SELECT r.id, r.run_id, r.status <> 'SUCCESS' AND NOT CASE
+    SELECT r.run_id, r.status <> 'SUCCESS' AND NOT CASE
         WHEN r.partition IS NULL THEN EXISTS (
             SELECT FROM dagster.runs n WHERE n.pipeline_name = r.pipeline_name AND n.id > r.id)
         ELSE EXISTS (
@@ -27,7 +31,7 @@ SELECT * FROM (
             WHERE t.key = 'dagster/partition' AND t.value = r.partition AND n.id > r.id)
         END AS last
     FROM dagster.runs r
-    WHERE r.id > %(after)s AND r.status IN ('SUCCESS', 'FAILURE', 'CANCELED')
+    WHERE r.id > %(after)s AND r.id <= %(until)s AND r.status IN ('SUCCESS', 'FAILURE', 'CANCELED')
       AND (r.update_timestamp < (now() AT TIME ZONE 'UTC') - make_interval(days => %(days)s) OR r.id <= %(full_until)s)
       AND NOT EXISTS (SELECT FROM batches b WHERE b.run_id = r.run_id AND b.status = 'running')
 ) old
@@ -35,7 +39,6 @@ WHERE EXISTS (
     SELECT FROM dagster.event_logs e WHERE e.run_id = old.run_id
       AND (e.dagster_event_type IS NULL OR e.dagster_event_type <> ALL(%(kept)s))
       AND NOT (old.last AND e.dagster_event_type = ANY(%(kept_of_last)s)))
-ORDER BY id LIMIT %(slab)s
 
 -- delete_events --
 DELETE FROM dagster.event_logs WHERE run_id = ANY(%(runs)s)
