@@ -399,6 +399,11 @@ class Settings:
         1, _workers, "1 or 2",
         "Processes that find entities at once at most, 170 MiB each; fewer where the run's memory holds no more.",
     )  # fmt: skip
+    log_format: str = _setting(
+        "text", _one_of("text", "json"), "text or json",
+        "How commands and runs write their log to the standard error: as text, or one JSON object on each line.",
+        of_instance=True,
+    )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",
         "When `catalog_schedule` lists the sources, once you turn it on.", of_instance=True,

@@ -28,6 +28,7 @@ BAD = [
     ("chunk_tokens", "many"),
     ("model_tokens", "1.5"),
     ("retention_days", "0"),
+    ("log_format", "xml"),
     ("embedder_concurrency", "0"),
     ("embedder_calls_per_minute", "-1"),
     ("embedder_tokens_per_minute", "lots"),

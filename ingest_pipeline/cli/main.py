@@ -12,6 +12,7 @@ from importlib.metadata import version
 from ingest_pipeline.cli import answers, database, looking, retention, working
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
+from ingest_pipeline.memory.log_lines import log_in
 from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
@@ -50,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_command(arguments: Sequence[str] | None) -> None:
     try:
-        options = _parser().parse_args(arguments)
-        sys.exit(options.command(options, read_settings()))
+        options, settings = _parser().parse_args(arguments), read_settings()
+        log_in(settings.log_format)
+        sys.exit(options.command(options, settings))
     finally:
         sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
 

@@ -35,10 +35,10 @@ SELECT * FROM (
       AND (r.update_timestamp < (now() AT TIME ZONE 'UTC') - make_interval(days => %(days)s) OR r.id <= %(full_until)s)
       AND NOT EXISTS (SELECT FROM batches b WHERE b.run_id = r.run_id AND b.status = 'running')
 ) old
-WHERE EXISTS (
-    SELECT FROM dagster.event_logs e WHERE e.run_id = old.run_id
+WHERE (  -- not EXISTS, which is planned as a join that reads every event
+    SELECT true FROM dagster.event_logs e WHERE e.run_id = old.run_id
       AND (e.dagster_event_type IS NULL OR e.dagster_event_type <> ALL(%(kept)s))
-      AND NOT (old.last AND e.dagster_event_type = ANY(%(kept_of_last)s)))
+      AND NOT (old.last AND e.dagster_event_type = ANY(%(kept_of_last)s)) LIMIT 1)
 
 -- delete_events --
 DELETE FROM dagster.event_logs WHERE run_id = ANY(%(runs)s)
