@@ -5,9 +5,9 @@ All of them are read from Postgres at each call. Nothing is counted in a process
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.memory.machine import machine_budget_bytes
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES
@@ -28,7 +28,7 @@ class Metric:
 
     name: str
     help: str
-    samples: list[Sample]
+    samples: Sequence[Sample]
     labels: tuple[str, ...] = field(default=())
 
     @property
@@ -133,5 +133,5 @@ def _of_servers(connection: Connection) -> Iterator[Metric]:
     yield Metric("ingest_api_tokens_total", "Tokens of these calls.", tokens, ("stage", "model", "kind"))
 
 
-def _labelled(numbers: dict[str, float]) -> list[Sample]:
+def _labelled(numbers: Mapping[Any, float]) -> list[Sample]:
     return [((str(label),), float(number)) for label, number in numbers.items()]
