@@ -72,6 +72,7 @@ def test_a_failed_partition_turns_green(ui: DagsterUi, embedder: Served, tmp_pat
         taken += [_green(page, ui, key, tmp_path)]
         prune(ui)
         _shows(page, _partition(ui, key), "Materialized (1)")
+        _shows(page, f"{ui.url}/runs/{ui.runs_of_batches()[0]['runId']}", "Success")
         _shows(page, f"{ui.url}/asset-groups/", "vector_index")
     assert {path.name: path.stat().st_size for path in taken if path.stat().st_size > MAX_SCREENSHOT_BYTES} == {}
     [status] = [ui.ingest.call("status")]

@@ -20,7 +20,7 @@ FULL_RUNS = 1000
 SLAB_RUNS = 100
 """In one transaction: some 5,000 rows, below a second."""
 REINDEX_ROWS = 50_000
-"""Deleted rows above which the indexes are built anew: pages that lose most of their entries are not used again."""
+"""Deleted rows above which the indexes are built anew: pages that lose most of their entries are not used again (docs/findings.md, K2)."""
 KEPT = (
     "ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_WIPED", "ASSET_MATERIALIZATION_PLANNED",
     "PIPELINE_FAILURE", "PIPELINE_CANCELED",
