@@ -191,6 +191,32 @@ def test_old_states_of_assets_go(instance: dg.DagsterInstance, connection: Conne
     assert history.prune_states(connection, days=30) == 0
 
 
+def test_indexes_are_built_anew(
+    instance: dg.DagsterInstance, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After many deleted rows; what a killed rebuilding left behind is dropped first."""
+    run(instance, "a")
+    connection.execute("CREATE INDEX idx_step_key_ccnew ON dagster.event_logs (step_key)")
+    connection.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'dagster.idx_step_key_ccnew'::regclass"
+    )
+    before = _indexes(connection)
+    history.reclaim(connection, deleted_rows=history.REINDEX_ROWS - 1)
+    assert before.keys() - _indexes(connection).keys() == {"idx_step_key_ccnew"}
+    assert _indexes(connection).items() <= before.items()
+    history.reclaim(connection, deleted_rows=history.REINDEX_ROWS)
+    assert not _indexes(connection).items() & before.items()
+
+
+def _indexes(connection: Connection) -> dict[str, int]:
+    """The files of the event log's indexes, by name."""
+    rows = connection.execute(
+        "SELECT c.relname, c.relfilenode::bigint FROM pg_index JOIN pg_class c ON c.oid = indexrelid "
+        "WHERE indrelid = 'dagster.event_logs'::regclass"
+    )
+    return dict(rows.fetchall())
+
+
 @pytest.mark.usefixtures("all_are_old")
 def test_logs_of_old_runs_go(instance: dg.DagsterInstance, connection: Connection, settings: Settings) -> None:
     """The output of a pruned run goes; that of a failure which is still shown stays, and what is no run's."""

@@ -20,7 +20,8 @@ FULL_RUNS = 1000
 SLAB_RUNS = 100
 """In one transaction: some 5,000 rows, below a second."""
 REINDEX_ROWS = 50_000
-"""Deleted rows above which the indexes are built anew: pages that lose most of their entries are not used again (docs/findings.md, K2)."""
+"""Deleted rows above which the indexes are built anew: pages that lose most of their entries are not used again
+(docs/findings.md, K2)."""
 KEPT = (
     "ASSET_MATERIALIZATION", "ASSET_OBSERVATION", "ASSET_WIPED", "ASSET_MATERIALIZATION_PLANNED",
     "PIPELINE_FAILURE", "PIPELINE_CANCELED",
@@ -103,6 +104,8 @@ def reclaim(connection: Connection, *, deleted_rows: int, compact: bool = False)
         deleted_rows: after many, indexes are built anew beside those in use.
         compact: return the space to the disk; Dagster waits meanwhile.
     """
+    for (drop,) in connection.execute(query("history", "unfinished_indexes")).fetchall():
+        connection.execute(drop.encode())
     for table in ("event_logs", "asset_check_executions", "asset_event_tags"):
         connection.execute(f"VACUUM ({'FULL, ' * compact}ANALYZE) dagster.{table}".encode())
         if deleted_rows >= REINDEX_ROWS and not compact:

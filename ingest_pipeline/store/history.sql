@@ -97,3 +97,9 @@ DELETE FROM dagster.event_logs e WHERE e.asset_key IS NOT NULL AND e.dagster_eve
 -- sizes --
 SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint, (SELECT count(*) FROM dagster.runs)
 FROM pg_class c WHERE c.relnamespace = to_regnamespace('dagster') AND c.relkind = 'r'
+
+-- unfinished_indexes --
+-- What drops the indexes that a killed rebuilding left behind; nothing while one is at work.
+SELECT format('DROP INDEX dagster.%I', c.relname) FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+WHERE c.relnamespace = to_regnamespace('dagster') AND NOT i.indisvalid AND c.relname ~ '_cc(new|old)'
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.relid = i.indrelid)
