@@ -19,7 +19,7 @@ from typing import Any
 import psycopg
 
 from ingest_pipeline.settings import read_settings
-from ingest_pipeline.store import history
+from ingest_pipeline.store import event_log
 from ingest_pipeline.store.connection import connected, database_url
 
 NAME, COPIES = "history_growth", 25
@@ -73,12 +73,12 @@ def night(connection: Any, runs: int, **options: Any) -> None:
     """Copy so many runs, then prune."""
     for _ in range(runs // COPIES):
         connection.execute(COPY)
-    before, began, rows = history.history_size(connection), time.monotonic(), 0
-    for piece in history.prune_runs(connection, days=30):
+    before, began, rows = event_log.history_size(connection), time.monotonic(), 0
+    for piece in event_log.prune_runs(connection, days=30):
         rows += piece.rows
     seconds = time.monotonic() - began
-    history.reclaim(connection, deleted_rows=rows, **options)
-    after = history.history_size(connection)
+    event_log.reclaim(connection, deleted_rows=rows, **options)
+    after = event_log.history_size(connection)
     print(
         f"{after.runs:,} runs: {before.total_bytes / 1e6:,.0f} MB, {before.total_bytes / before.runs / 1e3:.1f} kB each"
         f" -> {after.total_bytes / 1e6:,.0f} MB, {after.total_bytes / after.runs / 1e3:.1f} kB each;"

@@ -14,7 +14,7 @@ from ingest_pipeline.instance.reconcile import failure_message
 from ingest_pipeline.models import FileCost, PlannedBatch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.retention import prune_history
-from ingest_pipeline.store import batches, history
+from ingest_pipeline.store import batches, event_log
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.command import Command
 
@@ -51,7 +51,7 @@ def command(settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 @pytest.fixture
 def all_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
     """No run is among the newest."""
-    monkeypatch.setattr(history.prune_runs, "__kwdefaults__", {"full_runs": 0, "dry_run": False})
+    monkeypatch.setattr(event_log.prune_runs, "__kwdefaults__", {"full_runs": 0, "dry_run": False})
 
 
 def run(instance: dg.DagsterInstance, key: str) -> str:
@@ -76,9 +76,9 @@ def _no_cache() -> object:
     return AssetStatusCacheValue(latest_storage_id=0, partitions_def_id="other")
 
 
-def prune(connection: Connection, **options: object) -> list[history.PrunedRuns]:
+def prune(connection: Connection, **options: object) -> list[event_log.PrunedRuns]:
     """Prune every finished run, however new."""
-    return list(history.prune_runs(connection, days=30, full_runs=0, **options))  # type: ignore[arg-type]
+    return list(event_log.prune_runs(connection, days=30, full_runs=0, **options))  # type: ignore[arg-type]
 
 
 def event_types(connection: Connection, run_id: str) -> list[str | None]:
@@ -161,9 +161,9 @@ def test_new_runs_keep_everything(instance: dg.DagsterInstance, connection: Conn
     whole = event_types(connection, runs[0])
     older = "UPDATE dagster.runs SET update_timestamp = now() - interval '31 days' WHERE run_id = %s"
     connection.execute(older, runs[:1])
-    assert [piece.run_ids for piece in history.prune_runs(connection, days=32, full_runs=3)] == []
-    assert [piece.run_ids for piece in history.prune_runs(connection, days=30, full_runs=3)] == [(runs[0],)]
-    assert [piece.run_ids for piece in history.prune_runs(connection, days=30, full_runs=1)] == [(runs[1],)]
+    assert [piece.run_ids for piece in event_log.prune_runs(connection, days=32, full_runs=3)] == []
+    assert [piece.run_ids for piece in event_log.prune_runs(connection, days=30, full_runs=3)] == [(runs[0],)]
+    assert [piece.run_ids for piece in event_log.prune_runs(connection, days=30, full_runs=1)] == [(runs[1],)]
     assert event_types(connection, runs[2]) == whole
 
 
@@ -187,8 +187,8 @@ def test_old_states_of_assets_go(instance: dg.DagsterInstance, connection: Conne
         "SELECT '', '{}', 'FRESHNESS_STATE_CHANGE', '[\"catalog\"]', now() - make_interval(days => n) "
         "FROM generate_series(60, 40, -1) n"
     )
-    assert history.prune_states(connection, days=30) == 20
-    assert history.prune_states(connection, days=30) == 0
+    assert event_log.prune_states(connection, days=30) == 20
+    assert event_log.prune_states(connection, days=30) == 0
 
 
 def test_indexes_are_built_anew(
@@ -201,10 +201,10 @@ def test_indexes_are_built_anew(
         "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'dagster.idx_step_key_ccnew'::regclass"
     )
     before = _indexes(connection)
-    history.reclaim(connection, deleted_rows=history.REINDEX_ROWS - 1)
+    event_log.reclaim(connection, deleted_rows=event_log.REINDEX_ROWS - 1)
     assert before.keys() - _indexes(connection).keys() == {"idx_step_key_ccnew"}
     assert _indexes(connection).items() <= before.items()
-    history.reclaim(connection, deleted_rows=history.REINDEX_ROWS)
+    event_log.reclaim(connection, deleted_rows=event_log.REINDEX_ROWS)
     assert not _indexes(connection).items() & before.items()
 
 

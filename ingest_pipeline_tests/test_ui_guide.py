@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from ingest_pipeline.store import history
+from ingest_pipeline.store import event_log
 from ingest_pipeline.store.connection import connected
 from ingest_pipeline_tests.browser import DagsterUi, opened_page, screenshot
 from ingest_pipeline_tests.conftest import REPOSITORY
@@ -123,7 +123,7 @@ def _shows(page: Page, url: str, text: str) -> None:
 def prune(ui: DagsterUi) -> None:
     """Prune the history as if every run were old."""
     with connected(ui.ingest.url) as connection:
-        pruned = list(history.prune_runs(connection, days=30, full_runs=0))
+        pruned = list(event_log.prune_runs(connection, days=30, full_runs=0))
     assert sum(piece.rows for piece in pruned) > 0
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import history
+from ingest_pipeline.store import event_log
 from ingest_pipeline.store.connection import Connection
 
 RUN_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -55,19 +55,19 @@ def prune_history(
         report: gets the number of runs so far after each committed piece.
     """
     began, runs, rows = time.monotonic(), 0, 0
-    if not history.has_history(connection):
+    if not event_log.has_history(connection):
         return RetentionWork(0, 0, 0, 0, 0, 0, 0.0)
-    before, logs = history.history_size(connection), list(_old_logs(settings))
-    for piece in history.prune_runs(connection, days=settings.retention_days, dry_run=dry_run):
+    before, logs = event_log.history_size(connection), list(_old_logs(settings))
+    for piece in event_log.prune_runs(connection, days=settings.retention_days, dry_run=dry_run):
         runs, rows = runs + piece.runs, rows + piece.rows
         logs += [path for run_id in piece.run_ids for path in _logs_of(settings, run_id)]
         report(runs)
     if not dry_run:
-        rows += history.prune_states(connection, days=settings.retention_days)
+        rows += event_log.prune_states(connection, days=settings.retention_days)
         for path in {*logs}:
             _delete(path)
-        history.reclaim(connection, deleted_rows=rows, compact=compact)
-    after = history.history_size(connection)
+        event_log.reclaim(connection, deleted_rows=rows, compact=compact)
+    after = event_log.history_size(connection)
     return RetentionWork(
         runs=runs, rows_deleted=rows, logs_deleted=len({*logs}), bytes_before=before.total_bytes,
         bytes_after=after.total_bytes, runs_in_history=after.runs, seconds=time.monotonic() - began,

@@ -55,7 +55,7 @@ def has_history(connection: Connection) -> bool:
 
 def history_size(connection: Connection) -> HistorySize:
     """Return the size of all of Dagster's tables with their indexes, and the number of runs."""
-    row = connection.execute(query("history", "sizes")).fetchone()
+    row = connection.execute(query("event_log", "sizes")).fetchone()
     assert row is not None
     return HistorySize(*row)
 
@@ -67,14 +67,14 @@ def prune_runs(
 
     A dry run deletes, counts and rolls back.
     """
-    newest = [number for _, number in connection.execute(query("history", "newest"))]
-    checks = connection.execute(query("history", "checks")).fetchall()
+    newest = [number for _, number in connection.execute(query("event_log", "newest"))]
+    checks = connection.execute(query("event_log", "checks")).fetchall()
     wanted: dict[str, Any] = {
         "days": days, "full_until": _value(connection, "full_until", full_runs=full_runs),
         "kept": list(KEPT), "kept_of_last": list(KEPT_OF_LAST),
     }  # fmt: skip
     for after, until in _slabs(connection):
-        rows = connection.execute(query("history", "old_runs"), wanted | {"after": after, "until": until}).fetchall()
+        rows = connection.execute(query("event_log", "old_runs"), wanted | {"after": after, "until": until}).fetchall()
         last = [run_id for run_id, is_last in rows if is_last]
         others = [run_id for run_id, is_last in rows if not is_last]
         if rows:
@@ -93,7 +93,7 @@ def _slabs(connection: Connection) -> Iterator[tuple[int, int]]:
 
 def prune_states(connection: Connection, *, days: int) -> int:
     """Delete old states of assets but for the newest of each; return how many."""
-    return connection.execute(query("history", "delete_states"), {"days": days, "states": list(STATES)}).rowcount
+    return connection.execute(query("event_log", "delete_states"), {"days": days, "states": list(STATES)}).rowcount
 
 
 def reclaim(connection: Connection, *, deleted_rows: int, compact: bool = False) -> None:
@@ -104,7 +104,7 @@ def reclaim(connection: Connection, *, deleted_rows: int, compact: bool = False)
         deleted_rows: after many, indexes are built anew beside those in use.
         compact: return the space to the disk; Dagster waits meanwhile.
     """
-    for (drop,) in connection.execute(query("history", "unfinished_indexes")).fetchall():
+    for (drop,) in connection.execute(query("event_log", "unfinished_indexes")).fetchall():
         connection.execute(drop.encode())
     for table in ("event_logs", "asset_check_executions", "asset_event_tags"):
         connection.execute(f"VACUUM ({'FULL, ' * compact}ANALYZE) dagster.{table}".encode())
@@ -118,16 +118,16 @@ def _pruned(
     """Delete and shorten rows of some runs; return how many were deleted."""
     runs = others + last
     events = {"runs": others, "kept": list(KEPT)}, {"runs": last, "kept": list(KEPT + KEPT_OF_LAST)}
-    deleted = sum(connection.execute(query("history", "delete_events"), each).rowcount for each in events)
-    deleted += connection.execute(query("history", "delete_planned"), {"runs": runs}).rowcount
+    deleted = sum(connection.execute(query("event_log", "delete_events"), each).rowcount for each in events)
+    deleted += connection.execute(query("event_log", "delete_planned"), {"runs": runs}).rowcount
     for name in ("delete_tags", "delete_run_tags", "shorten_materializations"):
-        connection.execute(query("history", name), {"runs": runs, "newest": newest})
+        connection.execute(query("event_log", name), {"runs": runs, "newest": newest})
     for asset_key, check_name, number in checks:
         check = {"asset_key": asset_key, "check_name": check_name, "newest": number, "runs": runs}
-        deleted += connection.execute(query("history", "delete_executions"), check).rowcount
+        deleted += connection.execute(query("event_log", "delete_executions"), check).rowcount
     return deleted
 
 
 def _value(connection: Connection, name: str, **parameters: Any) -> Any:
-    row = connection.execute(query("history", name), parameters).fetchone()
+    row = connection.execute(query("event_log", name), parameters).fetchone()
     return row[0] if row else None
