@@ -10,6 +10,7 @@ from ingest_pipeline.errors import FileError
 FileStatus = Literal["synced", "processing", "processed", "indexed", "failed", "deleted"]
 FILE_STATUSES: tuple[FileStatus, ...] = ("synced", "processing", "processed", "indexed", "failed", "deleted")
 BatchStatus = Literal["waiting", "running", "done", "failed"]
+BatchKind = Literal["first", "retry", "alone", "requeue"]
 BATCH_STATUSES: tuple[BatchStatus, ...] = ("waiting", "running", "done", "failed")
 FindingState = Literal["ok", "warn", "fail"]
 

@@ -262,6 +262,11 @@ class Settings:
         1.0, _share, "a share from 0 to 1, or off",
         "Share of failed documents above which everything stops with exit code 3.", default_text="off",
     )  # fmt: skip
+    retention_days: int = _setting(
+        30, _positive_int, COUNT,
+        "Days for which Dagster's history keeps everything of a run, if it is among the newest 1,000. Of an older one "
+        "the nightly job `retention` keeps how it ended and what it materialized.", of_instance=True,
+    )  # fmt: skip
     model: str = _setting(
         "all-MiniLM-L6-v2", str.strip, "a model's name or folder",
         "A sentence-transformers model; the default comes with the package.", write=_write_model, of_instance=True,
@@ -398,6 +403,11 @@ class Settings:
     entity_workers: int = _setting(
         1, _workers, "1 or 2",
         "Processes that find entities at once at most, 170 MiB each; fewer where the run's memory holds no more.",
+    )  # fmt: skip
+    log_format: str = _setting(
+        "text", _one_of("text", "json"), "text or json",
+        "How commands and runs write their log to the standard error: as text, or one JSON object on each line.",
+        of_instance=True,
     )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",

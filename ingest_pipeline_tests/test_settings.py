@@ -27,6 +27,8 @@ BAD = [
     ("dimensions", "-1"),
     ("chunk_tokens", "many"),
     ("model_tokens", "1.5"),
+    ("retention_days", "0"),
+    ("log_format", "xml"),
     ("embedder_concurrency", "0"),
     ("embedder_calls_per_minute", "-1"),
     ("embedder_tokens_per_minute", "lots"),

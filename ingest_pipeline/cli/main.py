@@ -9,13 +9,27 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ingest_pipeline.cli import answers, autopsy, backups, database, doctor, looking, maintenance, working
+from ingest_pipeline.cli import (
+    answers,
+    autopsy,
+    backups,
+    database,
+    doctor,
+    looking,
+    maintenance,
+    metrics,
+    retention,
+    working,
+)
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
+from ingest_pipeline.memory.log_lines import log_in
 from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
-COMMAND_MODULES = (working, looking, answers, maintenance, autopsy, backups, doctor, database)
+COMMAND_MODULES = (
+    working, looking, answers, maintenance, doctor, autopsy, backups, retention, metrics, database,
+)  # fmt: skip
 """In the order of `ingest --help`; a new group of commands is a module with `add_commands`, and a name here."""
 
 EXIT_CODES = """exit codes:
@@ -50,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_command(arguments: Sequence[str] | None) -> None:
     try:
-        options = _parser().parse_args(arguments)
-        sys.exit(options.command(options, read_settings()))
+        options, settings = _parser().parse_args(arguments), read_settings()
+        log_in(settings.log_format)
+        sys.exit(options.command(options, settings))
     finally:
         sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
 

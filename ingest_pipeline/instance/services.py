@@ -74,7 +74,8 @@ def serve(settings: Settings) -> int:
 def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
     workspace = find_config().parent / "workspace.yaml"
     address = ["-h", settings.ui_host, "-p", str(settings.ui_port)]
-    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
+    log_format = ["--log-format", "json"] if settings.log_format == "json" else []
+    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace), *log_format]
     # In a session of its own, so that Ctrl-C reaches only this process, which passes it on once. Without warnings:
     # `dagster dev` warns that a newer command exists, which needs a package that we do not require.
     environment = {"PYTHONWARNINGS": "ignore", **os.environ, **settings.environ()}

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.models import Batch, BatchKind, FileCost, PlannedBatch
 from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.incidents import record_incident
@@ -60,6 +60,15 @@ UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %
 RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
+"""
+KIND = """
+SELECT CASE
+    WHEN b.runs > 0 THEN 'retry'
+    WHEN EXISTS (SELECT FROM files f WHERE f.batch = b.batch AND f.kills > 0) THEN 'alone'
+    WHEN EXISTS (SELECT FROM files f JOIN attempts a USING (file_id)
+                 WHERE f.batch = b.batch AND a.version = f.version AND a.batch <> b.batch) THEN 'requeue'
+    ELSE 'first' END
+FROM batches b WHERE b.batch = %s
 """
 MESSAGE = "SELECT message FROM batches WHERE batch = %s"
 LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
@@ -192,3 +201,9 @@ def last_ended(connection: Connection) -> datetime | None:
 def message(connection: Connection, batch: str) -> str:
     """Return why a batch's last run did not finish it."""
     return str(scalar(connection, MESSAGE, (batch,)) or "")
+
+
+def batch_kind(connection: Connection, batch: str) -> BatchKind:
+    """Return whether a batch's next run is its first one, and why its files are in it."""
+    kind: BatchKind = scalar(connection, KIND, (batch,)) or "first"
+    return kind
