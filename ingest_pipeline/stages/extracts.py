@@ -137,8 +137,8 @@ class ExtractRun:
                     with self._writing:
                         self._store(file, asked)
                     logger.info(
-                        "section %d/%d '%s': %s (%.1f s)", asked.part.ordinal + 1, total, asked.part.title,
-                        ", ".join(asked.steps), asked.seconds,
+                        "section %d/%d: %s (%.1f s)", asked.part.ordinal + 1, total, ", ".join(asked.steps),
+                        asked.seconds,
                     )  # fmt: skip
                     yield asked
                     self.watch.degradation.after_micro_batch(file.name)
