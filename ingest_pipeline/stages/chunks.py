@@ -136,7 +136,7 @@ class GenerationWriter:
         began = time.monotonic()
         start, sections = generations.resume_generation(self._run.connection, self._generation)
         gaps = [gap for gap in self._generation.gaps if gap.page_to <= start.pages]
-        fold = ParseFold(gaps=gaps, sections=sections)
+        fold = ParseFold(gaps=gaps, sections=sections, warnings=self._generation.warnings)
         try:
             waiting = self._stream(sandbox, start, fold)
         finally:
@@ -175,6 +175,7 @@ class GenerationWriter:
             [(chunk, text_hash(chunk.text)) for chunk in chunks],
             checkpoint=self._chunker.checkpoint,
             gaps=self._fold.gaps,
+            warnings=self._fold.warnings,
             sections=sections,
         )
         self.written += len(chunks)
