@@ -104,11 +104,12 @@ def test_work_goes_on_at_the_checkpoint(connection: Connection) -> None:
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as generation:
         rows = [(chunk(number, f"text {number}"), text_hash(f"text {number}")) for number in range(5)]
         generations.write_chunks(
-            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")]
-        )
+            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")],
+            warnings=["guessed"],
+        )  # fmt: skip
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
-        assert again.gaps == (Gap(1, 1, "damaged"),)
+        assert (again.gaps, again.warnings) == ((Gap(1, 1, "damaged"),), ("guessed",))
         assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
     ordinals = [ordinal for (ordinal,) in connection.execute("SELECT ordinal FROM chunks ORDER BY 1")]
     assert ordinals == [0, 1, 2]

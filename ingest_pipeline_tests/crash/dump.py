@@ -1,4 +1,4 @@
-"""What two ingestions of the same files must agree on, in an order of its own: no number, no time, no count of tries."""
+"""What two ingestions of the same files must agree on, in order: no number, no time, no count of tries."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SELECT {KEY}, g.complete, g.title, g.pages, g.gaps, g.warnings, g.chunks, g.toke
 FROM generations g LEFT JOIN generation_lengths l USING (generation_id) ORDER BY 1, 2, 3, 4, l.tokenizer
 """
 MODELS_OF_GENERATIONS = f"""
-SELECT {KEY}, m.identity FROM generations g JOIN generation_models n USING (generation_id) JOIN models m USING (model_id)
-ORDER BY 1, 2, 3, 4, 5
+SELECT {KEY}, m.identity
+FROM generations g JOIN generation_models n USING (generation_id) JOIN models m USING (model_id) ORDER BY 1, 2, 3, 4, 5
 """
 CHUNKS = f"""
 SELECT {KEY}, c.ordinal, c.page_from, c.page_to, c.char_from, c.char_to, c.tokens, c.heading, c.page_label, c.section,

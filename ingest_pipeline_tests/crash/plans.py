@@ -53,11 +53,8 @@ def pairs(points: Points, seeds: Iterable[int]) -> Iterator[Trial]:
         chance = random.Random(seed)
         scene = _scene(points, chance)
         first = _point(points[scene], chance)
-        done = first.number / points[scene][first.kind]
-        left = {
-            kind: int((1 - done) * last) + RECOVERY_POINTS * (kind == "sql") for kind, last in points[scene].items()
-        }
-        yield Trial(scene, (first, _point(Counter(left), chance)), "pair", seed)
+        second = _point(_left_after(first, points[scene]), chance)
+        yield Trial(scene, (first, second), "pair", seed)
 
 
 def storms(points: Points, seeds: Iterable[int]) -> Iterator[Trial]:
@@ -69,6 +66,12 @@ def storms(points: Points, seeds: Iterable[int]) -> Iterator[Trial]:
         numbers = [int(last * chance.random() ** 2) + 1 for _ in range(chance.choice(STORM_KILLS))]
         kills = tuple(KillAt(number, chance.choice(("before", "after"))) for number in numbers)
         yield Trial(scene, kills, "storm", seed)
+
+
+def _left_after(killed_at: KillAt, points: Counter[str]) -> Counter[str]:
+    """Return how many points the recovery has, about."""
+    share = 1 - killed_at.number / points[killed_at.kind]
+    return Counter({kind: int(share * last) + RECOVERY_POINTS * (kind == "sql") for kind, last in points.items()})
 
 
 def _scene(points: Points, chance: random.Random) -> str:
