@@ -83,16 +83,18 @@ def count_statements(points: Points) -> None:
     def counted_wait(self: Any, gen: Generator[Any, Any, Any], *arguments: Any, **options: Any) -> Any:
         if not points.come_to("sql", statement_of(gen)):
             return exchange(self, gen, *arguments, **options)
-        answer = exchange(self, unanswered(gen), *arguments, **options)
-        die()  # it was answered without waiting
-        return answer
+        try:
+            return exchange(self, unanswered(gen), *arguments, **options)
+        finally:  # it was answered, or refused, without waiting
+            die()
 
     def counted_connect(*arguments: Any, **options: Any) -> Any:
         last = points.come_to("sql", "connect")
-        connection = connect(*arguments, **options)
-        if last:
-            die()
-        return connection
+        try:
+            return connect(*arguments, **options)
+        finally:
+            if last:
+                die()
 
     psycopg.Connection.wait = counted_wait  # type: ignore[method-assign]
     psycopg.connect = counted_connect  # type: ignore[assignment]
@@ -147,10 +149,11 @@ def count_files(points: Points) -> None:
 def _counted_call(points: Points, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
     def counted(*arguments: Any, **options: Any) -> Any:
         last = points.come_to("file", f"{name} {arguments[0]}")
-        result = call(*arguments, **options)
-        if last:
-            die()
-        return result
+        try:
+            return call(*arguments, **options)
+        finally:  # also where it fails
+            if last:
+                die()
 
     return counted
 
@@ -160,9 +163,10 @@ def _counted_open(points: Points, call: Callable[..., Any]) -> Callable[..., Any
         if not WRITING & set(mode):
             return call(file, mode, *arguments, **options)
         last = points.come_to("file", f"open {file}")
-        stream = call(file, mode, *arguments, **options)
-        if last:
-            die()
-        return stream
+        try:
+            return call(file, mode, *arguments, **options)
+        finally:
+            if last:
+                die()
 
     return counted
