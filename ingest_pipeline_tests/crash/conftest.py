@@ -49,6 +49,6 @@ def _lane(server: EmbeddedServer, template: str, factory: pytest.TempPathFactory
 
 
 @pytest.fixture(scope="session")
-def record() -> Record:
+def record(tmp_path_factory: pytest.TempPathFactory) -> Record:
     """The trials that have passed."""
-    return Record(results_folder() / "passed.jsonl")
+    return Record((results_folder() or tmp_path_factory.mktemp("results")) / "passed.jsonl")
