@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.cleanup import find_damage
 from ingest_pipeline.store import reports
 from ingest_pipeline.store.connection import Connection
 
@@ -73,8 +75,10 @@ def differences(expected: Dump, found: Dump) -> list[str]:
     ]
 
 
-def damage_of(connection: Connection) -> list[str]:
-    """What must not be there after a recovery: unfinished work, and ledger and tables that disagree."""
+def damage_of(connection: Connection, settings: Settings) -> list[str]:
+    """What must not be there after a recovery: unfinished work, ledger and tables that disagree, damage, leftovers."""
     unfinished = [text for (text,) in connection.execute(UNFINISHED)]
     disagreements = [f"{count} × {problem}" for problem, count in reports.inconsistencies(connection).items()]
-    return unfinished + disagreements
+    damage = find_damage(connection, settings)
+    wrong = [f"{one.count} × {one.kind}: {one.example}" for one in damage if one.severity != "retry"]
+    return unfinished + disagreements + wrong

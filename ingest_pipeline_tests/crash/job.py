@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from itertools import count
 
+import psutil
+
 from ingest_pipeline.chunking import Encode
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
@@ -21,6 +23,11 @@ from ingest_pipeline_tests.toy_engine import ToyEmbedder
 
 PARSER_BYTES = 2 * 1024**3
 """RLIMIT_DATA of a forked parser: it has the memory of the process that it was forked from."""
+
+
+def is_at_work(run_id: str | None) -> bool:
+    """Whether the process of a run is there, as its launcher would find out."""
+    return bool(run_id) and psutil.pid_exists(int(str(run_id).split()[1]))
 
 
 class Job:
@@ -57,12 +64,13 @@ class Job:
         seal_waiting(connection, settings=self.settings, fingerprint=self.fingerprint)
 
     def _reconcile(self, connection: Connection) -> bool:
-        """Reconcile the batches of runs that were killed; whoever runs this is the only one."""
+        """Reconcile the batches of runs whose process is gone."""
         running = batches.list_batches(connection, status="running")
-        for batch in running:
-            ended = {"killed": True, "canceled": False, "message": "Run worker is gone"}
-            batches.reconcile_batch(connection, batch.key, batch.run_id or "", **ended)
-        return bool(running)
+        ended = [batch for batch in running if not is_at_work(batch.run_id)]
+        for batch in ended:
+            how = {"killed": True, "canceled": False, "message": "Run worker is gone"}
+            batches.reconcile_batch(connection, batch.key, batch.run_id or "", **how)
+        return bool(ended)
 
     def _run_batch(self, key: str, run_id: str) -> None:
         """Take a batch through its assets; each opens a connection and the batch, as in Dagster."""

@@ -76,12 +76,20 @@ class Lane:
                 shown = trial.scene
             done(self._tried(trial))
 
+    def begin(self, scene: str) -> None:
+        """Put source and database back to what they are before a scene."""
+        self.source.show(scene)
+        self.stage.put_back(self._before[scene])
+
     def _tried(self, trial: Trial) -> Passed:
         began = time.monotonic()
         self.stage.put_back(self._before[trial.scene])
-        expected = None if trial.kind == "storm" else self.expected[trial.scene]
+        expected = self.expected[trial.scene]
         try:
-            outcome = self.stage.recovered(trial.kills, expected)
+            if trial.kind == "rivals":
+                outcome = self.stage.rivaled(trial.kills[0], expected)
+            else:
+                outcome = self.stage.recovered(trial.kills, None if trial.kind == "storm" else expected)
         except JobFailed as error:
             return Passed(trial.name, trial.kind, len(trial.kills), 0, time.monotonic() - began, (str(error),))
         seconds = time.monotonic() - began

@@ -24,7 +24,8 @@ class Trial:
     scene: str
     kills: tuple[KillAt, ...]
     kind: str = "point"
-    """`point`, `pair` or `storm`: after a storm files may have failed, because three runs were killed at them."""
+    """`point`, `pair`, `rivals` (two jobs at once) or `storm`: after a storm files may have failed, because three runs
+    were killed at them."""
     seed: int = 0
 
     @property
@@ -66,6 +67,14 @@ def storms(points: Points, seeds: Iterable[int]) -> Iterator[Trial]:
         numbers = [int(last * chance.random() ** 2) + 1 for _ in range(chance.choice(STORM_KILLS))]
         kills = tuple(KillAt(number, chance.choice(("before", "after"))) for number in numbers)
         yield Trial(scene, kills, "storm", seed)
+
+
+def rivals(points: Points, seeds: Iterable[int]) -> Iterator[Trial]:
+    """Yield a trial for each seed: a kill anywhere in one of two jobs that run at once."""
+    for seed in seeds:
+        chance = random.Random(seed)
+        scene = _scene(points, chance)
+        yield Trial(scene, (_point(points[scene], chance),), "rivals", seed)
 
 
 def _left_after(killed_at: KillAt, points: Counter[str]) -> Counter[str]:

@@ -9,20 +9,26 @@ from typing import Any
 
 import pytest
 
+from ingest_pipeline.store.connection import store
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.crash.kill_points import KillAt
 from ingest_pipeline_tests.crash.lanes import Lane, Passed, Record, in_lanes
-from ingest_pipeline_tests.crash.plans import Trial, every_point, pairs, sample, storms
+from ingest_pipeline_tests.crash.plans import Trial, every_point, pairs, rivals, sample, storms
 from ingest_pipeline_tests.crash.results import write_result
 from ingest_pipeline_tests.crash.scenes import SCENES
 from ingest_pipeline_tests.crash.trials import MOST_RUNS
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(4 * 3600)]
 
-SAMPLED_POINTS, PAIRS, STORMS = (None, 2000, 100) if WHOLE_PROOF else (60, 24, 4)
+SAMPLED_POINTS, PAIRS, STORMS, RIVALS = (None, 2000, 100, 100) if WHOLE_PROOF else (60, 24, 4, 4)
 SEED = 1
-PAIR_SEEDS, STORM_SEEDS = 10_000, 20_000
+PAIR_SEEDS, STORM_SEEDS, RIVAL_SEEDS = 10_000, 20_000, 30_000
 """The first seed of each."""
+TIMES = """
+SELECT table_name, column_name
+FROM information_schema.columns JOIN information_schema.tables USING (table_schema, table_name)
+WHERE table_schema = 'ingest' AND table_type = 'BASE TABLE' AND data_type = 'timestamp with time zone'
+"""
 PAIRS_AT_A_TIME = 100 if WHOLE_PROOF else 12
 
 
@@ -81,3 +87,25 @@ def test_storms_come_to_an_end(lanes: list[Lane], record: Record) -> None:
     kills = sum(one.kills for one in tried)
     assert kills >= 2 * STORMS
     report("storms", tried, began, storms=STORMS, kills=kills, seeds=[STORM_SEEDS, STORM_SEEDS + STORMS - 1])
+
+
+def test_two_jobs_at_once(lanes: list[Lane], record: Record) -> None:
+    """Two that run at the same files and batches, of which one is killed, end with the rows of one."""
+    began = time.monotonic()
+    tried = in_lanes(lanes, list(rivals(lanes[0].points, range(RIVAL_SEEDS, RIVAL_SEEDS + RIVALS))), record)
+    require_all_passed(tried)
+    kills = sum(one.kills for one in tried)
+    report("rivals", tried, began, rivals=RIVALS, kills=kills, seeds=[RIVAL_SEEDS, RIVAL_SEEDS + RIVALS - 1])
+
+
+def test_clock_that_was_set_back(lanes: list[Lane]) -> None:
+    """Rows that were written a day in the future change nothing: work is ordered by numbers, not by times."""
+    lane, scene = lanes[0], SCENES[1]
+    lane.begin(scene)
+    with store(lane.stage.url) as connection:
+        columns = connection.execute(TIMES).fetchall()
+        for table, column in columns:
+            connection.execute(f"UPDATE ingest.{table} SET {column} = {column} + interval '1 day'".encode())
+    outcome = lane.stage.recovered([KillAt(lane.points[scene]["sql"] // 2)], lane.expected[scene])
+    assert len(columns) >= 10
+    assert (outcome.runs, outcome.problems) == (1, ())

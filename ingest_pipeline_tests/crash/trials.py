@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psycopg
 
@@ -54,7 +55,6 @@ class Stage:
         self._server_url, self.name, self._encode = server_url, name, encode
         self.url = server_url.replace("/ingest?", f"/{name}?")
         self.settings = settings
-        self._log = settings.home / "job.log"
         settings.home.mkdir(parents=True, exist_ok=True)
 
     def put_back(self, template: str) -> None:
@@ -73,15 +73,32 @@ class Stage:
         Raises:
             JobFailed: it ended by an error.
         """
+        return self.end_of(self.start(kill_at))
+
+    def start(self, kill_at: KillAt | None = None) -> int:
+        """Start a job in a process of its own; return its pid."""
         pid = os.fork()
         if not pid:
             self._in_child(kill_at)
+        return pid
+
+    def end_of(self, pid: int) -> Ended:
+        """Wait for a job.
+
+        Raises:
+            JobFailed: it ended by an error.
+        """
         code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
         if code == -signal.SIGKILL:
             return Ended(killed=True)
+        log = self._log_of(pid).read_text()
+        self._log_of(pid).unlink()
         if code:
-            raise JobFailed(f"exit code {code}\n{self._log.read_text()}")
-        return Ended(False, tuple(self._log.read_text().splitlines()))
+            raise JobFailed(f"exit code {code}\n{log}")
+        return Ended(False, tuple(log.splitlines()))
+
+    def _log_of(self, pid: int) -> Path:
+        return self.settings.home / f"{pid}.log"
 
     def dump(self) -> Dump:
         """Return what is stored."""
@@ -91,7 +108,7 @@ class Stage:
     def damage(self) -> list[str]:
         """Return what must not be there."""
         with self._connected() as connection:
-            return damage_of(connection)
+            return damage_of(connection, self.settings)
 
     def recovered(self, kills: Sequence[KillAt], expected: Dump | None) -> Outcome:
         """Run a job with each of these kills in turn, then without; compare, if something is expected.
@@ -104,15 +121,24 @@ class Stage:
             if not self.job(kill_at).killed:
                 break
             reached.append(str(kill_at))
-        runs = 0
-        problems = ["never run"]
-        while reached and problems and runs < MOST_RUNS:
+        return self.finished(reached, expected) if reached else Outcome((), 0, ())
+
+    def rivaled(self, kill_at: KillAt, expected: Dump) -> Outcome:
+        """Run two jobs at once, of which one is killed at this point; then as `recovered`."""
+        pids = [self.start(kill_at), self.start()]
+        reached = [str(kill_at) for pid in pids if self.end_of(pid).killed]
+        return self.finished(reached, expected)
+
+    def finished(self, kills: Sequence[str], expected: Dump | None) -> Outcome:
+        """Run jobs until every file is final; compare, if something is expected."""
+        runs, problems = 0, ["never run"]
+        while problems and runs < MOST_RUNS:
             runs += 1
             self.job()
             problems = self.damage()
-        if reached and expected is not None:
+        if expected is not None:
             problems += differences(expected, self.dump())
-        return Outcome(tuple(reached), runs, tuple(problems if reached else ()))
+        return Outcome(tuple(kills), runs, tuple(problems))
 
     def drop(self, name: str) -> None:
         """Drop a database."""
@@ -134,9 +160,9 @@ class Stage:
             points.install()
             forked_parser.install()
             Job(self.url, self.settings, self._encode).run()
-            self._log.write_text("\n".join(points.names))
+            self._log_of(os.getpid()).write_text("\n".join(points.names))
             code = 0
         except BaseException:
-            self._log.write_text(traceback.format_exc())
+            self._log_of(os.getpid()).write_text(traceback.format_exc())
         finally:
             os._exit(code)
