@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest_pipeline.chunking import Encode
+from ingest_pipeline.memory.process import end_with_parent
 from ingest_pipeline.settings import Settings
 from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.crash.dump import Dump
@@ -144,10 +145,16 @@ def in_lanes(lanes: Sequence[Lane], trials: Sequence[Trial], record: Record) -> 
 
 
 def _forked(lane: Lane, trials: Sequence[Trial], record: Record, results: Any) -> Any:
+    own = os.getpid()
+
     def done(passed: Passed) -> None:
         record.add(passed)
         results.put(passed)
 
-    process = multiprocessing.get_context("fork").Process(target=lane.try_all, args=(trials, done), daemon=False)
+    def try_all() -> None:
+        end_with_parent(own)
+        lane.try_all(trials, done)
+
+    process = multiprocessing.get_context("fork").Process(target=try_all)
     process.start()
     return process

@@ -13,6 +13,7 @@ from pathlib import Path
 import psycopg
 
 from ingest_pipeline.chunking import Encode
+from ingest_pipeline.memory.process import end_with_parent
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import store
 from ingest_pipeline_tests.crash import forked_parser
@@ -77,8 +78,9 @@ class Stage:
 
     def start(self, kill_at: KillAt | None = None) -> int:
         """Start a job in a process of its own; return its pid."""
-        pid = os.fork()
+        own, pid = os.getpid(), os.fork()
         if not pid:
+            end_with_parent(own)
             self._in_child(kill_at)
         return pid
 
