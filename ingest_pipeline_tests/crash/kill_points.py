@@ -22,7 +22,6 @@ from psycopg.waiting import WAIT_R
 
 from ingest_pipeline.parsing.sandbox import parent
 
-VARIABLE = "KILL_AT"
 FILE_CALLS = ("mkdir", "rmdir", "rename", "replace", "remove", "unlink", "link", "symlink", "truncate")
 """Of `os`: pathlib, shutil and tempfile call them by these names."""
 WRITING = set("wax+")

@@ -28,6 +28,13 @@ class Trial:
     were killed at them."""
     seed: int = 0
 
+    @classmethod
+    def parse(cls, text: str) -> Trial:
+        """Read `first 573:before 175:after`: a scene, and points; also the name of a trial that failed."""
+        words = text.split()
+        kind = words.pop(0) if words[0] not in SCENES else "point"
+        return cls(words[0], tuple(map(KillAt.parse, words[1:])), kind)
+
     @property
     def name(self) -> str:
         """By which a passed trial is known again."""
@@ -44,7 +51,7 @@ def every_point(points: Points) -> Iterator[Trial]:
 
 
 def sample(trials: Sequence[Trial], count: int, *, seed: int) -> list[Trial]:
-    """Return some trials of all, by a seed."""
+    """Return some trials of all, or all in another order, by a seed."""
     return random.Random(seed).sample(trials, min(count, len(trials)))
 
 

@@ -152,8 +152,6 @@ def test_database_goes_away(make: Make, database: EmbeddedServer, embedder: Serv
     """A database that is away for seconds, in whatever phase: the same `ingest run` ends with every file indexed."""
     ingest = make(database.url)
     add_documents(ingest)
-    if phase == "catalog":
-        (ingest.source / "large.txt").write_bytes(text_of(10, seed=50).encode() + b" \n" * 40 * MIB)
     if phase == "parsing":
         (ingest.source / "long.pdf").write_bytes(pdf_of(300, seed=51, lines=1))
     embedder.script(script=["slow"])
