@@ -20,6 +20,7 @@ NOTICE_SECONDS = 20.0
 """Until `dagster dev` has noticed that one of its processes is gone, if it does."""
 COMMANDS = {"code server": ("api", "grpc"), "daemon": ("dagster._daemon",)}
 """Words of the command of each service."""
+RELOAD = "mutation { reloadWorkspace { __typename } }"
 KILLED = tuple(COMMANDS) if WHOLE_PROOF else ("daemon",)
 
 
@@ -38,14 +39,15 @@ def processes_of(services: Services, service: str) -> list[psutil.Process]:
     return [process for process, command in family if all(word in command for word in COMMANDS[service])]
 
 
-def restart_if_ended(services: Services) -> None:
-    """Start `ingest ui` again if it ended because of the kill."""
+def heal(services: Services) -> None:
+    """Do what an operator does: start `ingest ui` again if it ended because of the kill, else press "Reload all"."""
     assert services.process is not None
     deadline = time.monotonic() + NOTICE_SECONDS
     while services.process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.2)
     if services.process.poll() is not None:
         services.start()
+    services.query(RELOAD)
 
 
 def indexed(services: Services) -> int:
@@ -65,7 +67,7 @@ def test_killed_services_lose_nothing(services: Services) -> None:
         assert killed, f"no {service} among {[process.cmdline() for process in services.family()]}"
         for process in killed:
             process.kill()
-        restart_if_ended(services)
+        heal(services)
         wait_for("the code location", lambda: bool(services.locations()), seconds=300, log=services.log)
         services.launch_catalog()
         wait_for("the file", lambda count=number + 1: indexed(services) == count, seconds=400, log=services.log)
