@@ -1,7 +1,8 @@
 """Runs the proof of crash safety and prints its certificate: `python -m ingest_pipeline_tests.crash.certificate`.
 
-Takes tests for pytest, or all of this folder. The whole form by `INGEST_PROOF=whole`; one that was interrupted goes on
-where it was: trials that have passed under the same code are kept in the folder of results.
+Takes tests for pytest; without any it runs this folder and `test_crash_*.py` beside it. The whole form by
+`INGEST_PROOF=whole`; one that was interrupted goes on where it was: trials that have passed under the same code are
+kept in the folder of results.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ingest_pipeline_tests.crash.results import VARIABLE, read_results
 
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "proof-crash"
+APART = ("part", "of", "seeds")
 REQUIRED = ("kill points", "pairs", "storms")
 """Parts without which there is no certificate."""
 
@@ -31,7 +33,8 @@ def main(tests: Sequence[str]) -> int:
     for path in folder.glob("*.json"):  # of an earlier proof, perhaps of other code
         path.unlink()
     began = time.monotonic()
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(tests or [str(Path(__file__).parent)])]
+    tests = tests or [str(Path(__file__).parent), *map(str, sorted(Path(__file__).parents[1].glob("test_crash_*.py")))]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     code = subprocess.run(command, env={**os.environ, VARIABLE: str(folder)}, cwd=REPOSITORY, check=False).returncode
     results = read_results(folder)
     print(certificate(results, seconds=time.monotonic() - began))
@@ -53,17 +56,18 @@ def certificate(results: Sequence[dict[str, Any]], *, seconds: float) -> str:
 
 def line_of(result: dict[str, Any]) -> str:
     """Return the line of one part: what was hit or killed of all, then its other figures."""
-    figures = dict(result)
-    part, seeds, total = figures.pop("part"), figures.pop("seeds", None), figures.pop("of", None)
-    texts = [f"{name.replace('_', ' ')} {_number(value)}" for name, value in figures.items()]
+    part, seeds, total = result["part"], result.get("seeds", []), result.get("of")
+    texts = [f"{name.replace('_', ' ')} {_text(value)}" for name, value in result.items() if name not in APART]
     if total is not None:
-        texts[0] = f"{texts[0]} of {_number(total)}"
+        texts[0] = f"{texts[0]} of {_text(total)}"
     if seeds:
         texts.append(f"seeds {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else ""))
     return f"  {part:<28}{', '.join(texts)}"
 
 
-def _number(value: object) -> str:
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value))
     return f"{value:,}" if isinstance(value, int | float) else str(value)
 
 
