@@ -26,10 +26,12 @@ KILLED = tuple(COMMANDS) if WHOLE_PROOF else ("daemon",)
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     started = Services(tmp_path)
-    started.start()
-    yield started
-    for process in started.family():
-        process.kill()
+    try:
+        started.start()
+        yield started
+    finally:
+        for process in started.family():
+            process.kill()
 
 
 def processes_of(services: Services, service: str) -> list[psutil.Process]:
@@ -55,7 +57,7 @@ def indexed(services: Services) -> int:
 
 @pytest.mark.timeout(1800)
 def test_killed_services_lose_nothing(services: Services) -> None:
-    """Code server, then daemon: killed under a run; after the next catalog every file is indexed, without damage."""
+    """Code server, then daemon: killed under a run; after the next catalog every file is indexed."""
     for number, service in enumerate(KILLED):
         lines = (f"File {number}: the square of {n} is {n * n}.\n" for n in range(LINES))
         (services.source / f"{number}.txt").write_text("".join(lines))
