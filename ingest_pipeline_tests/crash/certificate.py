@@ -62,7 +62,7 @@ def line_of(result: dict[str, Any]) -> str:
         texts[0] = f"{texts[0]} of {_text(total)}"
     if seeds:
         texts.append(f"seeds {seeds[0]}" + (f" to {seeds[-1]}" if len(seeds) > 1 else ""))
-    return f"  {part:<28}{', '.join(texts)}"
+    return f"  {part:<32}{', '.join(texts)}"
 
 
 def _text(value: object) -> str:
