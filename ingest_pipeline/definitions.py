@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ingest_pipeline.defs import assets, automation, repair
+from ingest_pipeline.defs import assets, automation, maintenance, repair
 from ingest_pipeline.defs.resources import IngestResource
 
 defs = dg.Definitions(
@@ -23,6 +23,7 @@ defs = dg.Definitions(
         automation.index_job,
         repair.cleanup_job,
         repair.reset_job,
+        maintenance.backup_job,
     ],
     schedules=[automation.catalog_schedule],
     sensors=[automation.waiting_batches, automation.failed_runs],

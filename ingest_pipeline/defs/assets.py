@@ -78,7 +78,7 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text, parsed page by page in a sandbox, in chunks of at most the model's tokens."""
-    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched("chunks") as watch:
         encode = ingest.encoder()
         outcomes = list(chunk_files(run, encode=encode, sandbox=sandbox, degradation=watch.degradation))
         return dg.MaterializeResult(metadata=metadata.of_chunks(run, outcomes, watch))
@@ -90,7 +90,7 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """One vector for each chunk, committed by micro-batch; a file is published when its last vector is stored."""
-    with ingest.batch(context) as run, run.watched() as watch:
+    with ingest.batch(context) as run, run.watched("embeddings") as watch:
         # The model is loaded only if a chunk needs a vector: a batch of renamed files loads nothing.
         outcomes = list(embed_files(run, load_embedder=partial(ingest.embedder, run), watch=watch))
         unfinished = run.finish()
@@ -110,7 +110,7 @@ def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
         return dg.MaterializeResult(metadata={"enabled": False})
     from ingest_pipeline.stages.extracts import extract_run
 
-    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched("extracts") as watch:
         asking = extract_run(run, sandbox=sandbox, watch=watch)
         outcomes = list(asking.files())
         run.finish()
@@ -129,7 +129,7 @@ def entities(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
         return dg.MaterializeResult(metadata={"enabled": False})
     from ingest_pipeline.stages.entities import extract_entities
 
-    with ingest.batch(context) as run, run.watched() as watch:
+    with ingest.batch(context) as run, run.watched("entities") as watch:
         work = extract_entities(run, model, watch=watch)
         run.finish()
         return dg.MaterializeResult(metadata=metadata.of_entities(run, work, watch))

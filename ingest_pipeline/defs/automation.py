@@ -22,6 +22,7 @@ from ingest_pipeline.instance.reconcile import (
     reconcile_running,
     was_stopped_after,
 )
+from ingest_pipeline.instance.run_ends import copy_ended
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.requeue import requeue_unfinished
@@ -102,6 +103,7 @@ def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> 
 def _reconcile(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
     """Reconcile the batches whose runs have ended; seal a new batch for a file that was open in a killed run."""
     reconciled = reconcile_running(instance, connection)
+    copy_ended(connection)  # also of runs that ended well
     if reconciled:
         seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
     return reconciled

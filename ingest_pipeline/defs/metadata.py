@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ingest_pipeline.engines import LOCAL
+from ingest_pipeline.instance.names import MEMORY_OVER_TIME
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.index import IndexWork
+from ingest_pipeline.stages.memory_picture import escaped, memory_markdown
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
 from ingest_pipeline.store import batches, entities, extracts, reports, usage, vectors
@@ -73,7 +75,7 @@ def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) 
         **_reasons(outcomes),
         "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         "parser_peak_mib": round(largest / MIB, 1),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
         "batch_files": _table(run),
     }
 
@@ -95,7 +97,7 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
         "embed_seconds": round(seconds, 2),
         "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "model": run.card.name,
         **_of_embedder(run),
@@ -130,7 +132,7 @@ def of_extracts(run: BatchRun, spec: ExtractSpec, outcomes: Sequence[ExtractOutc
         **_reasons(outcomes),
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         **_of_usage(spec.provider, spec.model, used),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
     }
 
 
@@ -161,17 +163,24 @@ def of_entities(run: BatchRun, work: EntityWork, watch: TreeWatch) -> Metadata:
         "entities": sum(labels.values()),
         "entities_by_label": labels,
         "seconds": round(work.seconds, 2),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
         "memory_limit_mib": round(run.settings.run_memory / MIB, 1),
         "top_entities": _entity_table(run, work.model),
     }
 
 
-def _of_watch(watch: TreeWatch) -> Metadata:
-    """Return the measured peak of the run's processes in this step, and the degradation steps taken."""
+def _of_watch(run: BatchRun, watch: TreeWatch) -> Metadata:
+    """Return the measured peak of the run's processes in this step, its picture, and the degradation steps taken."""
     steps = [str(taken) for taken in watch.degradation.steps_taken]
     # Keys of metadata are a contract: `memory_ladder` keeps its name.
-    return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
+    peak = {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
+    return peak | _picture(run, watch)
+
+
+def _picture(run: BatchRun, watch: TreeWatch) -> Metadata:
+    """Return the memory of this step over time as a picture; {} if it could not be recorded."""
+    record = watch.recorder.record() if watch.recorder else None
+    return {MEMORY_OVER_TIME: dg.MetadataValue.md(memory_markdown(run.connection, record))} if record else {}
 
 
 def of_index(work: IndexWork) -> Metadata:
@@ -242,25 +251,18 @@ def _entity_table(run: BatchRun, model: str) -> dg.MetadataValue:
     found = entities.top_entities(run.connection, model, run.batch, each=TOP_ENTITIES, documents=TABLE_ROWS)
     lines = ["| file | entities |", "|---|---|"]
     for (_, path), counts in groupby(found, key=lambda one: (one.source, one.path)):
-        names = ", ".join(f"{_escaped(one.name)} ({one.label}, {one.count})" for one in counts)
-        lines.append(f"| {_escaped(path)} | {names} |")
+        names = ", ".join(f"{escaped(one.name)} ({one.label}, {one.count})" for one in counts)
+        lines.append(f"| {escaped(path)} | {names} |")
     return dg.MetadataValue.md("\n".join(lines))
 
 
 def _row(row: Metadata) -> str:
     cells = [
-        _escaped(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
+        escaped(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
         _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]), _size(row["embed_peak_bytes"]),
         None if row["seconds"] is None else round(row["seconds"], 1), row["error"],
     ]  # fmt: skip
     return "| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    # A file may be named `[click](https://...)`, and the UI renders Markdown.
-    return "".join(
-        f"\\{character}" if character in "|\\`*_[]<>" else character for character in text.replace("\n", " ")
-    )
 
 
 def _size(size_bytes: int | None) -> str | None:

@@ -8,7 +8,7 @@ from dagster._cli import main as dagster_command_line
 from dagster._cli.api import recon_job_from_origin
 from dagster._core.code_pointer import CodePointer
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import RunFailureReason
+from dagster._core.events import AssetObservationData, RunFailureReason
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
@@ -35,6 +35,7 @@ __all__ = [
     "IN_PROGRESS_RUN_STATUSES",
     "IO_TYPE_EXTENSION",
     "PARTITION_NAME_TAG",
+    "AssetObservationData",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",

@@ -38,6 +38,7 @@ from ingest_pipeline.instance.reconcile import (
     reconcile_running,
 )
 from ingest_pipeline.instance.reconnect import is_loss_of_database
+from ingest_pipeline.instance.run_ends import copy_ended
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
@@ -199,6 +200,8 @@ class Headless:
         others = reconcile_running(self._instance, self._connection)
         if others:
             self._plan_again()
+        if others or ended:
+            copy_ended(self._connection)  # also of runs that ended well
         return bool(others or ended)
 
     def _left_running(self) -> list[str]:

@@ -184,12 +184,19 @@ class _EmbeddingStage:
         """Make and store vectors for every text of some generations that waits; yield each piece, committed."""
         run, last = self._run, None
         while chunks := self._pending(generation_ids, after=last):
+            self._note_page(generation_ids[0], chunks)
             for made in self._maker.made(file, chunks):
                 store_made(run, made)
                 self._count_usage(file)
                 self.progress.add(processed=len(made.chunks) - len(made.rejected), rejected=len(made.rejected))
                 yield made
             last = chunks[-1]
+
+    def _note_page(self, generation_id: int, chunks: Sequence[StoredChunk]) -> None:
+        """Note how far the file had come before these chunks, for the record of the run's memory."""
+        own = [chunk.ordinal for chunk in chunks if chunk.generation_id == generation_id]
+        if own:
+            self._run.position.page = generations.page_of(self._run.connection, generation_id, min(own) - 1)
 
     def _pending(self, generation_ids: Sequence[int], *, after: StoredChunk | None) -> list[StoredChunk]:
         run = self._run

@@ -11,7 +11,7 @@ import psycopg
 from psycopg.abc import Params
 from psycopg.rows import TupleRow, scalar_row
 
-from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.errors import BadSetting, StoreUnavailable
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.server import EmbeddedServer
 
@@ -41,6 +41,19 @@ def dagster_url(url: str) -> str:
     query.append(("options", "-csearch_path=dagster"))
     text = urlencode(query, quote_via=quote, safe="/")
     return urlunsplit(("postgresql+psycopg2", parts.netloc, parts.path or "/", text, ""))
+
+
+def place_of(url: str) -> str:
+    """Return where a database is, for messages: host, port and name, without user and password.
+
+    Raises:
+        BadSetting: it is no URL of a database; the message does not show it, for it may contain a password.
+    """
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise BadSetting("--to", "postgresql://…", "postgresql://user@host:5432/database") from None
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
 @contextmanager

@@ -36,6 +36,7 @@ SELECT_SHOWN = (
 JOIN files USING (generation_id) WHERE files.file_id = %s AND generations.version = %s
 """
 )
+PAGE_OF = "SELECT page_to FROM chunks WHERE generation_id = %s AND ordinal = %s"
 SELECT_GENERATION = COLUMNS + "WHERE generation_id = %s"
 # Complete ones of the same text, made for another model; what readers see first.
 COMPLETE_ONES = (
@@ -269,6 +270,11 @@ def find_generation(connection: Connection, generation_id: int) -> Generation:
     for generation in _select(connection, SELECT_GENERATION, (generation_id,)):
         return generation
     raise LookupError(f"no generation {generation_id}")
+
+
+def page_of(connection: Connection, generation_id: int, ordinal: int) -> int:
+    """Return the page on which a chunk ends; 0 if there is no such chunk."""
+    return int(scalar(connection, PAGE_OF, (generation_id, ordinal)) or 0)
 
 
 def publish_file(

