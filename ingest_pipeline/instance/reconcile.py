@@ -104,7 +104,8 @@ def _is_just_starting(instance: DagsterInstance, run: DagsterRun) -> bool:
     record = instance.get_run_record_by_id(run.run_id)
     if run.status != DagsterRunStatus.STARTING or record is None:
         return False
-    return time.time() - record.update_timestamp.timestamp() < START_SECONDS
+    age_seconds = time.time() - record.update_timestamp.timestamp()
+    return abs(age_seconds) < START_SECONDS  # a clock that was set back must not keep a run starting until it caught up
 
 
 def _reported_its_end(instance: DagsterInstance, connection: Connection, run: DagsterRun) -> bool:

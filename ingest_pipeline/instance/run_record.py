@@ -128,10 +128,11 @@ def live_records() -> list[RunRecord]:
 
 
 def remove_old_records(folder: Path) -> None:
-    """Delete records and logs that are older than two weeks."""
+    """Delete records and logs that are older than two weeks, by whatever the clock says; not those of living runs."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+            is_old = time.time() - path.stat().st_mtime > KEEP_SECONDS
+            if is_old and not RunRecord(path.with_suffix(".json")).is_alive:
                 path.unlink()
 
 

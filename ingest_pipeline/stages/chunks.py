@@ -138,7 +138,7 @@ class GenerationWriter:
         start, sections = generations.resume_generation(self._run.connection, self._generation)
         self._run.position.move(self._file.file_id, start.pages)
         gaps = [gap for gap in self._generation.gaps if gap.page_to <= start.pages]
-        fold = ParseFold(gaps=gaps, sections=sections)
+        fold = ParseFold(gaps=gaps, sections=sections, warnings=self._generation.warnings)
         try:
             waiting = self._stream(sandbox, start, fold)
         finally:
@@ -177,6 +177,7 @@ class GenerationWriter:
             [(chunk, text_hash(chunk.text)) for chunk in chunks],
             checkpoint=self._chunker.checkpoint,
             gaps=self._fold.gaps,
+            warnings=self._fold.warnings,
             sections=sections,
         )
         self._run.position.page = self._chunker.checkpoint.pages

@@ -57,6 +57,10 @@ OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s A
 CLOSE_ATTEMPTS = """
 UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
 """
+# Of other runs: a partition may have been materialized by hand while its run was at work, and that one was killed.
+CLOSE_LEFT_ATTEMPTS = """
+UPDATE attempts SET open = false, outcome = 'interrupted', ended_at = now() WHERE batch = %s AND open
+"""
 RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
@@ -125,8 +129,10 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
 
 
 def finish_batch(connection: Connection, batch: str) -> None:
-    """Note that every file of a batch is accounted for."""
-    connection.execute(FINISH, (batch,))
+    """Note that every file of a batch is accounted for; no attempt of any run is open any more."""
+    with connection.transaction():
+        connection.execute(FINISH, (batch,))
+        connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
 
 
 def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
@@ -157,6 +163,8 @@ def reconcile_batch(
         files.release_batch(connection, batch)
         failures = 0 if attributed else int(row[2]) + (not canceled)
         status = _status_after(connection, batch, failures=failures)
+        if status == "done":
+            connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
         ended = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
         connection.execute(RECONCILE, ended)
         if not attributed and not canceled:

@@ -66,10 +66,11 @@ WHERE g.generation_id = %s AND s.generation_id = g.generation_id AND s.page_from
 """
 SAVE_CHECKPOINT = """
 UPDATE generations SET checkpoint_pages = %s, checkpoint_characters = %s, checkpoint_chunks = %s,
-       gaps = %s WHERE generation_id = %s
+       gaps = %s, warnings = %s WHERE generation_id = %s
 """
 FORGET_CHECKPOINT = """
-UPDATE generations SET checkpoint_pages = 0, checkpoint_characters = 0, checkpoint_chunks = 0, gaps = '[]'
+UPDATE generations SET checkpoint_pages = 0, checkpoint_characters = 0, checkpoint_chunks = 0, gaps = '[]',
+       warnings = '[]'
 WHERE generation_id = %s AND NOT complete
 """
 DROP_AFTER_CHECKPOINT = """
@@ -207,10 +208,11 @@ def write_chunks(
     *,
     checkpoint: Checkpoint,
     gaps: Iterable[Gap],
+    warnings: Iterable[str] = (),
     sections: Iterable[Section] = (),
 ) -> None:
     """Store some chunks (with the hashes of their texts), the sections that began since the last time, and how far
-    the file has come, in one transaction.
+    the file has come, in one transaction. A run that goes on from there meets these gaps and warnings no more.
     """
     rows = [
         (
@@ -231,6 +233,7 @@ def write_chunks(
                 checkpoint.characters,
                 checkpoint.chunks,
                 _gaps_json(gaps),
+                json.dumps(list(warnings)),
                 generation.generation_id,
             ),
         )
