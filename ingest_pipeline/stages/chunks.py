@@ -17,6 +17,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import source_of
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.fingerprint import generation_fingerprint
+from ingest_pipeline.stages.gaps import parse_limits
 from ingest_pipeline.stages.run import Attempt, BatchRun, FileOutcome, attempt, record_failure
 from ingest_pipeline.store import extracts, files, generations, lengths, vectors
 from ingest_pipeline.store.generations import Generation
@@ -89,7 +90,7 @@ def _chunk_file(run: BatchRun, file: RawFile, encode: Encode, sandbox: EventPars
                 generations.discard_progress(run.connection, generation)  # its last pages may be of another version
             record_failure(run, file, error)
             return _outcome(file, writer.parsed, chunks=0, error=error)
-        generations.complete_generation(run.connection, generation, writer.parsed)
+        generations.complete_generation(run.connection, generation, writer.parsed, limits=parse_limits(run.settings))
         _mark_processed(run, file, generation, writer.parsed)
         return _outcome(file, writer.parsed, chunks=writer.written)
 

@@ -89,6 +89,11 @@ def model_named(connection: Connection, name: str) -> tuple[int, ModelCard]:
     return number, ModelCard(name, identity, dimension, max_tokens, embedder=embedder)
 
 
+def dimension_of(connection: Connection, model: int) -> int:
+    """Return the dimension of a model's vectors."""
+    return int(scalar(connection, "SELECT dimension FROM models WHERE model_id = %s", (model,)))
+
+
 def index_name(model: int) -> str:
     """Return the name of a model's HNSW index."""
     return f"embeddings_hnsw_{model}"

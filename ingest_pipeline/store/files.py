@@ -14,12 +14,18 @@
 |            | `attribute_kills`        | processing, processed; failed at the third kill  |
 |            | `dissolve_waiting`       | processing, processed                            |
 |            | `release_batch`          | processing                                       |
+|            | `release_stuck`          | processing, processed, without a batch at work   |
+|            | `reset_failed`           | failed                                           |
+|            | `requeue_indexed`        | indexed                                          |
+|            | `withdraw_files`         | processed, indexed                               |
+|            | `withdraw_generations`   | processed, indexed                               |
 | processing | `begin_attempt`          | synced                                           |
 | processed  | `mark_processed`         | synced, processing                               |
 | indexed    | `publish`                | processed, complete, with no chunk that waits    |
 |            | `adopt_known_versions`   | synced, its version searchable at another path   |
 | failed     | `record_refusals`        | any, or a file that was not known                |
 |            | `refuse_file`            | any                                              |
+|            | `refuse_unread`          | synced, processing, processed, without a version |
 | deleted    | `delete_unseen`          | any                                              |
 
 No other transition exists: a function does nothing to a file in another status. A test walks this table. What readers
@@ -246,6 +252,51 @@ def attribute_kills(connection: Connection, file_ids: Sequence[int], batch: str)
 def release_batch(connection: Connection, batch: str) -> None:
     """Let what an ended run was processing wait again."""
     _run(connection, "release_batch", batch=batch)
+
+
+def reset_failed(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Let failed files be tried again, if they were read and a parser is for them; return how many."""
+    return _run(connection, "reset_failed", file_ids=list(file_ids)).rowcount
+
+
+def look_again(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Let the next catalog run read failed files again, whatever their revision; return how many."""
+    return _run(connection, "look_again", file_ids=list(file_ids)).rowcount
+
+
+def release_stuck(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Let unfinished files of no batch at work wait for a new one; return how many."""
+    return _run(connection, "release_stuck", file_ids=list(file_ids)).rowcount
+
+
+def requeue_indexed(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Put indexed files back in line; readers see them as before; return how many."""
+    return _run(connection, "requeue_indexed", file_ids=list(file_ids)).rowcount
+
+
+def withdraw_files(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Show readers nothing of files until they are indexed again; return how many."""
+    return _run(connection, "withdraw", file_ids=list(file_ids)).rowcount
+
+
+def withdraw_generations(connection: Connection, generation_ids: Sequence[int]) -> int:
+    """Show readers nothing of the files that rely on these generations, until they are indexed again; likewise."""
+    return _run(connection, "withdraw_generations", generation_ids=list(generation_ids)).rowcount
+
+
+def refuse_unread(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Fail waiting files whose bytes were never read: the next catalog run reads them; return how many."""
+    return _run(connection, "refuse_unread", file_ids=list(file_ids)).rowcount
+
+
+def explain_failure(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Give failed files that lack a reason one that is tried again; return how many."""
+    return _run(connection, "explain_failure", file_ids=list(file_ids)).rowcount
+
+
+def erase_files(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Delete rows to which nothing refers any more; return how many."""
+    return _run(connection, "erase_file", file_ids=list(file_ids)).rowcount
 
 
 def _run_many(connection: Connection, name: str, parameters: Iterable[dict[str, Any]]) -> None:

@@ -124,6 +124,63 @@ WHERE f.batch = %(batch)s AND f.status = 'processed' AND NOT EXISTS (
 UPDATE files SET status = 'synced', error = NULL, message = NULL, retryable = NULL, kills = 0
 WHERE batch = %(batch)s AND status = 'failed'
 
+-- reset_failed --
+-- Failed files whose bytes are known, and that a parser is for, are tried again. Attempts stay in their history.
+UPDATE files SET status = 'synced', batch = NULL, error = NULL, message = NULL, retryable = NULL, kills = 0,
+       updated_at = now()
+WHERE file_id = ANY(%(file_ids)s) AND status = 'failed' AND version <> ''
+  AND (fingerprint IS NULL OR fingerprint NOT LIKE 'formats:%%')
+
+-- look_again --
+-- Failed files that were never read, or that no parser is for: the next catalog run reads them, and decides.
+UPDATE files SET revision = '', updated_at = now() WHERE file_id = ANY(%(file_ids)s) AND status = 'failed'
+
+-- release_stuck --
+-- Unfinished files that belong to no batch which waits or is at work: they wait for a new batch.
+UPDATE files f SET status = 'synced', batch = NULL, updated_at = now()
+WHERE f.file_id = ANY(%(file_ids)s) AND f.status IN ('synced', 'processing', 'processed')
+  AND NOT EXISTS (SELECT FROM batch_files m JOIN batches b USING (batch)
+                  WHERE m.batch = f.batch AND m.file_id = f.file_id AND m.version = f.version
+                    AND b.status IN ('waiting', 'running'))
+
+-- requeue_indexed --
+-- Indexed files that something is missing of: they are worked on again, and readers see them as before until then.
+UPDATE files SET status = 'synced', batch = NULL, kills = 0, updated_at = now()
+WHERE file_id = ANY(%(file_ids)s) AND status = 'indexed'
+
+-- withdraw --
+-- Files whose chunks cannot be relied on: readers see nothing of them until they are indexed again. What is deleted, or
+-- failed, stays so.
+UPDATE files SET generation_id = NULL, model_id = NULL,
+       status = CASE WHEN status IN ('indexed', 'processed') THEN 'synced' ELSE status END,
+       batch = CASE WHEN status IN ('indexed', 'processed') THEN NULL ELSE batch END, updated_at = now()
+WHERE file_id = ANY(%(file_ids)s)
+
+-- withdraw_generations --
+-- The same for the files that show these generations, or are about to.
+UPDATE files SET generation_id = CASE WHEN generation_id = ANY(%(generation_ids)s) THEN NULL ELSE generation_id END,
+       model_id = CASE WHEN generation_id = ANY(%(generation_ids)s) THEN NULL ELSE model_id END,
+       status = CASE WHEN status IN ('indexed', 'processed') THEN 'synced' ELSE status END,
+       batch = CASE WHEN status IN ('indexed', 'processed') THEN NULL ELSE batch END, updated_at = now()
+WHERE generation_id = ANY(%(generation_ids)s)
+   OR status = 'processed' AND next_generation_id = ANY(%(generation_ids)s)
+
+-- refuse_unread --
+-- Waiting files whose bytes were never read cannot be parsed: the next catalog run reads them.
+UPDATE files SET status = 'failed', batch = NULL, error = 'FileChanged', retryable = true, revision = '',
+       message = 'its bytes are not known; the next catalog run reads it', updated_at = now()
+WHERE file_id = ANY(%(file_ids)s) AND status IN ('synced', 'processing', 'processed') AND version = ''
+
+-- explain_failure --
+-- A failed file without a reason: the next catalog run reads it again.
+UPDATE files SET error = 'FileChanged', retryable = true, revision = '', updated_at = now(),
+       message = 'it failed without a recorded reason; the next catalog run tries it again'
+WHERE file_id = ANY(%(file_ids)s) AND status = 'failed' AND error IS NULL
+
+-- erase_file --
+-- The row itself, with all that refers to it gone before.
+DELETE FROM files WHERE file_id = ANY(%(file_ids)s)
+
 -- assign_batch --
 -- Waiting files belong to the batch that was sealed with their versions.
 UPDATE files f SET batch = %(batch)s, predicted_peak_bytes = cost.peak_bytes, predicted_seconds = cost.seconds

@@ -7,7 +7,7 @@ Until then readers see the old generation; no reader ever sees half a document.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -81,7 +81,7 @@ WITH sizes AS (
     FROM chunks WHERE generation_id = %(generation)s
 ), completed AS (
     UPDATE generations g SET complete = true, pages = %(pages)s, title = %(title)s, gaps = %(gaps)s,
-           warnings = %(warnings)s, chunks = sizes.chunks, tokens = sizes.tokens
+           warnings = %(warnings)s, limits = %(limits)s, chunks = sizes.chunks, tokens = sizes.tokens
     FROM sizes WHERE g.generation_id = %(generation)s
     RETURNING g.generation_id, g.tokenizer, sizes.longest
 )
@@ -108,6 +108,13 @@ SELECT f.file_id, g.generation_id, g.chunks FROM files f
 JOIN generations g ON g.generation_id = f.next_generation_id AND g.complete
 WHERE f.batch = %(batch)s AND f.status = 'processed'
 """
+# Another generation can be made of the same bytes then, while readers go on seeing this one.
+RETIRE = """
+UPDATE generations SET fingerprint = fingerprint || ' retired ' || generation_id
+WHERE generation_id = ANY(%s) AND position(' retired ' IN fingerprint) = 0
+"""
+SHOWN_BY = "SELECT DISTINCT generation_id FROM files WHERE file_id = ANY(%s) AND generation_id IS NOT NULL"
+DELETE = "DELETE FROM generations WHERE generation_id = ANY(%s)"
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
 # No file shows it, and no file that waits will.
 DROP_UNUSED = """
@@ -228,12 +235,17 @@ def write_chunks(
         )
 
 
-def complete_generation(connection: Connection, generation: Generation, parsed: ParsedFile) -> None:
-    """Note that all chunks of a generation are stored."""
+def complete_generation(
+    connection: Connection, generation: Generation, parsed: ParsedFile, *, limits: Mapping[str, float] | None = None
+) -> None:
+    """Note that all chunks of a generation are stored, and under which limits they were parsed."""
     known = {"pages": parsed.pages, "title": parsed.title, "gaps": _gaps_json(parsed.gaps)}
     warnings = json.dumps(list(parsed.warnings))
     with repeatable(connection):
-        connection.execute(COMPLETE, {**known, "warnings": warnings, "generation": generation.generation_id})
+        connection.execute(
+            COMPLETE,
+            {**known, "warnings": warnings, "limits": json.dumps(limits or {}), "generation": generation.generation_id},
+        )
 
 
 def _upsert_sections(cursor: Cursor, generation: Generation, sections: Iterable[Section]) -> None:
@@ -305,6 +317,23 @@ def shown_waiting(connection: Connection, model: int) -> list[int]:
 def drop_unused_generations(connection: Connection) -> int:
     """Delete the chunks that no file shows or is on the way to; return how many generations went."""
     return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
+
+
+def retire_generations(connection: Connection, generation_ids: Sequence[int]) -> int:
+    """Have these bytes parsed again, though their chunks are complete; readers see them until then; return how many."""
+    return connection.execute(RETIRE, (list(generation_ids),)).rowcount
+
+
+def shown_by(connection: Connection, file_ids: Sequence[int]) -> list[int]:
+    """Return the generations that readers see of some files."""
+    return [number for (number,) in connection.execute(SHOWN_BY, (list(file_ids),))]
+
+
+def delete_generations(connection: Connection, generation_ids: Sequence[int]) -> int:
+    """Delete generations that cannot be relied on; files that show them are worked on again; return how many."""
+    with connection.transaction():
+        files.withdraw_generations(connection, generation_ids)
+        return connection.execute(DELETE, (list(generation_ids),)).rowcount
 
 
 def processed_sizes(connection: Connection, batch: str) -> dict[int, GenerationSize]:

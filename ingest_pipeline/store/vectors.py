@@ -73,6 +73,9 @@ CREATE_INDEX = """
 CREATE INDEX IF NOT EXISTS {name} ON embeddings USING hnsw ((embedding::halfvec({dimension})) halfvec_cosine_ops)
 WHERE model_id = {model}
 """
+INVALID_INDEX = """
+SELECT count(*) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relname = %s AND NOT i.indisvalid
+"""
 WORKERS = "SET LOCAL max_parallel_workers = {workers}; SET LOCAL max_parallel_maintenance_workers = {workers}"
 # A slab of vectors by their key; those of them that no chunk relies on are deleted.
 DROP_UNUSED = """
@@ -184,6 +187,13 @@ def ensure_index(connection: Connection, model: int, dimension: int, *, workers:
     with connection.transaction():
         connection.execute(sql.SQL(WORKERS).format(workers=sql.Literal(workers)))
         connection.execute(statement)
+
+
+def drop_invalid_index(connection: Connection, model: int) -> None:
+    """Drop a model's index if an interrupted rebuild left it invalid: it is kept up, and never used."""
+    name = index_name(model)
+    if scalar(connection, INVALID_INDEX, (name,)):
+        connection.execute(sql.SQL("DROP INDEX {name}").format(name=sql.Identifier(name)))
 
 
 def drop_unused_vectors(connection: Connection) -> int:
