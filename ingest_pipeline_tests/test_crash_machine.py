@@ -29,6 +29,12 @@ def test_any_order_of_events() -> None:
     assert machine.counted["kills"] > 0
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_walks_of_a_seed(seed: int) -> None:
+    """The same by plain chance, with fewer events that do nothing."""
+    machine.walk(seed)
+
+
 @pytest.mark.proof
 @pytest.mark.timeout(1500)
 def test_many_orders_of_events() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.cleanup import find_damage
 from ingest_pipeline.store import reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.files import MAX_KILLS
@@ -62,12 +64,14 @@ NEVER = {
 }  # fmt: skip
 
 
-def violations(connection: Connection) -> list[str]:
+def violations(connection: Connection, settings: Settings) -> list[str]:
     """Return what is true and must not be; one snapshot, so that runs may go on meanwhile."""
     with connection.transaction():
         connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         counts = {name: connection.execute(query).fetchone() for name, query in NEVER.items()}  # type: ignore[call-overload]
         counts |= {f"report: {name}": (count,) for name, count in reports.inconsistencies(connection).items()}
+        damaged = [one for one in find_damage(connection, settings) if one.severity == "damage"]
+    counts |= {f"cleanup: {one.kind} {one.example}": (one.count,) for one in damaged}
     return [f"{name}: {row[0]}" for name, row in counts.items() if row and row[0]]
 
 

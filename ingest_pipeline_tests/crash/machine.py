@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from ingest_pipeline.stages.cleanup import find_damage, repair_damage
+from ingest_pipeline.stages.reset import reset_files
 from ingest_pipeline.store import batches
+from ingest_pipeline.store.reset import ResetSelection
 from ingest_pipeline_tests.crash.invariants import unused, violations
 from ingest_pipeline_tests.crash.stages import CARDS, LETHAL, UNREADABLE, StagedStore, SteppedRun
 
 PATHS = ("a.txt", "b.txt", "c.txt", "d.txt")
 SENTENCES = ("one two three", "four five", "six", "seven eight nine ten")
+SPECIAL = (LETHAL, f"one two three\f{LETHAL}", UNREADABLE, " ".join(["many"] * 90))
+CHANGES = ("fingerprint", "model", "on-demand", "now", "memory")
 PAGES = st.one_of(
     st.lists(st.sampled_from(SENTENCES), min_size=1, max_size=3).map("\f".join),
-    st.sampled_from([LETHAL, f"one two three\f{LETHAL}", UNREADABLE, " ".join(["many"] * 90)]),
+    st.sampled_from(SPECIAL),
 )
 SERVICES = ("scan", "seal", "reconcile", "sweep", "retry")
 MOST_RUNS = 3
@@ -73,7 +80,7 @@ class StoreMachine(RuleBasedStateMachine):
             if then_scan:
                 self.store.scan()
 
-    @rule(what=st.sampled_from(["fingerprint", "model", "on-demand", "now", "memory"]))
+    @rule(what=st.sampled_from(CHANGES))
     def change_settings(self, what: str) -> None:
         """Another parser, another model, vectors on demand or at once, another budget."""
         self._note(f"change {what}")
@@ -152,11 +159,24 @@ class StoreMachine(RuleBasedStateMachine):
         while not (run.ended or run.killed):
             run.step()
 
+    @precondition(lambda self: self.files)
+    @rule(path=st.sampled_from(PATHS), failed=st.booleans(), stuck=st.booleans())
+    def reset(self, path: str, failed: bool, stuck: bool) -> None:
+        """An operator has files tried again."""
+        self._note("reset")
+        reset_files(self.store.connection, ResetSelection(failed=failed, stuck=stuck, paths=[path]))
+
+    @rule()
+    def cleanup(self) -> None:
+        """An operator repairs what is left."""
+        self._note("cleanup")
+        repair_damage(self.store.connection, self.store.settings)
+
     @invariant()
     def holds(self) -> None:
         """What is true of the store at every moment is true now."""
         if hasattr(self, "store"):
-            found = violations(self.store.connection)
+            found = violations(self.store.connection, self.store.settings)
             assert not found, found
 
     def teardown(self) -> None:
@@ -170,9 +190,9 @@ class StoreMachine(RuleBasedStateMachine):
         self._everything_is_final()
         self.store.sweep()
         assert unused(self.store.connection) == {}
+        left = [one for one in find_damage(self.store.connection, self.store.settings) if one.kind != "index_missing"]
+        assert not left, left
         counted["kills"] += sum(run.killed for run in self.store.runs)
-        for path in list(self.files):
-            self._remove(path)
 
     def _everything_is_final(self) -> None:
         shown, rows = self.store.shown(), self.store.rows()
@@ -209,3 +229,65 @@ def machine_settings(examples: int, *, steps: int = 50, shrink: bool = True) -> 
         max_examples=examples, stateful_step_count=steps, deadline=None, phases=phases, database=None,
         derandomize=True, suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
+
+
+WEIGHTS = {
+    "write": 6, "move": 2, "delete": 1, "change_settings": 1, "serve": 6, "begin_run": 6, "begin_again": 1, "step": 16,
+    "finish": 2, "kill": 2, "kill_within": 4, "reset": 1, "cleanup": 1,
+}  # fmt: skip
+
+
+def walk(seed: int, *, steps: int = 40) -> None:
+    """Take rules in an order that a seed decides: fewer of them do nothing than in hypothesis' examples.
+
+    Raises:
+        AssertionError: an invariant is hurt, or work does not come to its end.
+    """
+    choose, machine = random.Random(seed), StoreMachine()
+    machine.begin()
+    for number in range(steps):
+        [name] = choose.choices([*WEIGHTS], [*WEIGHTS.values()])
+        if name in ("step", "finish", "kill", "kill_within") and not machine.store.live:
+            name = "begin_run"
+        if name == "change_settings" and choose.random() < number / steps:
+            name = "serve"
+        getattr(machine, name)(**_arguments(name, choose))
+        machine.holds()
+    machine.teardown()
+
+
+def _arguments(name: str, choose: random.Random) -> dict[str, Any]:
+    """Return the arguments of a rule."""
+    def path() -> str:
+        return choose.choice(PATHS)
+
+    def yes() -> bool:
+        return choose.random() < 0.5
+
+    which = {"which": choose.randrange(10)}
+    match name:
+        case "write":
+            return {"written": {path(): _pages(choose) for _ in range(choose.randint(1, 3))}, "then_scan": yes()}
+        case "move":
+            return {"old": path(), "new": path(), "keep": yes(), "then_scan": yes()}
+        case "delete":
+            return {"path": path(), "then_scan": yes()}
+        case "change_settings":
+            return {"what": choose.choice(CHANGES)}
+        case "serve":
+            return {"what": choose.choice(SERVICES)}
+        case "step":
+            return {"order": [choose.randrange(MOST_RUNS) for _ in range(choose.randint(1, 8))]}
+        case "kill_within":
+            return which | {"exchanges": choose.randint(0, MOST_EXCHANGES), "after": yes()}
+        case "reset":
+            return {"path": path(), "failed": yes(), "stuck": yes()}
+        case "cleanup":
+            return {}
+    return which
+
+
+def _pages(choose: random.Random) -> str:
+    if choose.random() < 0.2:
+        return choose.choice(SPECIAL)
+    return "\f".join(choose.choice(SENTENCES) for _ in range(choose.randint(1, 3)))

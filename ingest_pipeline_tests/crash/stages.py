@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest_pipeline.chunking import text_hash
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.errors import UnreadableDocument
 from ingest_pipeline.memory.watch import TreeWatch
@@ -21,7 +20,7 @@ from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.run import BatchRun
 from ingest_pipeline.stages.scan import scan_sources
 from ingest_pipeline.stages.sealing import seal_waiting
-from ingest_pipeline.store import batches, embedding_models, entities, files, generations, vectors
+from ingest_pipeline.store import batches, embedding_models, entities, generations, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder, WordEncoder
 from ingest_pipeline_tests.crash.killing import Killed, MortalConnection, mortal
@@ -138,6 +137,8 @@ class StagedStore:
             settings, sources=(str(folder),), run_memory=8 * 2**30, machine_memory=16 * 2**30, batch_files=3
         )
         connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY CASCADE")  # type: ignore[arg-type]
+        for left in folder.iterdir():
+            left.unlink()
         self.card, self.fingerprint = CARDS[0], "fingerprint0"
         self.runs: list[SteppedRun] = []
         self._runs_begun = self._clock = 0
