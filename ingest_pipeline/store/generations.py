@@ -20,6 +20,7 @@ from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
+HOLD, LET_GO = "SELECT pg_advisory_lock(%s, %s)", "SELECT pg_advisory_unlock(%s, %s)"
 
 CLAIM = """
 INSERT INTO generations (version, fingerprint, tokenizer, max_tokens) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
@@ -169,13 +170,13 @@ def held_generation(connection: Connection, generation_id: int) -> Iterator[Gene
     Raises:
         LookupError: there is no such generation.
     """
-    key = generation_id % 2**31
-    connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
+    key = (LOCK_SPACE, generation_id % 2**31)
+    connection.execute(HOLD, key)
     try:
         yield find_generation(connection, generation_id)
     finally:
         if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+            connection.execute(LET_GO, key)
 
 
 def complete_generations(connection: Connection, file: RawFile, *, fingerprint: str) -> list[Generation]:
