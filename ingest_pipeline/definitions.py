@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ingest_pipeline.defs import assets, automation
+from ingest_pipeline.defs import assets, automation, repair
 from ingest_pipeline.defs.resources import IngestResource
 
 defs = dg.Definitions(
@@ -17,7 +17,13 @@ defs = dg.Definitions(
         assets.entities,
         assets.vector_index,
     ],
-    jobs=[automation.catalog_job, automation.batch_job, automation.index_job],
+    jobs=[
+        automation.catalog_job,
+        automation.batch_job,
+        automation.index_job,
+        repair.cleanup_job,
+        repair.reset_job,
+    ],
     schedules=[automation.catalog_schedule],
     sensors=[automation.waiting_batches, automation.failed_runs],
     resources={"ingest": IngestResource()},

@@ -17,7 +17,7 @@ import dagster as dg
 import pytest
 
 from ingest_pipeline.cli import run as run_module
-from ingest_pipeline.cli.run import run_everything, settings_of_runs
+from ingest_pipeline.cli.run import run_headless, settings_of_runs
 from ingest_pipeline.defs import resources
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, NoText, SourceUnavailable, StoreUnavailable
 from ingest_pipeline.instance import home, services
@@ -72,7 +72,7 @@ def fake_run(monkeypatch: pytest.MonkeyPatch, work: Callable[..., str | None]) -
         stopped = work(*arguments)
         return HeadlessResult(since=None, stopped=stopped, incomplete=str(stopped).startswith("TokenLimitReached"))
 
-    monkeypatch.setattr(run_module, "run_everything", run)
+    monkeypatch.setattr(run_module, "run_headless", run)
 
 
 def failed_file(connection: Connection, path: str, message: str) -> None:
@@ -605,7 +605,7 @@ def test_an_interrupted_run_is_stopped(launched: Command, source: Path, monkeypa
     (source / "a.txt").write_text("Words that can be found.")
     listener = Listener(interrupt=True)
     with pytest.raises(KeyboardInterrupt):
-        run_everything(launched.settings, listener, lambda connection, account: pytest.fail("no account"))
+        run_headless(launched.settings, listener, lambda connection, account: pytest.fail("no account"))
     assert listener.said[-1] == "stopping; what is committed stays, and the next run goes on from there"
     assert (stopped, listener.ended) == ([True], False)
 
@@ -614,7 +614,7 @@ def test_progress_is_shown_while_it_runs(launched: Command, source: Path) -> Non
     """At least one report, over the files of the batch; the end comes before the account."""
     (source / "a.txt").write_text("Words that can be found.")
     listener, order = Listener(), []
-    run_everything(launched.settings, listener, lambda connection, account: order.append(listener.ended))
+    run_headless(launched.settings, listener, lambda connection, account: order.append(listener.ended))
     assert order == [True]
     assert listener.shown[0].files == 1
     assert listener.said == ["reading the sources"]

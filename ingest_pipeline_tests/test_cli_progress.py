@@ -189,7 +189,7 @@ def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.M
         reporter.end()
         return HeadlessResult(since=None)
 
-    monkeypatch.setattr(run, "run_everything", work)
+    monkeypatch.setattr(run, "run_headless", work)
     command = Command(Settings(), monkeypatch, capsys)
     terminal.bar()
     assert command("run") == ""

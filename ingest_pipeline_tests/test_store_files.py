@@ -120,6 +120,23 @@ def dissolve(world: World) -> None:
     files.dissolve_waiting(world.connection, memory_limit_bytes=1)
 
 
+def release_stuck(world: World) -> None:
+    world.connection.execute("UPDATE files SET batch = NULL WHERE path = %s", (PATH,))
+    files.release_stuck(world.connection, [world.file.file_id])
+
+
+def refuse_unread(world: World) -> None:
+    world.connection.execute("UPDATE files SET version = '' WHERE path = %s", (PATH,))
+    files.refuse_unread(world.connection, [world.file.file_id])
+    world.connection.execute("UPDATE files SET version = %s WHERE path = %s", (VERSION, PATH))
+
+
+def withdraw_generations(world: World) -> None:
+    showing = (world.generation.generation_id,)
+    world.connection.execute("UPDATE files SET generation_id = %s WHERE status = 'indexed'", showing)
+    files.withdraw_generations(world.connection, showing)
+
+
 # Each function, from which statuses it moves a file, and to which.
 MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
     "record_versions": (version, ANY, "synced"),
@@ -141,6 +158,18 @@ MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
     ),
     "dissolve_waiting": (dissolve, frozenset({"synced", "processing", "processed"}), "synced"),
     "release_batch": (lambda w: files.release_batch(w.connection, w.batch), frozenset({"processing"}), "synced"),
+    "release_stuck": (release_stuck, frozenset({"processing", "processed"}), "synced"),
+    "reset_failed": (
+        lambda w: files.reset_failed(w.connection, [w.file.file_id]), frozenset({"failed"}), "synced",
+    ),
+    "requeue_indexed": (
+        lambda w: files.requeue_indexed(w.connection, [w.file.file_id]), frozenset({"indexed"}), "synced",
+    ),
+    "withdraw_files": (
+        lambda w: files.withdraw_files(w.connection, [w.file.file_id]), frozenset({"processed", "indexed"}), "synced",
+    ),
+    "withdraw_generations": (withdraw_generations, frozenset({"processed", "indexed"}), "synced"),
+    "refuse_unread": (refuse_unread, frozenset({"synced", "processing", "processed"}), "failed"),
     "begin_attempt": (
         lambda w: files.begin_attempt(w.connection, w.file, is_new=True), frozenset({"synced"}), "processing",
     ),

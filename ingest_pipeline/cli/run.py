@@ -1,9 +1,10 @@
-"""`ingest run`: composes what it needs, runs it, and passes on the result; prints nothing."""
+"""`ingest run`, `process` and `index`: composes what they need, runs it, passes on the result; prints nothing."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from ingest_pipeline.errors import ConfigurationError
@@ -11,7 +12,7 @@ from ingest_pipeline.memory.collector import collector_off
 from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from ingest_pipeline.instance.headless import HeadlessResult
+    from ingest_pipeline.instance.headless import Headless, HeadlessResult
     from ingest_pipeline.instance.progress import Progress
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.store.connection import Connection
@@ -19,6 +20,21 @@ if TYPE_CHECKING:
 
 Finish = Callable[["Connection", "Account"], None]
 """Called with the connection and the account at the end of a run."""
+Report = Callable[["Progress"], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is done without Dagster's services."""
+
+    text: str
+    """Said at the beginning."""
+    do: Callable[[Headless, Report], HeadlessResult]
+    """May be called again with the same result object when the database was lost."""
+
+
+EVERYTHING = Work("reading the sources", lambda headless, report: headless.run(report))
+"""Until each file of the sources is searchable, or failed with a reason."""
 
 
 class Reporter(Protocol):
@@ -34,13 +50,14 @@ class Reporter(Protocol):
         """End the progress display; the account follows."""
 
 
-def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> HeadlessResult:
-    """Process all files of the sources until each is searchable, or failed with a reason.
+def run_headless(settings: Settings, reporter: Reporter, finish: Finish, work: Work = EVERYTHING) -> HeadlessResult:
+    """Work on documents without Dagster's services.
 
     Args:
         settings: as read from the environment.
         reporter: receives the progress.
         finish: called once, at the end of the run.
+        work: what is done.
 
     Returns:
         What it did, and why it stopped before the end if it did.
@@ -70,7 +87,7 @@ def run_everything(settings: Settings, reporter: Reporter, finish: Finish) -> He
     with connected(database_url(settings)) as connection:
         result = HeadlessResult(since=reports.now(connection))  # the database's clock, as in the rows to be counted
     with_reconnect(
-        lambda: _run_once(settings, reporter, finish, result, began),
+        lambda: _run_once(settings, reporter, finish, result, began, work),
         max_errors=settings.max_errors,
         say=reporter.say,
     )
@@ -91,7 +108,7 @@ def settings_of_runs(requested: Settings) -> Settings:
     return settings
 
 
-def _run_once(settings, reporter, finish, result, began):  # type: ignore[no-untyped-def]
+def _run_once(settings, reporter, finish, result, began, work):  # type: ignore[no-untyped-def]
     """Run with one connection; may be called again with the same result object."""
     from ingest_pipeline.definitions import defs
     from ingest_pipeline.instance.headless import Headless
@@ -102,8 +119,8 @@ def _run_once(settings, reporter, finish, result, began):  # type: ignore[no-unt
     with open_instance(settings) as instance, store(database_url(settings)) as connection:
         headless = Headless(instance, connection, settings, definitions=defs, result=result)
         try:
-            reporter.say("reading the sources")
-            headless.run(reporter.show)
+            reporter.say(work.text)
+            work.do(headless, reporter.show)
         except KeyboardInterrupt:  # our runs have sessions of their own: the terminal's Ctrl-C does not reach them
             reporter.say("stopping; what is committed stays, and the next run goes on from there")
             headless.stop()

@@ -44,10 +44,11 @@ from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.requeue import requeue_unfinished
-from ingest_pipeline.stages.sealing import seal_waiting
+from ingest_pipeline.stages.sealing import seal_some, seal_waiting
 from ingest_pipeline.store import batches, reports
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.incidents import spent_budget
+from ingest_pipeline.store.ledger import EVERY_FILE, WaitingScope, waiting_count
 
 logger = logging.getLogger(__name__)
 POLL_SECONDS = 0.5  # a few questions to Dagster's storage and the ledger, some milliseconds
@@ -65,6 +66,8 @@ class HeadlessResult:
     """Why it stopped before the end; None when every file is accounted for."""
     incomplete: bool = False
     """Whether it stopped by a limit that was asked for."""
+    chosen: list[str] = field(default_factory=list)
+    """If only some files are processed: their batches; no other is run."""
 
 
 Report = Callable[[Progress], None]
@@ -97,9 +100,7 @@ class Headless:
 
         May be called again with the same result object after the database was lost.
         """
-        self._result.stopped = None
-        reconcile_running(self._instance, self._connection)
-        batches.retry_failed_batches(self._connection)
+        self._begin()
         if not self._run_alone(CATALOG_JOB, "the catalog"):
             return self._result
         self._add_partitions()
@@ -107,6 +108,38 @@ class Headless:
         if any_batch or self._index_is_stale():
             self._run_alone(INDEX_JOB, "the vector index")
         return self._result
+
+    def process(self, report: Report, *, max_files: int | None = None) -> HeadlessResult:
+        """Process the files that wait, or so many of them; no source is listed, and no index is kept up.
+
+        May be called again with the same result object: no further files are taken then.
+        """
+        self._begin()
+        if max_files is None:
+            self._plan_again()
+        elif not self._result.chosen:
+            sealed = seal_some(
+                self._connection, settings=self._settings, fingerprint=self._fingerprint, max_files=max_files
+            )
+            self._result.chosen = list(sealed.batches)
+        self._add_partitions()
+        if max_files is None or self._result.chosen:
+            self._drain(report)
+        if max_files is not None and not self._result.stopped and (left := waiting_count(self._connection)):
+            self._result.incomplete = True
+            self._result.stopped = f"{left:,} files wait: --max-files {max_files}"
+        return self._result
+
+    def index(self, report: Report) -> HeadlessResult:
+        """Bring the vector index into order."""
+        self._begin()
+        self._run_alone(INDEX_JOB, "the vector index")
+        return self._result
+
+    def _begin(self) -> None:
+        self._result.stopped = None
+        reconcile_running(self._instance, self._connection)
+        batches.retry_failed_batches(self._connection)
 
     def stop(self) -> None:
         """Terminate our runs and wait until their processes have ended; give up if the database is lost."""
@@ -184,9 +217,9 @@ class Headless:
         return verdict
 
     def _waiting(self) -> list[Batch]:
-        return [
-            batch for batch in batches.list_batches(self._connection, status="waiting") if batch.key not in self._mine
-        ]
+        chosen = self._result.chosen
+        waiting = batches.list_batches(self._connection, status="waiting")
+        return [batch for batch in waiting if batch.key not in self._mine and (not chosen or batch.key in chosen)]
 
     def _launch_waiting(self, waiting: list[Batch]) -> None:
         """Launch as many of these batches as fit, each with its share of the cores."""
@@ -237,7 +270,11 @@ class Headless:
 
     def _plan_again(self) -> None:
         """Seal the files that left a batch, because a kill was attributed to them."""
-        seal_waiting(self._connection, settings=self._settings, fingerprint=self._fingerprint)
+        chosen = self._result.chosen
+        scope = WaitingScope(of_batches=chosen) if chosen else EVERY_FILE
+        sealed = seal_waiting(self._connection, settings=self._settings, fingerprint=self._fingerprint, scope=scope)
+        if chosen:
+            chosen += sealed.batches
         self._add_partitions()
 
     def _add_partitions(self) -> None:

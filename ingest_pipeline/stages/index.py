@@ -1,4 +1,4 @@
-"""The vector index in order, and the ledger against the tables."""
+"""The vector index in order, how well it finds, and the ledger against the tables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import embedding_models, entities, generations, reports, vectors
+from ingest_pipeline.store import embedding_models, entities, generations, recall, reports, vectors
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.recall import Recall
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,21 @@ class IndexWork:
     counts: dict[str, Any]
     inconsistencies: dict[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+
+
+def rebuild_index(connection: Connection, settings: Settings) -> bool:
+    """Build the index of the model anew while searches go on; return False if it has none yet."""
+    number = embedding_models.known_model_id(connection, card_of(settings))
+    return number is not None and vectors.rebuild_index(connection, number)
+
+
+def measure_recall(connection: Connection, settings: Settings) -> Recall:
+    """Return how many of the nearest vectors the index finds that an exact search finds, over a sample."""
+    card = card_of(settings)
+    number = embedding_models.known_model_id(connection, card)
+    if number is None:
+        return Recall(card.name)
+    return recall.measure(connection, number, card.name, dimension=card.dimension)
 
 
 def refresh_index(connection: Connection, settings: Settings) -> IndexWork:

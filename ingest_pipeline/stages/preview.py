@@ -16,6 +16,7 @@ from ingest_pipeline.stages.sealing import asking_seconds, plan_of, waiting_cost
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.costs import latest_model
+from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.ledger import KnownFile
 
 
@@ -37,7 +38,8 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
 
 
 def _changed(connection: Connection, source: Source, settings: Settings, model: CostModel) -> Iterator[FileCost]:
-    for slab in slabs(source.files()):
+    for listed in slabs(source.files()):
+        slab = without_ignored(connection, source.name, listed)
         known = ledger.known_files(connection, source.name, [file.path for file in slab])
         for file in slab:
             if _would_be_read(file, known.get(file.path), settings) and (media_type := _media_type(source, file)):

@@ -25,6 +25,7 @@ from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.store import files, generations, ledger, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.files import ScannedFile
+from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.ledger import KnownFile
 
 logger = logging.getLogger(__name__)
@@ -135,7 +136,8 @@ def _read_ahead(connection: Connection, scan: SourceScan) -> Iterator[SlabChange
     """Yield the changes of each slab while a thread reads the files of the next."""
     reading: Future[SlabChanges] | None = None
     try:
-        for slab in slabs(scan.source.files()):
+        for listed in slabs(scan.source.files()):
+            slab = without_ignored(connection, scan.source.name, listed)
             known = ledger.known_files(connection, scan.source.name, [file.path for file in slab])
             before, reading = reading, in_background(read_slab, scan, slab, known)
             if before:

@@ -18,6 +18,10 @@ from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.costs import refit
 from ingest_pipeline.store import batches, files, ledger
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ledger import EVERY_FILE, WaitingScope
+
+NO_BATCH = -1
+"""A memory limit that no batch has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +36,10 @@ class Sealed:
     """The edition of the model that the predictions were made with."""
 
 
-def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str) -> Sealed:
-    """Seal every waiting file into a batch, and refuse those that no batch can hold."""
+def seal_waiting(
+    connection: Connection, *, settings: Settings, fingerprint: str, scope: WaitingScope = EVERY_FILE
+) -> Sealed:
+    """Seal the waiting files into batches, and refuse those that no batch can hold."""
     with batches.sealing(connection):
         files.dissolve_waiting(connection, memory_limit_bytes=settings.run_memory)
         if settings.allow_gaps:
@@ -45,12 +51,21 @@ def seal_waiting(connection: Connection, *, settings: Settings, fingerprint: str
         asking = asking_seconds(connection, settings)
         total = sum(
             predicting.seconds_of(model, kind, count, size) + count * asking.get(kind, 0.0)
-            for kind, count, size in ledger.waiting_bytes(connection)
+            for kind, count, size in ledger.waiting_bytes(connection, scope)
         )
-        costs = waiting_costs(connection, model, asking)
+        costs = waiting_costs(connection, model, asking, scope)
         for planned in planning.pack(costs, batch_limits(budget, settings, total)):
             seal.add(planned)
     return seal.result()
+
+
+def seal_some(connection: Connection, *, settings: Settings, fingerprint: str, max_files: int) -> Sealed:
+    """Seal at most so many waiting files; those of sealed batches that no run is at work on are planned anew."""
+    with batches.sealing(connection):
+        files.dissolve_waiting(connection, memory_limit_bytes=NO_BATCH)
+        return seal_waiting(
+            connection, settings=settings, fingerprint=fingerprint, scope=WaitingScope(max_files=max_files)
+        )
 
 
 class _Seal:
@@ -121,7 +136,9 @@ def asking_seconds(connection: Connection, settings: Settings) -> dict[str, floa
     return ledger.extract_seconds(connection) if settings.extract else {}
 
 
-def waiting_costs(connection: Connection, model: CostModel, asking: Mapping[str, float]) -> Iterator[FileCost]:
+def waiting_costs(
+    connection: Connection, model: CostModel, asking: Mapping[str, float], scope: WaitingScope = EVERY_FILE
+) -> Iterator[FileCost]:
     """Yield what each file that waits for a batch is predicted to cost, by name."""
     return (
         predicting.predict(
@@ -134,5 +151,5 @@ def waiting_costs(connection: Connection, model: CostModel, asking: Mapping[str,
             alone=file.alone,
             asking_seconds=asking.get(file.media_type, 0.0),
         )
-        for file in ledger.waiting_files(connection)
+        for file in ledger.waiting_files(connection, scope)
     )

@@ -34,7 +34,7 @@ class DamageKind:
     """Of its statement in `damage.sql`, and in JSON: a contract."""
     severity: Severity
     text: str
-    """What is wrong, for people; follows a number."""
+    """What is wrong, for people; a number follows."""
     repair_text: str
     """What the repair does."""
     repair: Repair
@@ -77,7 +77,7 @@ KINDS = (
         _run("drop_rows_without_generation"),
     ),
     DamageKind("incomplete_generation_shown", "damage", "files show half a document", AGAIN, files.withdraw_files),
-    DamageKind("other_bytes_shown", "damage", "indexed files show chunks of other bytes", AGAIN, files.withdraw_files),
+    DamageKind("other_bytes_shown", "damage", "indexed files show other bytes", AGAIN, files.withdraw_and_read),
     DamageKind(
         "deleted_but_shown", "damage", "deleted files are still searchable", "readers see nothing of them",
         files.withdraw_files,
@@ -194,7 +194,7 @@ def find(connection: Connection, limits: Mapping[str, float]) -> Iterator[Damage
 
 
 def repair(connection: Connection, limits: Mapping[str, float]) -> Iterator[Damage]:
-    """Repair what is wrong, kind by kind; yield what was repaired of each, also what earlier repairs brought to light."""
+    """Repair what is wrong, kind by kind, also what earlier repairs bring to light; yield what was repaired of each."""
     for kind in KINDS:
         if damage := _repaired(connection, kind, limits):
             yield damage

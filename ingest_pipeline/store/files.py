@@ -279,6 +279,12 @@ def withdraw_files(connection: Connection, file_ids: Sequence[int]) -> int:
     return _run(connection, "withdraw", file_ids=list(file_ids)).rowcount
 
 
+def withdraw_and_read(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Likewise, for files whose version cannot be relied on either: the next catalog run reads them."""
+    _run(connection, "forget_revisions", file_ids=list(file_ids))
+    return withdraw_files(connection, file_ids)
+
+
 def withdraw_generations(connection: Connection, generation_ids: Sequence[int]) -> int:
     """Show readers nothing of the files that rely on these generations, until they are indexed again; likewise."""
     return _run(connection, "withdraw_generations", generation_ids=list(generation_ids)).rowcount

@@ -156,6 +156,10 @@ UPDATE files SET generation_id = NULL, model_id = NULL,
        batch = CASE WHEN status IN ('indexed', 'processed') THEN NULL ELSE batch END, updated_at = now()
 WHERE file_id = ANY(%(file_ids)s)
 
+-- forget_revisions --
+-- The next catalog run reads these files again, whatever their revision is then.
+UPDATE files SET revision = '' WHERE file_id = ANY(%(file_ids)s)
+
 -- withdraw_generations --
 -- The same for the files that show these generations, or are about to.
 UPDATE files SET generation_id = CASE WHEN generation_id = ANY(%(generation_ids)s) THEN NULL ELSE generation_id END,
@@ -192,7 +196,7 @@ WHERE f.file_id = cost.file_id AND f.version = cost.version AND f.status = 'sync
 -- dissolve_waiting --
 -- Files of batches that wait under another budget are planned again; the batch stays on record, empty.
 WITH dissolved AS (
-    UPDATE batches SET status = 'done', ended_at = now(), message = 'planned again under another INGEST_RUN_MEMORY'
+    UPDATE batches SET status = 'done', ended_at = now(), message = 'its files were planned again'
     WHERE status = 'waiting' AND memory_limit_bytes <> %(memory_limit_bytes)s RETURNING batch
 )
 UPDATE files f SET batch = NULL, status = 'synced', updated_at = now() FROM dissolved

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from psycopg.rows import class_row
 
@@ -23,13 +24,17 @@ SELECT path, revision, version, status, error,
        coalesce(retryable, false) AND status = 'failed' AS retryable, fingerprint, media_type
 FROM files WHERE source = %s AND path = ANY(%s)
 """
+# LIMIT NULL is no limit.
 WAITING = """
 SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alone
-FROM files WHERE status = 'synced' AND batch IS NULL ORDER BY source COLLATE "C", path COLLATE "C"
+FROM files f WHERE status = 'synced' AND batch IS NULL AND (%(of_batches)s::text[] IS NULL OR EXISTS (
+    SELECT FROM batch_files m WHERE m.file_id = f.file_id AND m.batch = ANY(%(of_batches)s)))
+ORDER BY source COLLATE "C", path COLLATE "C" LIMIT %(max_files)s
 """
-WAITING_BYTES = """
-SELECT media_type, count(*), sum(size_bytes)::bigint FROM files WHERE status = 'synced' AND batch IS NULL GROUP BY 1
-"""
+WAITING_BYTES = f"""
+SELECT media_type, count(*), sum(size_bytes)::bigint FROM ({WAITING}) w GROUP BY 1
+"""  # noqa: S608
+WAITING_COUNT = "SELECT count(*) FROM files WHERE status = 'synced' AND batch IS NULL"
 BATCH_FILES = """
 SELECT f.file_id, f.source, f.path, b.version, f.size_bytes, f.revision, f.media_type, f.status,
        coalesce(f.predicted_peak_bytes, 0) AS predicted_peak_bytes, f.kills, f.next_generation_id
@@ -104,6 +109,19 @@ class WaitingFile:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingScope:
+    """Which of the waiting files are planned; without limits all of them."""
+
+    max_files: int | None = None
+    """At most so many, by source and path."""
+    of_batches: Sequence[str] | None = None
+    """Only files that were in one of these batches before."""
+
+
+EVERY_FILE = WaitingScope()
+
+
+@dataclass(frozen=True, slots=True)
 class AttemptCost:
     """What one stage of an attempt did and cost."""
 
@@ -125,17 +143,26 @@ def known_files(connection: Connection, source: str, paths: Sequence[str]) -> di
         return {known.path: known for known in cursor.execute(KNOWN, (source, list(paths)))}
 
 
-def waiting_files(connection: Connection) -> Iterator[WaitingFile]:
-    """Yield every file that waits for a batch, by source and path; 1,000 rows are in memory at a time."""
+def waiting_files(connection: Connection, scope: WaitingScope = EVERY_FILE) -> Iterator[WaitingFile]:
+    """Yield the files that wait for a batch, by source and path; 1,000 rows are in memory at a time."""
     waiting = connection.cursor("waiting_files", row_factory=class_row(WaitingFile))
     with connection.transaction(), waiting as cursor:
         cursor.itersize = ROWS_AT_A_TIME
-        yield from cursor.execute(WAITING)
+        yield from cursor.execute(WAITING, _columns(scope))
 
 
-def waiting_bytes(connection: Connection) -> list[tuple[str, int, int]]:
+def waiting_bytes(connection: Connection, scope: WaitingScope = EVERY_FILE) -> list[tuple[str, int, int]]:
     """Return what waits for a batch: type, number of files, bytes together."""
-    return [(kind, count, size) for kind, count, size in connection.execute(WAITING_BYTES)]
+    return [(kind, count, size) for kind, count, size in connection.execute(WAITING_BYTES.encode(), _columns(scope))]
+
+
+def waiting_count(connection: Connection) -> int:
+    """Return how many files wait for a batch."""
+    return int(scalar(connection, WAITING_COUNT))
+
+
+def _columns(scope: WaitingScope) -> dict[str, Any]:
+    return {"max_files": scope.max_files, "of_batches": None if scope.of_batches is None else [*scope.of_batches]}
 
 
 def batch_files(connection: Connection, batch: str) -> list[RawFile]:

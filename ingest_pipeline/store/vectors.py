@@ -76,6 +76,8 @@ WHERE model_id = {model}
 INVALID_INDEX = """
 SELECT count(*) FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid WHERE c.relname = %s AND NOT i.indisvalid
 """
+HAS_INDEX = "SELECT count(*) FROM pg_class WHERE relname = %s AND relkind = 'i'"
+LEFT_BY_REBUILD = "SELECT relname FROM pg_class WHERE relname LIKE %s AND relkind = 'i'"
 WORKERS = "SET LOCAL max_parallel_workers = {workers}; SET LOCAL max_parallel_maintenance_workers = {workers}"
 # A slab of vectors by their key; those of them that no chunk relies on are deleted.
 DROP_UNUSED = """
@@ -187,6 +189,20 @@ def ensure_index(connection: Connection, model: int, dimension: int, *, workers:
     with connection.transaction():
         connection.execute(sql.SQL(WORKERS).format(workers=sql.Literal(workers)))
         connection.execute(statement)
+
+
+def rebuild_index(connection: Connection, model: int) -> bool:
+    """Build a model's index anew beside the old one, while searches go on; return False if it has none.
+
+    An interrupted rebuild leaves an invalid index behind, with the ending `_ccnew`: it is dropped first.
+    """
+    name = index_name(model)
+    for (left,) in connection.execute(LEFT_BY_REBUILD, (f"{name}\\_cc%",)).fetchall():
+        connection.execute(sql.SQL("DROP INDEX {name}").format(name=sql.Identifier(left)))
+    if not scalar(connection, HAS_INDEX, (name,)):
+        return False
+    connection.execute(sql.SQL("REINDEX INDEX CONCURRENTLY {name}").format(name=sql.Identifier(name)))
+    return True
 
 
 def drop_invalid_index(connection: Connection, model: int) -> None:
