@@ -74,7 +74,7 @@ class BatchRun:
         """Note that the batch is done if every file is accounted for; return how many are not."""
         unfinished = batches.unfinished_files(self.connection, self.batch)
         if not unfinished:
-            batches.finish_batch(self.connection, self.batch)
+            batches.finish_batch(self.connection, self.batch, run_id=self.run_id)
         return unfinished
 
 

@@ -44,12 +44,17 @@ WHERE source = %(source)s AND last_scan < %(scan)s AND status <> 'deleted'
 
 -- adopt_known_versions --
 -- Equal bytes that are searchable already: a renamed file, a copy, a file that came back. A file that shows them itself
--- waits for something else: an answer about a section, entities.
+-- waits for something else: an answer about a section, entities. `FOR KEY SHARE`: who deletes what nobody uses is ahead of
+-- this statement, and then there is nothing to adopt, or leaves it alone.
 UPDATE files f SET generation_id = g.generation_id, model_id = %(model)s, status = 'indexed',
        fingerprint = %(fingerprint)s, pages = g.pages, gaps = g.gaps, warnings = g.warnings, batch = NULL,
        error = NULL, message = NULL, retryable = NULL, updated_at = now()
-FROM generations g JOIN generation_models m ON m.generation_id = g.generation_id AND m.model_id = %(model)s
-WHERE f.status = 'synced' AND g.version = f.version AND g.complete
+FROM (
+    SELECT g.generation_id, g.version, g.fingerprint, g.pages, g.gaps, g.warnings FROM generations g
+    JOIN generation_models m ON m.generation_id = g.generation_id AND m.model_id = %(model)s
+    WHERE g.complete AND g.version IN (SELECT version FROM files WHERE status = 'synced') FOR KEY SHARE OF g
+) g
+WHERE f.status = 'synced' AND g.version = f.version
   AND g.fingerprint = %(fingerprint)s || ':' || f.media_type
   AND f.generation_id IS DISTINCT FROM g.generation_id
   AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = g.generation_id AND c.model_id = %(model)s)

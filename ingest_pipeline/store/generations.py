@@ -118,13 +118,19 @@ SHOWN_BY = "SELECT DISTINCT generation_id FROM files WHERE file_id = ANY(%s) AND
 DELETE = "DELETE FROM generations WHERE generation_id = ANY(%s)"
 LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
 # No file shows it, and no file that waits will.
-DROP_UNUSED = """
-DELETE FROM generations g
-WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
-  AND NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)
+UNUSED = """
+NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)
   AND NOT EXISTS (SELECT FROM files f WHERE f.version = g.version
                   AND f.status IN ('synced', 'processing', 'processed'))
 """
+# A file may come to show it while this is under way. So it is locked first, unless somebody is just making use of it:
+# then no file can refer to it any more, and the second statement sees those that do already.
+LOCK_UNUSED = f"""
+SELECT g.generation_id FROM generations g
+WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s) AND {UNUSED}
+FOR UPDATE SKIP LOCKED
+"""  # noqa: S608
+DROP_UNUSED = f"DELETE FROM generations g WHERE g.generation_id = ANY(%s) AND {UNUSED}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +289,7 @@ def publish_file(
             return False
         note_model(connection, generation.generation_id, model)
         if shown is not None and shown != generation.generation_id:
-            connection.execute(DROP_UNUSED, {"generation": shown})
+            _drop_unused(connection, shown)
     return True
 
 
@@ -317,7 +323,14 @@ def shown_waiting(connection: Connection, model: int) -> list[int]:
 
 def drop_unused_generations(connection: Connection) -> int:
     """Delete the chunks that no file shows or is on the way to; return how many generations went."""
-    return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
+    with connection.transaction():
+        locks.hold_sealing(connection)  # no new file is found meanwhile that waits for what is deleted
+        return _drop_unused(connection, None)
+
+
+def _drop_unused(connection: Connection, generation_id: int | None) -> int:
+    locked = [number for (number,) in connection.execute(LOCK_UNUSED.encode(), {"generation": generation_id})]
+    return connection.execute(DROP_UNUSED.encode(), (locked,)).rowcount if locked else 0
 
 
 def retire_generations(connection: Connection, generation_ids: Sequence[int]) -> int:

@@ -45,7 +45,9 @@ CONDITION = re.compile(
 EXISTS = re.compile(r"(?:NOT )?EXISTS \(")
 CONFLICT = re.compile(r"ON CONFLICT [^;]*? DO UPDATE SET\s(?:(?!\bWHERE\b|\n\)).)*\bWHERE (?P<condition>[^\n]*)", re.DOTALL)
 CALL_SITES = {
-    "hold_sealing": ("ingest_pipeline.store.batches", "ingest_pipeline.stages.scan"),
+    "hold_sealing": (
+        "ingest_pipeline.store.batches", "ingest_pipeline.stages.scan", "ingest_pipeline.store.generations",
+    ),
     "rely_on_vectors": ("ingest_pipeline.store.generations",),
     "hold_vectors": (
         "ingest_pipeline.store.vectors", "ingest_pipeline.store.entities", "ingest_pipeline.store.embedding_models",

@@ -322,7 +322,7 @@ def finished_meanwhile(connection: Connection) -> dict[str, Work]:
 
     def finish(session: Connection) -> None:
         if not batches.unfinished_files(session, batch):
-            batches.finish_batch(session, batch)
+            batches.finish_batch(session, batch, run_id="run1")
 
     def again(session: Connection) -> None:
         batches.begin_batch(session, batch, "run2")
