@@ -2,4 +2,80 @@
 
 from __future__ import annotations
 
-CASES = ()
+from ingest_pipeline.errors import NoText
+from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
+from ingest_pipeline.store import batches, files, ledger
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.ledger import AttemptCost
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, files_of, seal
+
+OPEN = "SELECT run_id FROM attempts WHERE open ORDER BY 1"
+
+
+def two_files(connection: Connection) -> tuple[str, dict[str, RawFile]]:
+    """A batch of two files that a run has taken up."""
+    for path in ("a.txt", "b.txt"):
+        add_file(connection, path, version=path)
+    batch = seal(connection)
+    batches.begin_batch(connection, batch, "run1")
+    return batch, files_of(connection, batch)
+
+
+def each_run_has_its_attempt(connection: Connection) -> None:
+    """A run that closes its attempt, or counts its chunks, leaves the attempt of another run as it is."""
+    batch, known = two_files(connection)
+    for run_id in ("run1", "run2"):
+        ledger.open_attempt(connection, known["a.txt"], batch=batch, run_id=run_id, stage="chunks")
+    ledger.add_embedded(connection, known["a.txt"], run_id="run1", chunks=3)
+    assert connection.execute("SELECT run_id FROM attempts WHERE chunks_embedded > 0").fetchall() == [("run1",)]
+    ledger.close_attempt(connection, known["a.txt"], run_id="run1", cost=AttemptCost())
+    assert connection.execute(OPEN).fetchall() == [("run2",)]
+
+
+def a_done_batch_is_done(connection: Connection) -> None:
+    """A batch is unfinished while one of its files is, and not by a file that changed or went elsewhere."""
+    batch, known = two_files(connection)
+    assert batches.unfinished_files(connection, batch) == 2
+    add_file(connection, "b.txt", version="another")
+    assert batches.unfinished_files(connection, batch) == 1
+    files.refuse_file(connection, known["a.txt"].file_id, NoText("none"), fingerprint=FINGERPRINT)
+    assert batches.unfinished_files(connection, batch) == 0
+
+
+def the_last_failed_file_ends_it(connection: Connection) -> None:
+    """A batch of which every file failed is done when its run is reconciled, and does not wait."""
+    batch, known = two_files(connection)
+    for file in known.values():
+        files.refuse_file(connection, file.file_id, NoText("none"), fingerprint=FINGERPRINT)
+    ended = {"killed": False, "canceled": False, "message": "OSError: gone"}
+    assert batches.reconcile_batch(connection, batch, "run1", **ended) == "done"  # type: ignore[arg-type]
+
+
+def only_failed_batches_are_retried(connection: Connection) -> None:
+    """A batch that is running, or has nothing left to do, is not retried."""
+    batch, known = two_files(connection)
+    assert batches.retry_failed_batches(connection) == 0
+    connection.execute("UPDATE batches SET status = 'failed'")
+    for file in known.values():
+        files.refuse_file(connection, file.file_id, NoText("none"), fingerprint=FINGERPRINT)
+    assert batches.retry_failed_batches(connection) == 0
+    files.reopen_failed(connection, batch)
+    connection.execute("INSERT INTO batches (batch, status, memory_limit_bytes, predicted_peak_bytes, "
+                       "predicted_seconds) VALUES ('empty', 'failed', 1, 1, 1)")  # fmt: skip
+    assert batches.retry_failed_batches(connection) == 1
+
+
+def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
+    """A batch answers for the versions that it was sealed with, as long as they belong to it."""
+    batch, known = two_files(connection)
+    add_file(connection, "b.txt", version="another")
+    assert list(files_of(connection, batch)) == ["a.txt"]
+    stale = FileCost(known["b.txt"].file_id, "b.txt", "b.txt", 1, 1.0, False)
+    batches.seal_batch(connection, PlannedBatch((stale,), 1, 1.0), memory_limit_bytes=1)
+    assert [one.path for one in ledger.waiting_files(connection)] == ["b.txt"]
+
+
+CASES = (
+    each_run_has_its_attempt, a_done_batch_is_done, the_last_failed_file_ends_it, only_failed_batches_are_retried,
+    a_file_goes_to_the_batch_of_its_version,
+)  # fmt: skip

@@ -68,8 +68,10 @@ WAITING_PART = """INSERT INTO section_extracts (generation_id, prompt, ordinal, 
     prompt_version, model) VALUES (%(generation)s, 'p', 0, '', 1, 1, '', '', '')"""
 PLANNED = "INSERT INTO extract_plans VALUES (%(generation)s, 'p', 'v1')"
 EXTRACT = {"prompt": "p", "plan_version": "v", "max_attempts": 3}
-FREE = "UPDATE batches SET status = 'done'"
-ENDED = "UPDATE batches SET status = 'failed'"
+FREE = "UPDATE batches SET status = 'done' WHERE batch <> 'other'"
+ENDED = "UPDATE batches SET status = 'failed' WHERE batch <> 'other'"
+OTHER = """INSERT INTO batches (batch, status, memory_limit_bytes, predicted_peak_bytes, predicted_seconds)
+    VALUES ('other', 'running', 1, 1, 1)"""
 RETIRED = "UPDATE generations SET fingerprint = 'another'"
 
 
@@ -203,6 +205,10 @@ CALLS = (
         "release_stuck", "release_stuck", lambda s: files.release_stuck(s.connection, ids(s)), UNFINISHED,
         OTHER_VERSION,
     ),
+    Call(
+        "release_stuck", "release_stuck", lambda s: files.release_stuck(s.connection, ids(s)), UNFINISHED,
+        f"{FREE};INSERT INTO batch_files SELECT 'other', file_id, version FROM files",
+    ),
     Call("requeue_indexed", "requeue_indexed", lambda s: files.requeue_indexed(s.connection, ids(s)),
          frozenset({"indexed"})),
     Call("withdraw_files", "withdraw", lambda s: files.withdraw_files(s.connection, ids(s)), ANY, SHOWS),
@@ -227,7 +233,7 @@ CALLS = (
         "assign_batch", "assign_batch",
         lambda s: files.assign_batch(s.connection, s.batch, [FileCost(s.file.file_id, "", VERSION, 7, 1.0, False)]),
         frozenset({"synced"}), OTHER_BATCH,
-        {"another version": OTHER_VERSION, "it has one": "UPDATE files SET batch = (SELECT batch FROM batches)"},
+        {"another version": OTHER_VERSION, "it has one": "UPDATE files SET batch = 'other'"},
     ),
     Call(
         "dissolve_waiting", "dissolve_waiting", lambda s: files.dissolve_waiting(s.connection, memory_limit_bytes=1),
@@ -302,6 +308,7 @@ def subject_in(connection: Connection) -> Subject:
     pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=1)
     vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([TEXT]))
     generations.note_model(connection, generation.generation_id, model)
+    connection.execute(OTHER)  # a batch at work that has nothing to do with the file
     return Subject(connection, file, generation.generation_id, batch, model)
 
 

@@ -23,13 +23,13 @@ from ingest_pipeline.store import generations, locks, queries
 SQL_FILES = ("files", "repairs")
 READS_THAT_DECIDE = {
     "batches.UNFINISHED", "batches.COUNT_FILES", "batches.LOCK_BATCH", "ledger.WAITING", "ledger.BATCH_FILES",
-    "generations.LIVE", "generations.PROCESSED_SIZES", "generations.COMPLETE_ONES", "generations.SELECT_CLAIMED",
+    "generations.LIVE", "generations.LOCK_UNUSED", "generations.PROCESSED_SIZES", "generations.COMPLETE_ONES", "generations.SELECT_CLAIMED",
     "generations.SELECT_SHOWN", "entities.BATCH_GENERATIONS", "entities.PENDING", "extracts.NEXT_PARTS",
     "extracts.ABANDONED",
 }  # fmt: skip
 """Beside the statements that write. What only counts or lists for people is no guard."""
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE \w+|DELETE FROM)\b")
-ROW_LOCK = re.compile(r"\s*\bFOR (?:NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)(?: OF \w+)?\b")
+ROW_LOCK = re.compile(r"\s*\bFOR (?:NO KEY UPDATE|UPDATE|KEY SHARE|SHARE)(?: OF \w+| SKIP LOCKED)?\b")
 LITERALS = r"(?:'\w+'|\w+\.\w+|%\(\w+\)s|%s|ANY\((?:%\(\w+\)s|[^()]*)\))"
 CONDITION = re.compile(
     rf"""(?<![\w.])(?P<condition>
@@ -44,6 +44,8 @@ CONDITION = re.compile(
 )
 EXISTS = re.compile(r"(?:NOT )?EXISTS \(")
 CONFLICT = re.compile(r"ON CONFLICT [^;]*? DO UPDATE SET\s(?:(?!\bWHERE\b|\n\)).)*\bWHERE (?P<condition>[^\n]*)", re.DOTALL)
+KEY_OF_BATCH = r"(?:\w+\.)?batch = %\(batch\)s"
+"""Outside of files.sql this names the row, and guards nothing."""
 CALL_SITES = {
     "hold_sealing": (
         "ingest_pipeline.store.batches", "ingest_pipeline.stages.scan", "ingest_pipeline.store.generations",
@@ -83,6 +85,8 @@ def _of_constants() -> Iterator[Guard]:
         for name, value in vars(module).items():
             if name.isupper() and isinstance(value, str) and _decides(f"{entry.name}.{name}", value):
                 for what, without in without_guards(value):
+                    if re.fullmatch(KEY_OF_BATCH, what):
+                        continue
                     yield Guard(
                         f"{entry.name}.{name}: {what}", without,
                         lambda m=module, n=name, w=without: setattr(m, n, w),  # type: ignore[misc]

@@ -121,10 +121,12 @@ class SteppedRun:
     def _find_entities(self) -> Iterator[None]:
         """As `extract_entities` does, without a model: nothing is found in any text."""
         wanted = entities.batch_generations(self.connection, self.batch)
-        while texts := entities.pending_texts(self.connection, ENTITY_MODEL, wanted, limit=8):
+        last = None
+        while texts := entities.pending_texts(self.connection, ENTITY_MODEL, wanted, after=last, limit=8):
             entities.write_entities(
                 self.connection, ENTITY_MODEL, [TextEntities(one.text_hash, (), False) for one in texts]
             )
+            last = texts[-1]
             yield
 
 
