@@ -15,6 +15,7 @@ from typing import NamedTuple
 MAX_KILLS = MAX_FAILURES = 3
 UNFINISHED = ("synced", "processing", "processed")
 FINAL = ("indexed", "failed", "deleted")
+NONE = -1  # instead of None: states are compared
 GONE = 2
 """On the disk there is version 0, version 1, or nothing any more."""
 
@@ -23,20 +24,21 @@ class File(NamedTuple):
     """A row of `files`, and what is on the disk."""
 
     status: str = "synced"
-    batch: int | None = None
+    batch: int = NONE
     kills: int = 0
     version: int = 0
     disk: int = 0
-    shown: int | None = None
+    shown: int = NONE
 
 
 class Batch(NamedTuple):
     """A row of `batches`; the number is used again when nothing refers to it."""
 
     status: str = "done"
-    run: int | None = None
+    run: int = NONE
     failures: int = 0
-    members: frozenset[tuple[int, int]] = frozenset()
+    members: int = 0
+    """Files with the versions that it was sealed with, as bits."""
 
 
 class Run(NamedTuple):
@@ -140,20 +142,20 @@ def is_final(state: State) -> bool:
 def broken(state: State) -> str:
     """Return the invariant that does not hold; '' if all do."""
     for number, file in enumerate(state.files):
-        if file.shown is not None and not (state.chunks & state.vectors) >> file.shown & 1:
+        if file.shown != NONE and not (state.chunks & state.vectors) >> file.shown & 1:
             return "readers see half a document"
         if file.status == "indexed" and file.shown != file.version:
             return "indexed, but shows other bytes"
-        if file.status == "deleted" and file.shown is not None:
+        if file.status == "deleted" and file.shown != NONE:
             return "deleted, but shown"
         if file.kills > MAX_KILLS or (file.kills == MAX_KILLS and file.status not in ("failed", "deleted")):
             return "killed too often"
-        if file.batch is None:
+        if file.batch == NONE:
             if file.status in ("processing", "processed"):
                 return "in the making without a batch"
             continue
         batch = state.batches[file.batch]
-        if (number, file.version) not in batch.members:
+        if not batch.members & _member(number, file.version):
             return "in a batch that was not sealed with it"
         if batch.status == "done" and file.status in UNFINISHED:
             return "waits in a batch that is done"
@@ -166,7 +168,7 @@ def _canonical(state: State) -> State:
     """Return the same state without what makes no difference: numbers of batches and runs, and what nobody refers to."""
     state = _forgotten(state)
     other = State(
-        tuple(file if file.batch is None else file._replace(batch=1 - file.batch) for file in state.files),
+        tuple(file if file.batch == NONE else file._replace(batch=1 - file.batch) for file in state.files),
         state.batches[::-1],
         tuple(run if run.life == "idle" else run._replace(batch=1 - run.batch) for run in state.runs),
         state.chunks, state.vectors,
@@ -176,7 +178,7 @@ def _canonical(state: State) -> State:
     else:
         assert runs == 1
         choices = [state, other]
-    return min(choices, key=repr)
+    return min(choices)
 
 
 def _forgotten(state: State) -> State:
@@ -186,14 +188,14 @@ def _forgotten(state: State) -> State:
     )
     held = {run.batch for run in runs if run.life != "idle"} | {file.batch for file in state.files}
     batches = tuple(
-        Batch() if number not in held else one if one.status == "running" else one._replace(run=None)
+        Batch() if number not in held else one if one.status == "running" else one._replace(run=NONE)
         for number, one in enumerate(state.batches)
     )
     return state._replace(runs=runs, batches=batches)
 
 
 def _runs_swapped(state: State) -> State:
-    batches = tuple(one if one.run is None else one._replace(run=1 - one.run) for one in state.batches)
+    batches = tuple(one if one.run == NONE else one._replace(run=1 - one.run) for one in state.batches)
     return state._replace(batches=batches, runs=state.runs[::-1])
 
 
@@ -208,7 +210,9 @@ class Model:
         for number, file in enumerate(state.files):
             if file.disk == 0:
                 yield Step("edit", _put_file(state, number, file._replace(disk=1)))
-            if file.disk != GONE:
+            if file.disk == GONE:
+                yield Step("edit back", _put_file(state, number, file._replace(disk=0)))
+            else:
                 yield Step("delete", _put_file(state, number, file._replace(disk=GONE)))
             yield Step("catalog", self._scanned(state, number))
         yield from self._sealed(state)
@@ -232,26 +236,26 @@ class Model:
         if file.disk == GONE:
             if file.status == "deleted":
                 return state
-            return self._move(state, number, "delete_unseen", status="deleted", shown=None, batch=None)
+            return self._move(state, number, "delete_unseen", status="deleted", shown=NONE, batch=NONE)
         if file.disk != file.version or file.status == "deleted":
-            known = {"status": "synced", "version": file.disk, "batch": None, "kills": 0}
+            known = {"status": "synced", "version": file.disk, "batch": NONE, "kills": 0}
             state = self._move(state, number, "record_versions", **known)
         for other, one in enumerate(state.files):
             usable = (state.chunks & state.vectors) >> one.version & 1
             if one.status == "synced" and usable and one.shown != one.version:
-                shown = {"status": "indexed", "shown": one.version, "batch": None}
+                shown = {"status": "indexed", "shown": one.version, "batch": NONE}
                 state = self._move(state, other, "adopt_known_versions", **shown)
         return state
 
     def _sealed(self, state: State) -> Iterator[Step]:
-        waiting = [n for n, file in enumerate(state.files) if file.status == "synced" and file.batch is None]
+        waiting = [n for n, file in enumerate(state.files) if file.status == "synced" and file.batch == NONE]
         free = [n for n in range(2) if _is_free(state, n)]
         if not waiting or not free:
             return
         together = [n for n in waiting if not state.files[n].kills]
         for chosen in {tuple(together), *((n,) for n in waiting)} - {()}:
-            members = frozenset((n, state.files[n].version) for n in chosen)
-            sealed = _put_batch(state, free[0], Batch("waiting", None, 0, members))
+            members = sum(_member(n, state.files[n].version) for n in chosen)
+            sealed = _put_batch(state, free[0], Batch("waiting", NONE, 0, members))
             for n in chosen:
                 sealed = _put_file(sealed, n, sealed.files[n]._replace(batch=free[0]))
             yield Step("seal", sealed)
@@ -328,7 +332,7 @@ class Model:
                 return _put_run(state, number, run._replace(life="dead", phase="between"))
             return state
         state = self._move(state, run.file, "publish", status="indexed", shown=run.version)
-        return state._replace(chunks=state.chunks & (_needed(state) | ~(1 << (file.shown or 0)) | bit))
+        return state._replace(chunks=state.chunks & (_needed(state) | ~(1 << max(0, file.shown)) | bit))
 
     def _reconciled(self, state: State, number: int, run: Run) -> State:
         row = state.batches[run.batch]
@@ -338,7 +342,7 @@ class Model:
         attributed = run.phase in ("chunking", "embedding") and self._is_at(state, run)
         if attributed:
             kills = state.files[run.file].kills + 1
-            state = self._move(state, run.file, "attribute_kills", status="synced", kills=kills, batch=None)
+            state = self._move(state, run.file, "attribute_kills", status="synced", kills=kills, batch=NONE)
             if kills >= MAX_KILLS:
                 state = self._move(state, run.file, "refuse_file", status="failed")
         for n, file in enumerate(state.files):
@@ -356,9 +360,13 @@ class Model:
 
 def _answers(state: State, batch: int, number: int) -> bool:
     file = state.files[number]
-    if file.batch != batch or (number, file.version) not in state.batches[batch].members:
+    if file.batch != batch or not state.batches[batch].members & _member(number, file.version):
         return False
     return file.status in UNFINISHED
+
+
+def _member(number: int, version: int) -> int:
+    return 1 << 2 * number + version
 
 
 def _is_free(state: State, batch: int) -> bool:
@@ -372,7 +380,7 @@ def _needed(state: State) -> int:
     """Return the versions that a file shows or is on the way to."""
     bits = 0
     for file in state.files:
-        if file.shown is not None:
+        if file.shown != NONE:
             bits |= 1 << file.shown
         if file.status in UNFINISHED:
             bits |= 1 << file.version

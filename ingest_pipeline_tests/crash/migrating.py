@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +12,7 @@ import psycopg
 
 from ingest_pipeline.errors import StoreUnavailable
 from ingest_pipeline.store import migrate as module
+from ingest_pipeline.store.connection import SEARCH_PATH
 from ingest_pipeline.store.migrate import migrate, migrations
 from ingest_pipeline_tests.crash.killing import Killed, MortalConnection
 
@@ -141,21 +142,17 @@ def kill_at_each_exchange(url: str, *, after_answer: bool) -> int:
     What an earlier try has committed stays, as in life.
     """
     for exchanges in range(MOST_EXCHANGES):
-        with patch.object(module, "connected", lambda target, n=exchanges: _mortal(target, n, after_answer)):
-            with suppress(Killed, psycopg.Error):
-                migrate(url)
-                return exchanges
+        options = f"-csearch_path={SEARCH_PATH}"
+        with MortalConnection.connect(url, autocommit=True, options=options) as connection:
+            connection.after_answer, connection.exchanges_left = after_answer, exchanges
+            with patch.object(module, "connected", lambda _, one=connection: nullcontext(one)):
+                try:
+                    migrate(url)
+                except (Killed, psycopg.Error):  # what is done after the kill fails, too
+                    assert connection.exchanges_left == -1
+                else:
+                    return exchanges
     raise AssertionError("it does not come to an end")
-
-
-@contextmanager
-def _mortal(url: str, exchanges: int, after_answer: bool) -> Iterator[MortalConnection]:
-    connection = MortalConnection.connect(url, autocommit=True)
-    connection.after_answer, connection.exchanges_left = after_answer, exchanges
-    try:
-        yield connection
-    finally:
-        connection.close()
 
 
 def missing(url: str) -> list[tuple[str, str]]:
