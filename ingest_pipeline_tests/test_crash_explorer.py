@@ -51,9 +51,7 @@ def test_batch_ended_under_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def by_anybody(self: Model, state: State, number: int, run: object) -> object:
         batch = state.batches[run.batch]  # type: ignore[attr-defined]
-        mine = state._replace(
-            batches=tuple(one._replace(run=number) if one is batch else one for one in state.batches)
-        )
+        mine = state._replace(batches=tuple(one._replace(run=number) if one is batch else one for one in state.batches))
         yield from steps(self, mine, number, run)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Model, "_next_file", by_anybody)

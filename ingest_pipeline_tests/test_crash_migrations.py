@@ -65,7 +65,7 @@ def test_each_release_has_rows() -> None:
 
 
 def test_killed_client_migrates_again(server: EmbeddedServer) -> None:
-    """A client that dies at its first exchange, its second, and so on, has in the end the whole schema, and the rows."""
+    """A client that dies at its first exchange, its second, and so on, has the whole schema and the rows in the end."""
     with databases(server, STARTS[-3]) as (one, two):
         migrate(one)
         assert kill_at_each_exchange(two, after_answer=False) > 5

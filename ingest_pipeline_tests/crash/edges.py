@@ -301,9 +301,7 @@ def subject_in(connection: Connection) -> Subject:
     file = RawFile(row[0], SOURCE, PATH, VERSION, 5, "1", "text/plain")
     fingerprint = f"{FINGERPRINT}:text/plain"
     with generations.claimed_generation(connection, file, fingerprint=fingerprint, card=CARD) as generation:
-        generations.write_chunks(
-            connection, generation, [(chunk(0, TEXT), text_hash(TEXT))], checkpoint=START, gaps=[]
-        )
+        generations.write_chunks(connection, generation, [(chunk(0, TEXT), text_hash(TEXT))], checkpoint=START, gaps=[])
     generations.complete_generation(connection, generation, ParsedFile(pages=1))
     pending = vectors.pending_chunks(connection, model, [generation.generation_id], limit=1)
     vectors.write_vectors(connection, model, pending, FakeEmbedder().embed([TEXT]))

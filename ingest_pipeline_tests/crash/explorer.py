@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 MAX_KILLS = MAX_FAILURES = 3
+"""As in the store; two files and two runs are explored with fewer, or there would be too many states."""
 UNFINISHED = ("synced", "processing", "processed")
 FINAL = ("indexed", "failed", "deleted")
 NONE = -1  # instead of None: states are compared
@@ -165,7 +166,7 @@ def broken(state: State) -> str:
 
 
 def _canonical(state: State) -> State:
-    """Return the same state without what makes no difference: numbers of batches and runs, and what nobody refers to."""
+    """Return the same state without what makes no difference: numbers, and what nobody refers to."""
     state = _forgotten(state)
     other = State(
         tuple(file if file.batch == NONE else file._replace(batch=1 - file.batch) for file in state.files),

@@ -1,7 +1,7 @@
 """The guards in the store's SQL: conditions, row locks and advisory locks that keep two things from going wrong.
 
 A program finds them in the text of every statement that writes or that decides what is written, so that a new guard
-cannot be forgotten. A guard is taken away at run time: `(true OR condition)`, no `FOR UPDATE`, a lock that does nothing.
+cannot be forgotten. A guard is taken away at run time: `(true OR condition)`, no `FOR UPDATE`, a lock without effect.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from ingest_pipeline.store import generations, locks, queries
 SQL_FILES = ("files", "repairs")
 READS_THAT_DECIDE = {
     "batches.UNFINISHED", "batches.COUNT_FILES", "batches.LOCK_BATCH", "ledger.WAITING", "ledger.BATCH_FILES",
-    "generations.LIVE", "generations.LOCK_UNUSED", "generations.PROCESSED_SIZES", "generations.COMPLETE_ONES", "generations.SELECT_CLAIMED",
-    "generations.SELECT_SHOWN", "entities.BATCH_GENERATIONS", "entities.PENDING", "extracts.NEXT_PARTS",
-    "extracts.ABANDONED",
+    "generations.LIVE", "generations.LOCK_UNUSED", "generations.PROCESSED_SIZES", "generations.COMPLETE_ONES",
+    "generations.SELECT_CLAIMED", "generations.SELECT_SHOWN", "entities.BATCH_GENERATIONS", "entities.PENDING",
+    "extracts.NEXT_PARTS", "extracts.ABANDONED",
 }  # fmt: skip
 """Beside the statements that write. What only counts or lists for people is no guard."""
 WRITES = re.compile(r"\b(?:INSERT INTO|UPDATE \w+|DELETE FROM)\b")
@@ -43,7 +43,9 @@ CONDITION = re.compile(
     re.VERBOSE,
 )
 EXISTS = re.compile(r"(?:NOT )?EXISTS \(")
-CONFLICT = re.compile(r"ON CONFLICT [^;]*? DO UPDATE SET\s(?:(?!\bWHERE\b|\n\)).)*\bWHERE (?P<condition>[^\n]*)", re.DOTALL)
+CONFLICT = re.compile(
+    r"ON CONFLICT [^;]*? DO UPDATE SET\s(?:(?!\bWHERE\b|\n\)).)*\bWHERE (?P<condition>[^\n]*)", re.DOTALL
+)
 KEY_OF_BATCH = r"(?:\w+\.)?batch = %\(batch\)s"
 """Outside of files.sql this names the row, and guards nothing."""
 CALL_SITES = {
@@ -132,7 +134,11 @@ def without_guards(statement: str) -> Iterator[tuple[str, str]]:
         for match in CONDITION.finditer(body)
         if re.search(r"\b(?:WHERE|AND|ON)\s+$|\bAND \($", body[: match.start("condition")])
     ]
-    places += [(match.start(), _closing(body, match.end()), "true") for match in EXISTS.finditer(body) if _in_where(body, match.start())]
+    places += [
+        (match.start(), _closing(body, match.end()), "true")
+        for match in EXISTS.finditer(body)
+        if _in_where(body, match.start())
+    ]
     places += [(*match.span("condition"), "true") for match in CONFLICT.finditer(body)]
     seen: dict[str, int] = {}
     for start, end, instead in sorted(set(places)):

@@ -30,8 +30,10 @@ ROWS = {
         INSERT INTO embeddings VALUES (1, '\\x01', '[1,0]'), (1, '\\x02', '[0,1]'), (2, '\\x03', '[1,0]');
         INSERT INTO batches (batch, memory_limit_bytes, predicted_peak_bytes, predicted_seconds, status)
         VALUES ('b1', 1, 2, 3, 'done'), ('b2', 1, 2, 3, 'running');
-        INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, batch, generation_id, recipe)
-        VALUES ('s', 'indexed', 1, 1, 'v1', 't', 'indexed', 'b1', 1, 'r'), ('s', 'old', 1, 1, 'v3', 't', 'indexed', 'b1', 3, 'r'),
+        INSERT INTO files (source, path, size_bytes, modified_ns, version, media_type, status, batch, generation_id,
+                           recipe)
+        VALUES ('s', 'indexed', 1, 1, 'v1', 't', 'indexed', 'b1', 1, 'r'),
+               ('s', 'old', 1, 1, 'v3', 't', 'indexed', 'b1', 3, 'r'),
                ('s', 'processed', 1, -1, 'v2', 't', 'processed', 'b2', NULL, NULL),
                ('s3://b/p', 'deleted', 1, 1000000000, 'v4', 't', 'deleted', NULL, NULL, 'r');
         INSERT INTO batch_files SELECT batch, file_id, version FROM files WHERE batch IS NOT NULL;

@@ -60,7 +60,7 @@ EQUIVALENT: dict[str, str] = {
     "generations.PROCESSED_SIZES: f.batch = %(batch)s": "sizes of more files are read, and not looked at",
     "files.adopt_known_versions: status = 'synced'": "fewer rows are locked; the outer condition decides",
     "embedding_models: locks.hold_vectors": "a model is dropped only while no run is at work (stages.model_list)",
-    "damage: locks.hold_vectors": "the vectors that it deletes are unusable; chunks that rely on them wait again anyway",
+    "damage: locks.hold_vectors": "the vectors that it deletes are unusable; chunks that rely on them wait again",
 }
 """Guards whose absence nothing can notice, and why they are there all the same."""
 
@@ -102,7 +102,7 @@ class Checks:
 
     def walks(self) -> None:
         """The state machine, by seeds."""
-        machine.opened = lambda: StagedStore(self.connection, self.settings, self.folder)
+        machine.open_store = lambda: StagedStore(self.connection, self.settings, self.folder)
         for seed in range(WALKS):
             machine.walk(seed)
 

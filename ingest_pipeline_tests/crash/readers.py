@@ -1,4 +1,4 @@
-"""Readers that query in a loop while a file is replaced: all chunks of exactly one version, never a mix, half, or none."""
+"""Readers that query in a loop while a file is replaced: all chunks of one version, never a mix, half, or none."""
 
 from __future__ import annotations
 
@@ -92,5 +92,3 @@ def wrong(rows: list[tuple[str, list[int]]]) -> str:
         return f"{len(rows)} versions: {rows}"
     [(version, ordinals)] = rows
     return "" if ordinals == list(range(chunks_of(version))) else f"{version} with chunks {ordinals}"
-
-

@@ -239,9 +239,7 @@ def two_seal(connection: Connection) -> dict[str, Work]:
 def sealed_once(connection: Connection) -> None:
     """Each file is in one batch of its present version at most, and a batch has what it was sealed with."""
     sound(connection)
-    twice = connection.execute(
-        "SELECT file_id, version FROM batch_files GROUP BY 1, 2 HAVING count(*) > 1"
-    ).fetchall()
+    twice = connection.execute("SELECT file_id, version FROM batch_files GROUP BY 1, 2 HAVING count(*) > 1").fetchall()
     assert not twice, "a version was sealed twice"
 
 
@@ -377,9 +375,7 @@ class Theatre:
             one.turn = lambda: None  # type: ignore[method-assign]
         self._connection.execute(f"TRUNCATE {TABLES} RESTART IDENTITY CASCADE")  # type: ignore[arg-type]
         works = scenario.prepare(self._connection)
-        sessions = [
-            Session(name, one, work) for (name, work), one in zip(works.items(), self._stepped, strict=False)
-        ]
+        sessions = [Session(name, one, work) for (name, work), one in zip(works.items(), self._stepped, strict=False)]
         order = interleave(seed, sessions, self._observer)
         scenario.check(self._connection)
         return tuple(order)

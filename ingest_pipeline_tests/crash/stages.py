@@ -232,5 +232,3 @@ class StagedStore:
         """Return status, reason and kills of each file, by path."""
         rows = self.connection.execute("SELECT path, status, error, kills FROM files").fetchall()
         return {path: (status, error, kills) for path, status, error, kills in rows}
-
-
