@@ -4,5 +4,8 @@
 the schema up to date; `locks.py` has the transactions' locks. `ledger.py` reads what is known of every file and keeps
 attempts; `files.py` (with `files.sql`, found by `queries.py`) makes every change of a file; `batches.py` seals batches
 and reconciles them; `incidents.py` counts errors that are no file's; `generations.py` holds chunks and publishes them;
-`vectors.py` holds embeddings; `search.py` answers queries; `costs.py` keeps what files did cost; `reports.py` counts.
+`vectors.py` holds embeddings, `recall.py` measures their index; `search.py` answers queries; `costs.py` keeps what
+files did cost; `reports.py` counts, `failures.py` groups what went wrong. `damage.py` (with `damage.sql` and
+`repairs.sql`) finds and repairs, `reset.py` selects what is tried again, `erasure.py` deletes documents, `ignored.py`
+keeps them out.
 """
