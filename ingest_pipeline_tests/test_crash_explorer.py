@@ -7,7 +7,7 @@ import pytest
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.crash.edges import table_edges
 from ingest_pipeline_tests.crash.explorer import Explored, Model, State, explore, initial
-from ingest_pipeline_tests.crash.results import figures
+from ingest_pipeline_tests.crash.figures import figures
 
 OPERATORS = {
     "record_refusals", "requeue_affordable", "requeue_with_gaps", "requeue_outdated", "requeue_without_vector",

@@ -12,7 +12,7 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.crash import machine
 from ingest_pipeline_tests.crash.invariants import violations
-from ingest_pipeline_tests.crash.results import figures
+from ingest_pipeline_tests.crash.figures import figures
 from ingest_pipeline_tests.crash.stages import StagedStore
 
 

@@ -20,7 +20,7 @@ from ingest_pipeline_tests.crash.migrating import (
     missing,
     statements,
 )
-from ingest_pipeline_tests.crash.results import figures
+from ingest_pipeline_tests.crash.figures import figures
 
 STARTS = [name[:4] for name, _ in migrations()][:-1]
 

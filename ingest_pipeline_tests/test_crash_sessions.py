@@ -6,7 +6,7 @@ import pytest
 
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
-from ingest_pipeline_tests.crash.results import figures
+from ingest_pipeline_tests.crash.figures import figures
 from ingest_pipeline_tests.crash.sessions import SCENARIOS, Scenario, theatre
 
 

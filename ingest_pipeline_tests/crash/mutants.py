@@ -17,7 +17,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,8 +32,9 @@ from ingest_pipeline_tests.crash.guards import Guard, guards
 from ingest_pipeline_tests.crash.sessions import SCENARIOS, theatre
 from ingest_pipeline_tests.crash.stages import StagedStore
 
-MOST_SECONDS = 200.0
-"""A store without a lock may hang: that is noticed, too."""
+MOST_SECONDS = 1800.0
+"""A mutant that takes longer is not decided, and tried again by the next call."""
+UNDECIDED = "not decided: its process died, or took too long"
 WALKS, ORDERS = 8, 10
 STORE_TESTS = {
     "batches": ("test_store_ledger", "test_store_incidents"),
@@ -73,6 +74,8 @@ class Result:
     digest: str
     killed_by: str
     """'' if nothing noticed."""
+    why: str
+    """What the check said."""
     seconds: float
 
 
@@ -130,15 +133,16 @@ def _try(guard: Guard | None, checks: list[str], server: EmbeddedServer, answer:
         if guard:
             guard.remove()
         for name in checks:
-            if not _passes(name, server, answer.parent):
-                answer.write_text(name)
+            if why := _noticed(name, server, answer.parent):
+                answer.write_text(json.dumps([name, why]))
                 return
-    answer.write_text("")
+    answer.write_text(json.dumps(["", ""]))
 
 
-def _passes(name: str, server: EmbeddedServer, folder: Path) -> bool:
+def _noticed(name: str, server: EmbeddedServer, folder: Path) -> str:
+    """Return what a check says; '' if it passes."""
     if name.startswith("tests:"):
-        return _tests_pass(name.removeprefix("tests:"))
+        return _failed_test(name.removeprefix("tests:"))
     try:
         with contextlib.ExitStack() as stack:
             url = stack.enter_context(fresh_database(server, "template_migrated"))
@@ -147,19 +151,24 @@ def _passes(name: str, server: EmbeddedServer, folder: Path) -> bool:
             settings = replace(Settings(), home=folder / "home", database_url=url)
             getattr(Checks(connection, settings, documents), name)()
     except Exception as noticed:
-        print(f"noticed by {name}: {type(noticed).__name__}: {noticed}")
-        return False
-    return True
+        return f"{type(noticed).__name__}: {noticed}"[:300]
+    return ""
 
 
-def _tests_pass(name: str) -> bool:
+def _failed_test(name: str) -> str:
     import pytest
 
     file = REPOSITORY / "ingest_pipeline_tests" / f"{name}.py"
-    if not file.exists():
-        return True
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "-m", "not proof and not corpus"]
-    return pytest.main([*options, str(file)]) == pytest.ExitCode.OK
+    failed: list[str] = []
+
+    class Names:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                failed.append(report.nodeid)
+
+    pytest.main([*options, str(file)], plugins=[Names()])
+    return failed[0] if failed else ""
 
 
 def run_mutants(wanted: list[Guard], kept: Path, *, processes: int = 2, seconds: float = 1e9) -> Iterator[Result]:
@@ -213,8 +222,8 @@ class _Running:
         return not self.process.is_alive()
 
     def result(self) -> Result:
-        killed_by = self.answer.read_text() if self.answer.exists() else "it hangs, or its process died"
-        return Result(self.guard.name, self.guard.digest, killed_by, round(time.monotonic() - self.began, 1))
+        killed_by, why = json.loads(self.answer.read_text()) if self.answer.exists() else ("", UNDECIDED)
+        return Result(self.guard.name, self.guard.digest, killed_by, why, round(time.monotonic() - self.began, 1))
 
 
 @contextlib.contextmanager
@@ -282,12 +291,10 @@ def main(arguments: list[str] | None = None) -> int:
     ):
         listed = result.name in EQUIVALENT
         survivors += not result.killed_by and not listed
-        verdict = result.killed_by or ("equivalent" if listed else "SURVIVES")
+        verdict = result.killed_by or ("equivalent" if listed else result.why or "SURVIVES")
         print(f"{result.seconds:6.1f} s  {verdict:28} {result.name}", flush=True)
     return int(bool(survivors))
 
-
-Case = Callable[[Connection], None]
 
 if __name__ == "__main__":
     sys.exit(main())
