@@ -42,7 +42,7 @@ def test_broken_model_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
         return state._replace(files=(file._replace(status="indexed", shown=run.version), *state.files[1:]))  # type: ignore[attr-defined]
 
     monkeypatch.setattr(Model, "_published", careless)
-    assert explore(initial(files=1, runs=1)).broken
+    assert explore(initial(files=1, runs=1), until_broken=True).broken
 
 
 def test_batch_ended_under_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -55,8 +55,7 @@ def test_batch_ended_under_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
         yield from steps(self, mine, number, run)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Model, "_next_file", by_anybody)
-    explored = explore(initial(files=1, runs=2))
-    assert explored.broken or explored.stuck
+    assert explore(initial(files=1, runs=2), until_broken=True).broken
 
 
 @pytest.mark.proof

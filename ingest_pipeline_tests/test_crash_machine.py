@@ -11,8 +11,8 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.crash import machine
-from ingest_pipeline_tests.crash.invariants import violations
 from ingest_pipeline_tests.crash.figures import figures
+from ingest_pipeline_tests.crash.invariants import violations
 from ingest_pipeline_tests.crash.stages import StagedStore
 
 

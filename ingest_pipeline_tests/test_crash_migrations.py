@@ -11,6 +11,7 @@ import pytest
 from ingest_pipeline.store.migrate import migrate, migrations
 from ingest_pipeline.store.server import EmbeddedServer
 from ingest_pipeline_tests.conftest import _admin, _url
+from ingest_pipeline_tests.crash.figures import figures
 from ingest_pipeline_tests.crash.migrating import (
     ROWS,
     build,
@@ -20,7 +21,6 @@ from ingest_pipeline_tests.crash.migrating import (
     missing,
     statements,
 )
-from ingest_pipeline_tests.crash.figures import figures
 
 STARTS = [name[:4] for name, _ in migrations()][:-1]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline_tests.conftest import REPOSITORY, WHOLE_PROOF
+from ingest_pipeline_tests.crash.figures import figures, results_folder
 from ingest_pipeline_tests.crash.guards import guards, without_guards
 from ingest_pipeline_tests.crash.mutants import EQUIVALENT
-from ingest_pipeline_tests.crash.figures import figures, results_folder
 
 SOME = 4
 STATEMENT = """

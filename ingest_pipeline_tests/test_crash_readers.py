@@ -6,8 +6,8 @@ import pytest
 
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
-from ingest_pipeline_tests.crash.readers import replace_while_read, wrong
 from ingest_pipeline_tests.crash.figures import figures
+from ingest_pipeline_tests.crash.readers import replace_while_read, wrong
 
 
 def test_some_reads_while_replaced(connection: Connection, url: str) -> None:

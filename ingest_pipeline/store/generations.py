@@ -116,7 +116,7 @@ WHERE generation_id = ANY(%s) AND position(' retired ' IN fingerprint) = 0
 """
 SHOWN_BY = "SELECT DISTINCT generation_id FROM files WHERE file_id = ANY(%s) AND generation_id IS NOT NULL"
 DELETE = "DELETE FROM generations WHERE generation_id = ANY(%s)"
-LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
+LIVE = "SELECT generation_id FROM files WHERE file_id = %s"
 # No file shows it, and no file that waits will.
 UNUSED = """
 NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)

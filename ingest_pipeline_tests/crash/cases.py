@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from ingest_pipeline.errors import NoText
 from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
-from ingest_pipeline.store import batches, files, ledger
+from ingest_pipeline.store import batches, entities, files, generations, ledger
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.ledger import AttemptCost
-from ingest_pipeline_tests.documents import FINGERPRINT, add_file, files_of, seal
+from ingest_pipeline.store.queries import query
+from ingest_pipeline_tests.conftest import CARD
+from ingest_pipeline_tests.documents import FINGERPRINT, add_file, files_of, seal, write
 
 OPEN = "SELECT run_id FROM attempts WHERE open ORDER BY 1"
 
@@ -40,6 +42,48 @@ def a_done_batch_is_done(connection: Connection) -> None:
     assert batches.unfinished_files(connection, batch) == 1
     files.refuse_file(connection, known["a.txt"].file_id, NoText("none"), fingerprint=FINGERPRINT)
     assert batches.unfinished_files(connection, batch) == 0
+
+
+def a_killed_file_has_left(connection: Connection) -> None:
+    """A file that left for a batch of its own is no longer its first batch's, though its version is the same."""
+    batch, known = two_files(connection)
+    for file in known.values():
+        ledger.open_attempt(connection, file, batch=batch, run_id="run1", stage="chunks")
+        write(connection, file, [file.path], CARD)
+    assert len(entities.batch_generations(connection, batch)) == 2
+    files.attribute_kills(connection, [known["a.txt"].file_id], batch)
+    assert batches.unfinished_files(connection, batch) == 1
+    assert list(files_of(connection, batch)) == ["b.txt"]
+    own = seal(connection)
+    write(connection, files_of(connection, own)["a.txt"], ["a.txt"], CARD)
+    assert len(entities.batch_generations(connection, batch)) == 1
+    assert list(generations.processed_sizes(connection, own)) == [known["a.txt"].file_id]
+
+
+def repairs_leave_what_is_right(connection: Connection) -> None:
+    """What is repaired is looked at again by the repair: meanwhile a run may have taken it up."""
+    batch, _ = two_files(connection)
+    connection.execute("INSERT INTO entity_texts VALUES ('m', '\\x01')")
+    connection.execute("INSERT INTO entities VALUES ('m', '\\x01', 0, 1, 'PERSON', 'A')")
+    connection.execute(query("repairs", "drop_entities"), {"keys": ["01"]})
+    assert connection.execute("SELECT count(*) FROM entities").fetchone() == (1,)
+    for status, repair in (("running", "finish_batches"), ("done", "release_batches")):
+        connection.execute("UPDATE batches SET status = %s", (status,))
+        connection.execute(query("repairs", repair), {"keys": [batch]})
+        assert connection.execute("SELECT status FROM batches").fetchone() == (status,)
+
+
+def a_failed_section_is_not_asked_again(connection: Connection) -> None:
+    """A section that lost its answer is asked about again; one that failed stays so."""
+    _, known = two_files(connection)
+    generation = write(connection, known["a.txt"], ["text"], CARD).generation_id
+    connection.execute(
+        "INSERT INTO section_extracts (generation_id, prompt, ordinal, title, page_from, page_to, content_hash, "
+        "prompt_version, model, status) VALUES (%s, 'p', 0, '', 1, 1, '', '', '', 'failed')",
+        (generation,),
+    )
+    connection.execute(query("repairs", "ask_again"), {"keys": [f"{generation} 0 p"]})
+    assert connection.execute("SELECT status FROM section_extracts").fetchone() == ("failed",)
 
 
 def the_last_failed_file_ends_it(connection: Connection) -> None:
@@ -76,6 +120,7 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
-    each_run_has_its_attempt, a_done_batch_is_done, the_last_failed_file_ends_it, only_failed_batches_are_retried,
+    each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
+    a_failed_section_is_not_asked_again, the_last_failed_file_ends_it, only_failed_batches_are_retried,
     a_file_goes_to_the_batch_of_its_version,
 )  # fmt: skip

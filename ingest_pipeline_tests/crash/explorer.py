@@ -92,8 +92,17 @@ def initial(files: int = 2, runs: int = 2) -> State:
     return State((File(),) * files, (Batch(),) * 2, (Run(),) * runs)
 
 
-def explore(start: State, *, most_states: int = 10**7) -> Explored:
-    """Reach every state from the first one; check the invariants in each, and that work can come to its end."""
+def explore(start: State, *, most_states: int = 10**7, until_broken: bool = False) -> Explored:
+    """Reach every state from the first one; check the invariants in each, and that work can come to its end.
+
+    Args:
+        start: the first state.
+        most_states: that are reached before it gives up.
+        until_broken: stop at the first state that is broken.
+
+    Raises:
+        ValueError: there are more states.
+    """
     model, result = Model(), Explored()
     numbers, queue = {start: 0}, deque([start])
     before: list[list[int]] = [[]]
@@ -103,6 +112,8 @@ def explore(start: State, *, most_states: int = 10**7) -> Explored:
         number = numbers[state]
         if why := broken(state):
             result.broken.append((why, state))
+            if until_broken:
+                return result
         if is_final(state):
             finals.append(number)
         for step in model.steps(state):

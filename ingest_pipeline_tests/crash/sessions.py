@@ -301,7 +301,8 @@ def begun_twice(connection: Connection) -> dict[str, Work]:
     BEGUN.clear()
 
     def begin(session: Connection, run_id: str) -> None:
-        BEGUN.append(batches.begin_batch(session, batch, run_id))
+        with session.transaction():  # time between the statement and its commit
+            BEGUN.append(batches.begin_batch(session, batch, run_id))
 
     return {"one": lambda session: begin(session, "run1"), "two": lambda session: begin(session, "run2")}
 
