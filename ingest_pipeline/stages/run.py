@@ -151,7 +151,7 @@ def record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
     if error.retryable:
         files.forget_revision(run.connection, file)
     fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
-    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
+    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint, version=file.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -243,9 +243,14 @@ CALLS = (
             "the same budget": "UPDATE batches SET memory_limit_bytes = 1", "no batch": OTHER_BATCH,
         },
     ),
-    Call("begin_attempt", "begin_attempt", lambda s: files.begin_attempt(s.connection, s.file, is_new=True), ANY),
-    Call("begin_attempt", "begin_attempt", lambda s: files.begin_attempt(s.connection, s.file, is_new=False),
-         frozenset({"synced"})),
+    Call(
+        "begin_attempt", "begin_attempt",
+        lambda s: files.begin_attempt(s.connection, s.file, batch=s.batch, is_new=True), ANY,
+    ),
+    Call("begin_attempt", "begin_attempt",
+         lambda s: files.begin_attempt(s.connection, s.file, batch=s.batch, is_new=False),
+         frozenset({"synced"}),
+        blocked={"another batch": OTHER_BATCH}),
     Call(
         "add_cost", "add_cost",
         lambda s: files.add_cost(
@@ -256,7 +261,7 @@ CALLS = (
     Call(
         "mark_processed", "mark_processed",
         lambda s: files.mark_processed(s.connection, s.file, generation_id=s.generation, pages=9), UNFINISHED,
-        blocked={"another version": OTHER_VERSION},
+        blocked={"another version": OTHER_VERSION, "no batch": OTHER_BATCH},
     ),
     Call(
         "publish", "publish",
@@ -266,7 +271,9 @@ CALLS = (
     ),
     Call(
         "refuse_file", "refuse_file",
-        lambda s: files.refuse_file(s.connection, s.file.file_id, NoText("none"), fingerprint=FINGERPRINT), ANY,
+        lambda s: files.refuse_file(
+            s.connection, s.file.file_id, NoText("none"), fingerprint=FINGERPRINT, version=VERSION
+        ), ANY, blocked={"another version": OTHER_VERSION},
     ),
     Call(
         "attribute_kills", "attribute_kill", lambda s: files.attribute_kills(s.connection, ids(s), s.batch),

@@ -1,7 +1,9 @@
 """The life of files, batches, runs and the sweep as a table of transitions, explored breadth first.
 
-Two files share two versions of bytes, two runs may be at work or dead, two batches hold files. Every step of a run is a
-state of its own, with a kill before and after it. The model's edges of a file's status carry the names of the functions
+Files share versions of bytes, runs may be at work or dead, two batches hold files. Every step of a run is a state of
+its own, with a kill before and after it. A batch whose run failed waits again or is given up: both are explored, so
+failures are not counted. Vectors come and go with their chunks: what a sweep of vectors does to a run is shown by `sessions.py`,
+statement by statement. The model's edges of a file's status carry the names of the functions
 in `store/files.py`; a test ties them to the table there, and that to the SQL.
 """
 
@@ -12,12 +14,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-MAX_KILLS = MAX_FAILURES = 3
-"""As in the store; two files and two runs are explored with fewer, or there would be too many states."""
 UNFINISHED = ("synced", "processing", "processed")
 FINAL = ("indexed", "failed", "deleted")
 NONE = -1  # instead of None: states are compared
 GONE = 2
+OPEN = ("chunking", "embedding")
+"""Phases of a run in which it has an open attempt."""
 """On the disk there is version 0, version 1, or nothing any more."""
 
 
@@ -35,11 +37,9 @@ class File(NamedTuple):
 class Batch(NamedTuple):
     """A row of `batches`; the number is used again when nothing refers to it."""
 
-    status: str = "done"
+    status: str = "free"
     run: int = NONE
-    failures: int = 0
-    members: int = 0
-    """Files with the versions that it was sealed with, as bits."""
+    """While it is running."""
 
 
 class Run(NamedTuple):
@@ -53,13 +53,21 @@ class Run(NamedTuple):
 
 
 class State(NamedTuple):
-    """Everything; `chunks` and `vectors` are the versions that have them, as bits."""
+    """Everything; `chunks` are the versions that have them, with their vectors, as bits."""
 
     files: tuple[File, ...]
     batches: tuple[Batch, ...]
     runs: tuple[Run, ...]
     chunks: int = 0
-    vectors: int = 0
+
+
+class Limits(NamedTuple):
+    """How far the model goes; with more of everything there are too many states."""
+
+    kills: int = 3
+    """After which a file fails."""
+    versions: int = 2
+    """Of bytes that a file may have."""
 
 
 class Step(NamedTuple):
@@ -87,30 +95,31 @@ class Explored:
     final: int = 0
 
 
-def initial(files: int = 2, runs: int = 2) -> State:
+def initial(files: int, runs: int) -> State:
     """Return new files that wait, with nothing else."""
     return State((File(),) * files, (Batch(),) * 2, (Run(),) * runs)
 
 
-def explore(start: State, *, most_states: int = 10**7, until_broken: bool = False) -> Explored:
+def explore(start: State, limits: Limits, *, most_states: int = 10**7, until_broken: bool = False) -> Explored:
     """Reach every state from the first one; check the invariants in each, and that work can come to its end.
 
     Args:
         start: the first state.
+        limits: of the model.
         most_states: that are reached before it gives up.
         until_broken: stop at the first state that is broken.
 
     Raises:
         ValueError: there are more states.
     """
-    model, result = Model(), Explored()
+    model, result = Model(limits), Explored()
     numbers, queue = {start: 0}, deque([start])
     before: list[list[int]] = [[]]
     finals: list[int] = []
     while queue:
         state = queue.popleft()
         number = numbers[state]
-        if why := broken(state):
+        if why := broken(state, limits):
             result.broken.append((why, state))
             if until_broken:
                 return result
@@ -151,24 +160,22 @@ def is_final(state: State) -> bool:
     )
 
 
-def broken(state: State) -> str:
+def broken(state: State, limits: Limits) -> str:
     """Return the invariant that does not hold; '' if all do."""
-    for number, file in enumerate(state.files):
-        if file.shown != NONE and not (state.chunks & state.vectors) >> file.shown & 1:
+    for file in state.files:
+        if file.shown != NONE and not state.chunks >> file.shown & 1:
             return "readers see half a document"
         if file.status == "indexed" and file.shown != file.version:
             return "indexed, but shows other bytes"
         if file.status == "deleted" and file.shown != NONE:
             return "deleted, but shown"
-        if file.kills > MAX_KILLS or (file.kills == MAX_KILLS and file.status not in ("failed", "deleted")):
+        if file.kills > limits.kills or (file.kills == limits.kills and file.status not in ("failed", "deleted")):
             return "killed too often"
         if file.batch == NONE:
             if file.status in ("processing", "processed"):
                 return "in the making without a batch"
             continue
         batch = state.batches[file.batch]
-        if not batch.members & _member(number, file.version):
-            return "in a batch that was not sealed with it"
         if batch.status == "done" and file.status in UNFINISHED:
             return "waits in a batch that is done"
         if file.status == "processing" and batch.status != "running":
@@ -183,7 +190,7 @@ def _canonical(state: State) -> State:
         tuple(file if file.batch == NONE else file._replace(batch=1 - file.batch) for file in state.files),
         state.batches[::-1],
         tuple(run if run.life == "idle" else run._replace(batch=1 - run.batch) for run in state.runs),
-        state.chunks, state.vectors,
+        state.chunks,
     )  # fmt: skip
     if (runs := len(state.runs)) == 2:
         choices = [_runs_swapped(one) for one in (state, other)] + [state, other]
@@ -193,11 +200,16 @@ def _canonical(state: State) -> State:
     return min(choices)
 
 
+def _without_details(run: Run) -> Run:
+    if run.life == "idle":
+        return Run()
+    if run.phase == "between" or (run.life == "dead" and run.phase not in OPEN):  # no attempt is open
+        return Run(run.life, run.batch)
+    return run
+
+
 def _forgotten(state: State) -> State:
-    runs = tuple(
-        Run() if run.life == "idle" else run._replace(file=0, version=0) if run.phase == "between" else run
-        for run in state.runs
-    )
+    runs = tuple(_without_details(run) for run in state.runs)
     held = {run.batch for run in runs if run.life != "idle"} | {file.batch for file in state.files}
     batches = tuple(
         Batch() if number not in held else one if one.status == "running" else one._replace(run=NONE)
@@ -214,13 +226,14 @@ def _runs_swapped(state: State) -> State:
 class Model:
     """The transitions, and the edges of a file's status that they have taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
         self.edges: set[Edge] = set()
 
     def steps(self, state: State) -> Iterator[Step]:
         """Yield what may happen next."""
         for number, file in enumerate(state.files):
-            if file.disk == 0:
+            if file.disk == 0 and self._limits.versions > 1:
                 yield Step("edit", _put_file(state, number, file._replace(disk=1)))
             if file.disk == GONE:
                 yield Step("edit back", _put_file(state, number, file._replace(disk=0)))
@@ -232,9 +245,8 @@ class Model:
             yield from self._run_steps(state, number, run)
         for number, batch in enumerate(state.batches):
             if batch.status == "failed" and any(_answers(state, number, file) for file in range(len(state.files))):
-                yield Step("retry", _put_batch(state, number, batch._replace(status="waiting", failures=0)))
-        yield Step("sweep chunks", state._replace(chunks=state.chunks & _needed(state)))
-        yield Step("sweep vectors", state._replace(vectors=state.vectors & state.chunks))
+                yield Step("retry", _put_batch(state, number, batch._replace(status="waiting")))
+        yield Step("sweep", state._replace(chunks=state.chunks & _needed(state)))
 
     def _move(self, state: State, number: int, function: str, **changes: object) -> State:
         file = state.files[number]
@@ -253,7 +265,7 @@ class Model:
             known = {"status": "synced", "version": file.disk, "batch": NONE, "kills": 0}
             state = self._move(state, number, "record_versions", **known)
         for other, one in enumerate(state.files):
-            usable = (state.chunks & state.vectors) >> one.version & 1
+            usable = state.chunks >> one.version & 1
             if one.status == "synced" and usable and one.shown != one.version:
                 shown = {"status": "indexed", "shown": one.version, "batch": NONE}
                 state = self._move(state, other, "adopt_known_versions", **shown)
@@ -266,8 +278,7 @@ class Model:
             return
         together = [n for n in waiting if not state.files[n].kills]
         for chosen in {tuple(together), *((n,) for n in waiting)} - {()}:
-            members = sum(_member(n, state.files[n].version) for n in chosen)
-            sealed = _put_batch(state, free[0], Batch("waiting", NONE, 0, members))
+            sealed = _put_batch(state, free[0], Batch("waiting"))
             for n in chosen:
                 sealed = _put_file(sealed, n, sealed.files[n]._replace(batch=free[0]))
             yield Step("seal", sealed)
@@ -275,11 +286,11 @@ class Model:
     def _run_steps(self, state: State, number: int, run: Run) -> Iterator[Step]:
         if run.life == "idle":
             for batch, row in enumerate(state.batches):
-                if row.members:
+                if row.status != "free":
                     name = {"waiting": "begin", "running": "second run"}.get(row.status, "by hand")
                     yield Step(name, self._begun(state, number, batch))
         elif run.life == "dead":
-            yield Step("reconcile", self._reconciled(state, number, run))
+            yield from (Step("reconcile", after) for after in self._reconciled(state, number, run))
         else:
             yield Step("kill", _put_run(state, number, run._replace(life="dead")))
             yield from self._work(state, number, run)
@@ -301,17 +312,16 @@ class Model:
         elif run.phase == "chunking":
             stored = state._replace(chunks=state.chunks | bit)
             yield Step("chunk", _put_run(stored, number, run._replace(phase="chunked")))
-            refused = self._move(state, run.file, "refuse_file", status="failed")
+            same = state.files[run.file].version == run.version
+            refused = self._move(state, run.file, "refuse_file", status="failed") if same else state
             yield Step("refuse", _put_run(refused, number, run._replace(phase="between")))
         elif run.phase == "chunked":
             file = state.files[run.file]
-            if file.version == run.version and file.status in UNFINISHED:
+            if file.version == run.version and file.status in UNFINISHED and file.batch != NONE:
                 state = self._move(state, run.file, "mark_processed", status="processed")
             yield Step("mark", _put_run(state, number, run._replace(phase="between")))
         elif run.phase == "embedding":
-            vectors = state.vectors | bit if state.chunks & bit else state.vectors
-            done = run._replace(phase="embedded")
-            yield Step("embed", _put_run(state._replace(vectors=vectors), number, done))
+            yield Step("embed", _put_run(state, number, run._replace(phase="embedded")))
         else:
             yield Step("publish", self._published(state, number, run))
 
@@ -327,43 +337,42 @@ class Model:
                 yield Step("open", _put_run(opened, number, at_work._replace(phase="chunking")))
             elif file.status == "processed":
                 idle = False
-                known = (state.chunks & state.vectors) >> file.version & 1
-                phase = "embedded" if known else "embedding"
-                yield Step("open", _put_run(state, number, at_work._replace(phase=phase)))
+                yield Step("open", _put_run(state, number, at_work._replace(phase="embedding")))
+                yield Step("known", _put_run(state, number, at_work._replace(phase="embedded")))
         row = state.batches[run.batch]
         if idle:
             mine = row.run == number
-            ended = _put_batch(state, run.batch, row._replace(status="done", failures=0)) if mine else state
+            ended = _put_batch(state, run.batch, row._replace(status="done", run=NONE)) if mine else state
             yield Step("finish", _put_run(ended, number, Run()))
 
     def _published(self, state: State, number: int, run: Run) -> State:
         file, bit = state.files[run.file], 1 << run.version
         state = _put_run(state, number, run._replace(phase="between"))
-        if file.version != run.version or file.status != "processed" or not state.chunks & state.vectors & bit:
+        if file.version != run.version or file.status != "processed" or not state.chunks & bit:
             if file.status == "processed" and file.version == run.version:  # swept: this run leaves it to the next one
                 return _put_run(state, number, run._replace(life="dead", phase="between"))
             return state
         state = self._move(state, run.file, "publish", status="indexed", shown=run.version)
         return state._replace(chunks=state.chunks & (_needed(state) | ~(1 << max(0, file.shown)) | bit))
 
-    def _reconciled(self, state: State, number: int, run: Run) -> State:
+    def _reconciled(self, state: State, number: int, run: Run) -> Iterator[State]:
         row = state.batches[run.batch]
         state = _put_run(state, number, Run())
         if row.status != "running" or row.run != number:
-            return state
-        attributed = run.phase in ("chunking", "embedding") and self._is_at(state, run)
+            yield state
+            return
+        attributed = run.phase in OPEN and self._is_at(state, run)
         if attributed:
             kills = state.files[run.file].kills + 1
             state = self._move(state, run.file, "attribute_kills", status="synced", kills=kills, batch=NONE)
-            if kills >= MAX_KILLS:
+            if kills >= self._limits.kills:
                 state = self._move(state, run.file, "refuse_file", status="failed")
         for n, file in enumerate(state.files):
             if file.batch == run.batch and file.status == "processing":
                 state = self._move(state, n, "release_batch", status="synced")
-        failures = 0 if attributed else min(MAX_FAILURES, row.failures + 1)
         left = any(file.batch == run.batch and file.status != "failed" for file in state.files)
-        status = "failed" if failures >= MAX_FAILURES else "waiting"
-        return _put_batch(state, run.batch, row._replace(status=status if left else "done", failures=failures))
+        for status in ("waiting", "failed") if left and not attributed else ("waiting",) if left else ("done",):
+            yield _put_batch(state, run.batch, Batch(status))
 
     def _is_at(self, state: State, run: Run) -> bool:
         file = state.files[run.file]
@@ -372,20 +381,13 @@ class Model:
 
 def _answers(state: State, batch: int, number: int) -> bool:
     file = state.files[number]
-    if file.batch != batch or not state.batches[batch].members & _member(number, file.version):
-        return False
-    return file.status in UNFINISHED
-
-
-def _member(number: int, version: int) -> int:
-    return 1 << 2 * number + version
+    return file.batch == batch and file.status in UNFINISHED
 
 
 def _is_free(state: State, batch: int) -> bool:
     at_work = any(run.life != "idle" and run.batch == batch for run in state.runs)
     empty = not any(file.batch == batch for file in state.files)
-    moved_on = state.batches[batch].status != "running" and empty
-    return moved_on and not at_work
+    return empty and not at_work and state.batches[batch].status != "running"
 
 
 def _needed(state: State) -> int:
