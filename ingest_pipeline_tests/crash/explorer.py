@@ -2,9 +2,9 @@
 
 Files share versions of bytes, runs may be at work or dead, two batches hold files. Every step of a run is a state of
 its own, with a kill before and after it. A batch whose run failed waits again or is given up: both are explored, so
-failures are not counted. Vectors come and go with their chunks: what a sweep of vectors does to a run is shown by `sessions.py`,
-statement by statement. The model's edges of a file's status carry the names of the functions
-in `store/files.py`; a test ties them to the table there, and that to the SQL.
+failures are not counted. Vectors come and go with their chunks: what a sweep of vectors does to a run is shown by
+`sessions.py`, statement by statement. The model's edges of a file's status carry the names of the functions in
+`store/files.py`; a test ties them to the table there, and that to the SQL.
 """
 
 from __future__ import annotations

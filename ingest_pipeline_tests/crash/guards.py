@@ -77,8 +77,8 @@ class Guard:
 
 
 def guards() -> list[Guard]:
-    """Return every guard, in the order of the modules."""
-    return [*_of_constants(), *_of_files(), *_of_locks()]
+    """Return every guard: of `.sql` files, of locks, of statements beside their functions."""
+    return [*_of_files(), *_of_locks(), *_of_constants()]
 
 
 def _of_constants() -> Iterator[Guard]:
