@@ -7,14 +7,14 @@ import pytest
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import WHOLE_PROOF
 from ingest_pipeline_tests.crash.figures import figures
-from ingest_pipeline_tests.crash.readers import replace_while_read, wrong
+from ingest_pipeline_tests.crash.readers import FEWEST_VERSIONS, replace_while_read, wrong
 
 
 def test_some_reads_while_replaced(connection: Connection, url: str) -> None:
     """Three readers, 1,500 reads."""
     seen = replace_while_read(connection, url, reads=1500)
     assert seen.wrong == []
-    assert len(seen.versions) > 2
+    assert len(seen.versions) >= FEWEST_VERSIONS
 
 
 def test_mixed_readings_are_noticed() -> None:

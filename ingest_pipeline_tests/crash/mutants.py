@@ -64,7 +64,7 @@ EQUIVALENT: dict[str, str] = {
     "batches.UNFINISHED: f.version = b.version": OF_ITS_VERSION,
     "entities.BATCH_GENERATIONS: f.version = b.version": "likewise",
     "ledger.BATCH_FILES: f.version = b.version": "likewise",
-    "batches.CLOSE_ATTEMPTS: run_id = %s": "an earlier run of the batch was overtaken: its attempts mean nothing any more",
+    "batches.CLOSE_ATTEMPTS: run_id = %s": "an earlier run was overtaken: its attempts mean nothing any more",
     "embedding_models: locks.hold_vectors": "a model is dropped only while no run is at work (stages.model_list)",
     "damage: locks.hold_vectors": "the vectors that it deletes are unusable; chunks that rely on them wait again",
 }
