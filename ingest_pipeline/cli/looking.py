@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ingest_pipeline.cli import rows
+from ingest_pipeline.cli import prices, rows
 from ingest_pipeline.cli.codes import OK
 from ingest_pipeline.cli.command import Commands, Parser, add_command
 from ingest_pipeline.cli.opening import opened_store
@@ -19,7 +19,8 @@ def add_commands(commands: Commands[Parser]) -> None:
     add_command(commands, "status", status, "counts of files, chunks, embeddings and batches")
     command = add_command(commands, "files", files, "what happened to every file")
     command.add_argument("--status", choices=FILE_STATUSES)
-    add_command(commands, "plan", plan, "the batches that the waiting files would make; changes nothing")
+    command = add_command(commands, "plan", plan, "the batches that the waiting files would make; changes nothing")
+    prices.add_options(command)
     command = add_command(commands, "memory", memory, "predicted and measured peaks of files and runs, and the errors")
     command.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
 
@@ -55,7 +56,10 @@ def files(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def plan(options: argparse.Namespace, settings: Settings) -> int:
-    """Print the batches that the next run would make."""
+    """Print the batches that the next run would make, or what they cost on other machines."""
+    if options.memory:
+        return prices.prices(options, settings)
+    prices.refuse_alone(options)
     from ingest_pipeline.cli import tables
     from ingest_pipeline.stages.preview import preview
 

@@ -9,13 +9,13 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ingest_pipeline.cli import answers, database, looking, maintenance, working
+from ingest_pipeline.cli import answers, autopsy, database, looking, maintenance, working
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
 from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
-COMMAND_MODULES = (working, looking, answers, maintenance, database)
+COMMAND_MODULES = (working, looking, answers, maintenance, autopsy, database)
 """In the order of `ingest --help`; a new group of commands is a module with `add_commands`, and a name here."""
 
 EXIT_CODES = """exit codes:

@@ -63,13 +63,17 @@ class RunBudget:
         """Memory left for activations, beside the loaded model, Dagster and the clients of servers."""
         return max(0, self.total_bytes - self.model_bytes)
 
+    @property
+    def least_bytes(self) -> int:
+        """The smallest budget that holds the engine."""
+        return max(self.footprint.minimum_bytes, self.model_bytes + LEAST_ACTIVATION_BYTES)
+
     def require_room(self) -> None:
         """Refuse a budget that is too small for the engine.
 
         Raises:
             BadSetting: the engine does not fit.
         """
-        minimum = max(self.footprint.minimum_bytes, self.model_bytes + LEAST_ACTIVATION_BYTES)
-        if self.total_bytes < minimum:
-            least = f"at least {format_size(minimum)}: the engine ({self.engine}) and the model need it"
+        if self.total_bytes < self.least_bytes:
+            least = f"at least {format_size(self.least_bytes)}: the engine ({self.engine}) and the model need it"
             raise BadSetting("INGEST_RUN_MEMORY", format_size(self.total_bytes), least)

@@ -27,7 +27,12 @@ def machine_memory_bytes() -> int:
 
 def machine_budget_bytes(machine_memory: int) -> int:
     """Return the bytes that all processes together may use: the setting, or 80 % of the machine."""
-    return machine_memory or int(machine_memory_bytes() * MACHINE_SHARE)
+    return machine_memory or usable_share_bytes(machine_memory_bytes())
+
+
+def usable_share_bytes(memory_bytes: int) -> int:
+    """Return what all processes together may use by default on a machine of so much memory."""
+    return int(memory_bytes * MACHINE_SHARE)
 
 
 def run_slots(budget: RunBudget, settings: Settings) -> int:
@@ -43,8 +48,16 @@ def run_slots(budget: RunBudget, settings: Settings) -> int:
     if run > machine:
         raise BadSetting("INGEST_RUN_MEMORY", str(run), f"at most the machine's budget of {machine}")
     # At least one run, even if the reserve leaves less than its budget: a small machine must be usable, too.
-    reserve = min(RESERVE_BYTES, int(machine * RESERVE_SHARE))
-    return min(max(1, (machine - reserve) // run), settings.max_runs or usable_cores())
+    return min(max(1, (machine - _reserve_bytes(machine)) // run), settings.max_runs or usable_cores())
+
+
+def largest_run_bytes(machine_budget: int, *, runs: int) -> int:
+    """Return the largest run budget with which a machine's budget holds so many runs at once."""
+    return machine_budget if runs == 1 else (machine_budget - _reserve_bytes(machine_budget)) // runs
+
+
+def _reserve_bytes(machine_budget: int) -> int:
+    return min(RESERVE_BYTES, int(machine_budget * RESERVE_SHARE))
 
 
 def threads_of_run(budget: RunBudget, *, runs: int) -> int:

@@ -48,12 +48,17 @@ class MemoryReport:
 
 def refit(connection: Connection) -> CostModel:
     """Return the cost model of the ledger's history as it is now; kept under a new version if it says something new."""
-    before = costs.latest_model(connection)
-    model = predicting.fit(costs.observations(connection, newest=predicting.MAX_OBSERVATIONS), before=before)
+    before, model = costs.latest_model(connection), current_model(connection)
     if model.version != before.version:
         costs.save_model(connection, model)
         logger.info("cost model %d: %d types of file", model.version, len(model.rates))
     return model
+
+
+def current_model(connection: Connection) -> CostModel:
+    """Return the cost model of the ledger's history as it is now, with which the next run plans; writes nothing."""
+    history = costs.observations(connection, newest=predicting.MAX_OBSERVATIONS)
+    return predicting.fit(history, before=costs.latest_model(connection))
 
 
 def memory_report(connection: Connection) -> MemoryReport:

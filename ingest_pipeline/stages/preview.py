@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ingest_pipeline.errors import FileError
 from ingest_pipeline.models import CostModel, FileCost, ListedFile, Plan
@@ -11,11 +12,11 @@ from ingest_pipeline.planning import predict as predicting
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import Source, canonical_sources, source_of
 from ingest_pipeline.stages.access import access_of
+from ingest_pipeline.stages.costs import current_model
 from ingest_pipeline.stages.scan import looks_unchanged, slabs
 from ingest_pipeline.stages.sealing import asking_seconds, plan_of, waiting_costs
 from ingest_pipeline.store import ledger
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.costs import latest_model
 from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.ledger import KnownFile
 
@@ -29,21 +30,41 @@ def preview(connection: Connection, *, settings: Settings) -> Plan:
     Raises:
         BadSetting, SourceUnavailable: as for a scan.
     """
-    model = latest_model(connection)
+    model = current_model(connection)
     costs = {cost.name: cost for cost in waiting_costs(connection, model, asking_seconds(connection, settings))}
-    for name in canonical_sources(settings.sources):
-        source = source_of(name, access_of(settings))
-        costs |= {cost.name: cost for cost in _changed(connection, source, settings, model)}
+    for one in changed_files(connection, settings):
+        cost = _predicted(one, model)
+        costs[cost.name] = cost
     return plan_of(costs.values(), settings)
 
 
-def _changed(connection: Connection, source: Source, settings: Settings, model: CostModel) -> Iterator[FileCost]:
-    for listed in slabs(source.files()):
-        slab = without_ignored(connection, source.name, listed)
-        known = ledger.known_files(connection, source.name, [file.path for file in slab])
-        for file in slab:
-            if _would_be_read(file, known.get(file.path), settings) and (media_type := _media_type(source, file)):
-                yield _predicted(source, file, media_type, model)
+@dataclass(frozen=True, slots=True)
+class ChangedFile:
+    """A file that a catalog run would find new or changed."""
+
+    source: str
+    path: str
+    media_type: str
+    size_bytes: int
+    known: KnownFile | None
+    """As the ledger knows it; None if it is new."""
+
+
+def changed_files(connection: Connection, settings: Settings) -> Iterator[ChangedFile]:
+    """Yield what is new or changed in the sources and has a parser; 500 files are in memory at a time.
+
+    Raises:
+        BadSetting, SourceUnavailable: as for a scan.
+    """
+    for name in canonical_sources(settings.sources):
+        source = source_of(name, access_of(settings))
+        for listed in slabs(source.files()):
+            slab = without_ignored(connection, source.name, listed)
+            known = ledger.known_files(connection, source.name, [file.path for file in slab])
+            for file in slab:
+                before = known.get(file.path)
+                if _would_be_read(file, before, settings) and (media_type := _media_type(source, file)):
+                    yield ChangedFile(source.name, file.path, media_type, file.size_bytes, before)
 
 
 def _would_be_read(file: ListedFile, known: KnownFile | None, settings: Settings) -> bool:
@@ -62,12 +83,12 @@ def _media_type(source: Source, file: ListedFile) -> str | None:
     return media_type if media_type in detect.SUPPORTED else None
 
 
-def _predicted(source: Source, file: ListedFile, media_type: str, model: CostModel) -> FileCost:
+def _predicted(file: ChangedFile, model: CostModel) -> FileCost:
     return predicting.predict(
         model,
         file_id=0,
-        name=f"{source.name}/{file.path}",
+        name=f"{file.source}/{file.path}",
         version="",
-        media_type=media_type,
+        media_type=file.media_type,
         size_bytes=file.size_bytes,
     )

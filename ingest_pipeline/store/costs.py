@@ -7,7 +7,7 @@ from typing import Any
 from psycopg.rows import class_row, dict_row
 
 from ingest_pipeline.models import CostModel, CostRate, Observation
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, scalar
 
 # The peak of a file with a gap may be the limit at which its parser was stopped, and says nothing of what it needed.
 OBSERVATIONS = """
@@ -36,6 +36,20 @@ ORDER BY media_type, source, path
 PREDICTED_RUNS = """
 SELECT batch AS name, predicted_peak_bytes, measured_peak_bytes, memory_limit_bytes FROM batches
 WHERE measured_peak_bytes > 0 ORDER BY batch
+"""
+# The time of all runs of batches that are done, by the time in which at least one was at work.
+RUNS_AT_ONCE = """
+WITH spans AS (
+    SELECT started_at, ended_at FROM batches WHERE status = 'done' AND ended_at > started_at
+    ORDER BY ended_at DESC LIMIT 1000
+), ordered AS (
+    SELECT started_at, ended_at, max(ended_at) OVER (
+        ORDER BY started_at, ended_at ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_to
+    FROM spans
+)
+SELECT extract(epoch FROM sum(ended_at - started_at))
+     / nullif(extract(epoch FROM sum(greatest(ended_at - greatest(started_at, covered_to), interval '0'))), 0)
+FROM ordered
 """
 
 
@@ -75,3 +89,8 @@ def predicted_runs(connection: Connection) -> list[dict[str, Any]]:
     """Return prediction, measurement and limit of every batch that was run."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(PREDICTED_RUNS).fetchall()
+
+
+def runs_at_once(connection: Connection) -> float:
+    """Return how many runs were at work at once on average while costs were measured; 1 if nothing was."""
+    return float(scalar(connection, RUNS_AT_ONCE) or 1.0)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from psycopg.abc import Params
 from psycopg.rows import class_row
 
 from ingest_pipeline.errors import IngestError
@@ -30,6 +31,15 @@ SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alon
 FROM files f WHERE status = 'synced' AND batch IS NULL AND (%(of_batches)s::text[] IS NULL OR EXISTS (
     SELECT FROM batch_files m WHERE m.file_id = f.file_id AND m.batch = ANY(%(of_batches)s)))
 ORDER BY source COLLATE "C", path COLLATE "C" LIMIT %(max_files)s
+"""
+# What a run on another machine would have to do: what waits, in a batch or not, and what was refused for memory. With
+# `everything` also what is indexed, and what was planned and failed.
+PRICED = """
+SELECT file_id, source, path, version, media_type, size_bytes, kills > 0 AS alone
+FROM files
+WHERE status IN ('synced', 'processing', 'processed') OR status = 'failed' AND error = 'FileNeedsMoreMemory'
+   OR %(everything)s AND (status = 'indexed' OR status = 'failed' AND predicted_peak_bytes IS NOT NULL)
+ORDER BY source COLLATE "C", path COLLATE "C"
 """
 WAITING_BYTES = f"""
 SELECT media_type, count(*), sum(size_bytes)::bigint FROM ({WAITING}) w GROUP BY 1
@@ -145,10 +155,19 @@ def known_files(connection: Connection, source: str, paths: Sequence[str]) -> di
 
 def waiting_files(connection: Connection, scope: WaitingScope = EVERY_FILE) -> Iterator[WaitingFile]:
     """Yield the files that wait for a batch, by source and path; 1,000 rows are in memory at a time."""
-    waiting = connection.cursor("waiting_files", row_factory=class_row(WaitingFile))
-    with connection.transaction(), waiting as cursor:
+    yield from _streamed(connection, WAITING, _columns(scope))
+
+
+def priced_files(connection: Connection, *, everything: bool) -> Iterator[WaitingFile]:
+    """Yield every file that is not indexed yet and could be, or every known one, by source and path; as a stream."""
+    yield from _streamed(connection, PRICED, {"everything": everything})
+
+
+def _streamed(connection: Connection, query: str, parameters: Params) -> Iterator[WaitingFile]:
+    files = connection.cursor("files", row_factory=class_row(WaitingFile))
+    with connection.transaction(), files as cursor:
         cursor.itersize = ROWS_AT_A_TIME
-        yield from cursor.execute(WAITING, _columns(scope))
+        yield from cursor.execute(query.encode(), parameters)
 
 
 def waiting_bytes(connection: Connection, scope: WaitingScope = EVERY_FILE) -> list[tuple[str, int, int]]:
