@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pytest
+
 from ingest_pipeline.store import queries
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline_tests.crash.cases import CASES
 from ingest_pipeline_tests.crash.edges import CALLS, NOT_TRIED, STATUSES, effect, subject_in, table_edges
 
 
@@ -31,3 +36,9 @@ def test_conditions_keep_it_back(connection: Connection) -> None:
         for why, blocked in call.blocked.items():
             for before in STATUSES:
                 assert not effect(subject, call, before, blocked)[1], (call.function, why, before)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda one: one.__name__)
+def test_cases_of_one_guard(connection: Connection, case: Callable[[Connection], None]) -> None:
+    """Cases that were written for one guard each."""
+    case(connection)

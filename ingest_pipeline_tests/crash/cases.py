@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
 from ingest_pipeline.errors import NoText
 from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
-from ingest_pipeline.store import batches, entities, files, generations, ledger
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store import batches, embedding_models, entities, files, generations, ledger
+from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline.store.queries import query
 from ingest_pipeline_tests.conftest import CARD
-from ingest_pipeline_tests.documents import FINGERPRINT, add_file, files_of, seal, write
+from ingest_pipeline_tests.crash.sessions import catalog, indexed
+from ingest_pipeline_tests.documents import FINGERPRINT, SOURCE, add_file, files_of, seal, status_of, write
 
 OPEN = "SELECT run_id FROM attempts WHERE open ORDER BY 1"
 
@@ -86,6 +90,58 @@ def a_failed_section_is_not_asked_again(connection: Connection) -> None:
     assert connection.execute("SELECT status FROM section_extracts").fetchone() == ("failed",)
 
 
+def what_is_swept_is_not_adopted(connection: Connection) -> None:
+    """A catalog run that finds a copy of bytes whose chunks are just being deleted leaves the copy waiting."""
+    indexed(connection, "a.txt", "v1")
+    files.delete_unseen(connection, SOURCE, 9)
+    model = embedding_models.model_id(connection, CARD)
+    with store(connection.info.dsn) as other, ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            assert generations.drop_unused_generations(connection) == 1
+            add_file(other, "b.txt", "v1")
+            adopted = pool.submit(files.adopt_known_versions, other, FINGERPRINT, model=model)
+            waits(adopted)
+        assert adopted.result(timeout=60) == 0
+    assert status_of(connection, "b.txt") == ("synced", None)
+
+
+def what_is_adopted_is_not_swept(connection: Connection) -> None:
+    """Chunks that a catalog run is just making use of are left alone by a sweep, which does not wait for it."""
+    indexed(connection, "a.txt", "v1")
+    files.delete_unseen(connection, SOURCE, 9)
+    model = embedding_models.model_id(connection, CARD)
+    with store(connection.info.dsn) as other, other.transaction():
+        add_file(other, "b.txt", "v1")
+        assert files.adopt_known_versions(other, FINGERPRINT, model=model) == 1
+        connection.execute("SET lock_timeout = '5s'")
+        assert generations.drop_unused_generations(connection) == 0
+        connection.execute("SET lock_timeout = 0")
+    assert status_of(connection, "b.txt") == ("indexed", None)
+
+
+def no_file_is_found_during_a_sweep(connection: Connection) -> None:
+    """A catalog run writes what it found when the sweep has committed: nothing new waits for what is gone."""
+    indexed(connection, "a.txt", "v1")
+    files.delete_unseen(connection, SOURCE, 9)
+    with store(connection.info.dsn) as other, ThreadPoolExecutor(1) as pool:
+        with connection.transaction():
+            assert generations.drop_unused_generations(connection) == 1
+            written = pool.submit(catalog, other, "b.txt", "v1")
+            waits(written)
+            assert connection.execute("SELECT count(*) FROM files").fetchone() == (1,)
+        written.result(timeout=60)
+    assert status_of(connection, "b.txt") == ("synced", None)
+
+
+def waits(future: Future[Any]) -> None:
+    """Another session waits for this one."""
+    try:
+        future.result(timeout=0.5)
+    except TimeoutError:
+        return
+    raise AssertionError("it did not wait")
+
+
 def the_last_failed_file_ends_it(connection: Connection) -> None:
     """A batch of which every file failed is done when its run is reconciled, and does not wait."""
     batch, known = two_files(connection)
@@ -120,6 +176,7 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
+    what_is_swept_is_not_adopted, what_is_adopted_is_not_swept, no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
     a_failed_section_is_not_asked_again, the_last_failed_file_ends_it, only_failed_batches_are_retried,
     a_file_goes_to_the_batch_of_its_version,

@@ -37,7 +37,7 @@ CONDITION = re.compile(
       | (?:\w+\.)?status\ (?:=|<>)\ {LITERALS}
       | (?:\w+\.)?status\ IN\ \([^)]*\)
       | (?:NOT\ )?(?:\w+\.)?complete\b
-      | (?:\w+\.)?batch\ (?:IS\ NULL|=\ (?:\w+\.\w+|%\(batch\)s))
+      | (?:\w+\.)?batch\ (?:IS\ (?:NOT\ )?NULL|=\ (?:\w+\.\w+|%\(batch\)s))
       | (?:\w+\.)?run_id\ =\ {LITERALS}
     )""",
     re.VERBOSE,
@@ -132,7 +132,7 @@ def without_guards(statement: str) -> Iterator[tuple[str, str]]:
     places += [
         (*match.span("condition"), "true")
         for match in CONDITION.finditer(body)
-        if re.search(r"\b(?:WHERE|AND|ON)\s+$|\bAND \($", body[: match.start("condition")])
+        if re.search(r"\b(?:WHERE|AND|ON)\s+$|\bAND \($|IS NULL OR $", body[: match.start("condition")])
     ]
     places += [
         (match.start(), _closing(body, match.end()), "true")

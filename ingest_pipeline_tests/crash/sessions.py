@@ -236,6 +236,13 @@ def two_seal(connection: Connection) -> dict[str, Work]:
     }  # fmt: skip
 
 
+def sealed_while_changed(connection: Connection) -> dict[str, Work]:
+    """A slab changes files that are being sealed, in another order: without one lock for both, a deadlock."""
+    works = two_seal(connection)
+    del works["command"]
+    return works
+
+
 def sealed_once(connection: Connection) -> None:
     """Each file is in one batch of its present version at most, and a batch has what it was sealed with."""
     sound(connection)
@@ -347,6 +354,7 @@ SCENARIOS = (
     Scenario("copy of deleted bytes", copy_of_deleted, indexed_or_waiting),
     Scenario("run of deleted bytes", run_of_deleted, indexed_or_waiting),
     Scenario("sealed by two", two_seal, sealed_once),
+    Scenario("sealed while changed", sealed_while_changed, sealed_once),
     Scenario("taken over", taken_over, run_two_works),
     Scenario("killed twice", killed_twice, killed_once),
     Scenario("begun twice", begun_twice, one_was_first),
