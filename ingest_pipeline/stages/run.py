@@ -95,7 +95,7 @@ class BatchRun:
         """Note that the batch is done if every file is accounted for; return how many are not."""
         unfinished = batches.unfinished_files(self.connection, self.batch)
         if not unfinished:
-            batches.finish_batch(self.connection, self.batch)
+            batches.finish_batch(self.connection, self.batch, run_id=self.run_id)
         return unfinished
 
 
@@ -178,7 +178,7 @@ def record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
     if error.retryable:
         files.forget_revision(run.connection, file)
     fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
-    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
+    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint, version=file.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,8 +48,10 @@ WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
   AND f.status IN ('synced', 'processing', 'processed')
 """
 COUNT_FILES = "SELECT count(*) FROM files WHERE batch = %s AND status <> 'failed'"
+# By the run that took it up last: an earlier one would end it under a run that has given failed files another try.
 FINISH = """
-UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0 WHERE batch = %s
+UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0
+WHERE batch = %(batch)s AND (%(run_id)s::text IS NULL OR run_id = %(run_id)s)
 """
 RECORD_PEAK = "UPDATE batches SET measured_peak_bytes = greatest(measured_peak_bytes, %s) WHERE batch = %s"
 LOCK_BATCH = "SELECT status, run_id, failures FROM batches WHERE batch = %s FOR UPDATE"
@@ -128,11 +130,14 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
     return str(status)
 
 
-def finish_batch(connection: Connection, batch: str) -> None:
-    """Note that every file of a batch is accounted for; no attempt of any run is open any more."""
+def finish_batch(connection: Connection, batch: str, *, run_id: str | None = None) -> None:
+    """Note that every file of a batch is accounted for; by a run: only while no other one has taken it up.
+
+    No attempt of any run is open any more then.
+    """
     with connection.transaction():
-        connection.execute(FINISH, (batch,))
-        connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
+        if connection.execute(FINISH, {"batch": batch, "run_id": run_id}).rowcount:
+            connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
 
 
 def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
