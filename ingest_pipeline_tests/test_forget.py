@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,9 +15,11 @@ from ingest_pipeline.models import TextEntities
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.forget import Receipt, admit, forget
+from ingest_pipeline.stages.memory_picture import escaped
 from ingest_pipeline.store import batches, entities
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.server import _binaries
+from ingest_pipeline.store.erasure import MARK
+from ingest_pipeline.store.server import postgres_program
 from ingest_pipeline_tests.documents import count, status_of
 from ingest_pipeline_tests.pipeline import Pipeline
 
@@ -49,7 +52,7 @@ def forgotten(pipeline: Pipeline, path: str = NAME, **options: bool) -> Receipt:
 
 def dump(pipeline: Pipeline) -> str:
     """The whole database as text, as a backup would hold it."""
-    command = [str(_binaries() / "pg_dump"), pipeline.settings.database_url]
+    command = [str(postgres_program("pg_dump")), pipeline.settings.database_url]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
@@ -166,6 +169,21 @@ def test_dagster_tables(pipeline: Pipeline, name: str) -> None:
     rows = pipeline.connection.execute(f"SELECT event FROM dagster.{name} ORDER BY id").fetchall()  # type: ignore[arg-type]
     markdown = r'{"md_str": "| file | status |\n|---|---|\n| (erased) |\n| other.jsonl | indexed |"}'
     assert [row[0] for row in rows] == [markdown, markdown, '"(erased): stopped"', "nothing"]
+
+
+@pytest.mark.parametrize("words", ['Smith "Bob" Jones', "a\\nb", "C:\\new", "ends with \\", "größe \t\x01"])
+def test_quoted_entities(pipeline: Pipeline, words: str) -> None:
+    """What the row of a Markdown table says goes whole, whatever JSON escapes in it, and the event stays JSON."""
+    pipeline.connection.execute("CREATE TABLE dagster.event_logs (id int, event text)")
+    path = escaped(NAME)
+    table = f"| file | entities |\n|---|---|\n| {path} | {words} (PERSON, 2) |\n| other.jsonl | x |"
+    for number, ascii_only in enumerate((True, False)):
+        event = json.dumps({"md_str": table, "next": 1}, ensure_ascii=ascii_only)
+        pipeline.connection.execute("INSERT INTO dagster.event_logs VALUES (%s, %s)", (number, event))
+    forgotten(pipeline)
+    for (event,) in pipeline.connection.execute("SELECT event FROM dagster.event_logs").fetchall():
+        shown = json.loads(event)
+        assert shown == {"md_str": f"| file | entities |\n|---|---|\n| {MARK} |\n| other.jsonl | x |", "next": 1}
 
 
 def test_log_files(pipeline: Pipeline) -> None:

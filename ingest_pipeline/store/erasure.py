@@ -123,7 +123,8 @@ def _forms(file: ErasableFile) -> Iterator[tuple[str, str]]:
     """
     for ascii_only in (True, False):
         name, path = (_in_json(text, ascii_only) for text in (file.name, _in_markdown(file.path)))
-        yield name, rf"\| {re.escape(path)} \|(?:(?!\\n)[^\"])*(\\n|\")"
+        # Escapes are taken in pairs: a quotation mark in a cell must not end the row, and its half must not stay.
+        yield name, rf"\| {re.escape(path)} \|(?:\\[^n]|[^\"\\])*(\\n|\")"
     yield file.name, rf"\| {re.escape(_in_markdown(file.path))} \|[^\n]*(\n|$)"
 
 
