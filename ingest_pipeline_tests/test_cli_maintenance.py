@@ -59,8 +59,8 @@ def test_reset_mistakes(command: Command, connection: Connection) -> None:  # no
 @pytest.mark.parametrize(
     "arguments",
     [["reset", ""], ["reset", "--reason", " "], ["reset", "\udcff"], ["forget", "\udcff.md"], ["autopsy", "\udcff.md"],
-     ["forget", ""], ["memory", "--run", "\udcff"], ["memory", "--batch", "\udcff"], ["process", "--max-files", "9" * 30],
-     ["retention", "--days", "9" * 12]],
+     ["forget", ""], ["memory", "--run", "\udcff"], ["memory", "--batch", "\udcff"],
+     ["process", "--max-files", "9" * 30], ["retention", "--days", "9" * 12]],
 )  # fmt: skip
 def test_odd_arguments(command: Command, connection: Connection, arguments: list[str]) -> None:  # noqa: F811
     """A name that is empty or not UTF-8, or a number that is too high, is a usage error, and nothing is reset."""

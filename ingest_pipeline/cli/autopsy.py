@@ -26,7 +26,9 @@ def add_commands(commands: Commands[Parser]) -> None:
     command = add_command(
         commands, "autopsy", autopsy, "what is known of a failed or gapped file, in a folder to hand to a developer"
     )
-    command.add_argument("path", nargs="?", type=ledger_name, metavar="PATH", help="of the file, as `ingest files` shows it")
+    command.add_argument(
+        "path", nargs="?", type=ledger_name, metavar="PATH", help="of the file, as `ingest files` shows it"
+    )
     command.add_argument("--out", metavar="FOLDER", help="new folder, or FILE.zip; default autopsy-ID")
     command.add_argument(
         "--with-document", action="store_true", help="put the whole document in, with its name and all messages"

@@ -95,7 +95,8 @@ def _slabs(connection: Connection) -> Iterator[tuple[int, int]]:
 
 def prune_states(connection: Connection, *, days: int) -> int:
     """Delete old states of assets but for the newest of each; return how many."""
-    return connection.execute(query("event_log", "delete_states"), {"days": min(days, MOST_DAYS), "states": list(STATES)}).rowcount
+    wanted = {"days": min(days, MOST_DAYS), "states": list(STATES)}
+    return connection.execute(query("event_log", "delete_states"), wanted).rowcount
 
 
 def reclaim(connection: Connection, *, deleted_rows: int, compact: bool = False) -> None:
