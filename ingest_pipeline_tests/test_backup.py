@@ -377,6 +377,20 @@ def test_another_name_parses_nothing(
     assert "OLD=NEW" in command.mistake("restore", str(tmp_path / "b.tar"), "--source", "nonsense")
 
 
+def test_names_change_places(connection: Connection) -> None:
+    """Sources may take each other's names: no file of one ends in the other, and equal paths are in nobody's way."""
+    for source in ("/data", "/data2"):
+        for path in ("README.md", source[1:]):
+            connection.execute(
+                "INSERT INTO files (source, path, size_bytes, media_type, status, message)"
+                " VALUES (%s, %s, 1, 'x', 'failed', %s)", (source, path, source),
+            )  # fmt: skip
+    for names in ({"/data": "/data2", "/data2": "/data3"}, {"/data2": "/data3", "/data3": "/data2"}):
+        store_backup.rename_sources(connection, names)
+    rows = connection.execute("SELECT DISTINCT message, source FROM files ORDER BY 1").fetchall()
+    assert rows == [("/data", "/data3"), ("/data2", "/data2")]
+
+
 def test_dry_run_of_a_backup(filled: Pipeline, command: Command, tmp_path: Path) -> None:
     """It says what would be written and writes nothing."""
     [row] = command.json("backup", str(tmp_path / "b.tar"), "--dry-run", "--with-documents")
