@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
-from ingest_pipeline.models import TextEntities
+from ingest_pipeline.models import Entity, TextEntities
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.forget import Receipt, admit, forget
@@ -66,6 +66,47 @@ def test_nothing_is_left(pipeline: Pipeline) -> None:
     assert (receipt.before["files"], receipt.after["files"]) == (1, 0)
     assert (receipt.before["chunks"], receipt.after["chunks"]) == (2, 0)
     assert receipt.dead_rows == {}
+
+
+def test_replaced_versions(pipeline: Pipeline, source: Path) -> None:
+    """What was made of versions that were replaced goes, too, though no index run has swept it yet."""
+    connection = pipeline.connection
+    hashes = [row[0] for row in connection.execute("SELECT DISTINCT text_hash FROM chunks").fetchall()]
+    secret = TextEntities(hashes[0], (Entity("PERSON", 0, 5, "Xyzzy"),))
+    entities.write_entities(connection, "m", [secret, *map(TextEntities, hashes[1:])])
+    for text in (f"{SECRET} Plugh.", "All is well."):  # of the first only the chunks are stored
+        (source / NAME).write_text(json.dumps({"text": text}) + "\n")
+        pipeline.scan()
+        [key] = pipeline.seal().batches
+        run = pipeline.run(key)
+        pipeline.chunk(run)
+    pipeline.embed(run)
+    run.finish()
+    assert status_of(connection, NAME) == ("indexed", None) and "xyzzy-plugh" in dump(pipeline)
+    forgotten(pipeline)
+    assert "xyzzy" not in dump(pipeline).lower()
+    orphans = "SELECT count(*) FROM embeddings e WHERE NOT EXISTS (SELECT FROM chunks WHERE text_hash = e.text_hash)"
+    assert connection.execute(orphans).fetchone() == (0,)
+
+
+def test_answers_go(pipeline: Pipeline) -> None:
+    """Answers go with the content that they are about, by earlier prompts and about earlier versions, too."""
+    connection = pipeline.connection
+    connection.execute(
+        "INSERT INTO section_extracts (generation_id, prompt, ordinal, title, page_from, page_to, content_hash,"
+        " prompt_version, model, status) SELECT generation_id, 'p', 0, 't', 1, 1, sha256(convert_to(path, 'UTF8')),"
+        " 'v2', 'm', 'done' FROM files"
+    )
+    answers = [(NAME, "v1"), (NAME, "v2"), ("a version that was replaced", "v1"), ("other.jsonl", "v1")]
+    for content, prompt in answers:
+        connection.execute(
+            "INSERT INTO extract_answers (content_hash, prompt_version, model, answer, prompt_tokens,"
+            " completion_tokens, seconds) VALUES (sha256(%s), %s, 'm', %s, 1, 1, 1)",
+            (content.encode(), prompt, json.dumps(content)),
+        )
+    receipt = forgotten(pipeline)
+    assert (receipt.before["extract_answers"], receipt.after["extract_answers"]) == (2, 0)
+    assert connection.execute("SELECT answer FROM extract_answers").fetchall() == [("other.jsonl",)]
 
 
 def test_shared_text_stays(pipeline: Pipeline) -> None:

@@ -98,6 +98,7 @@ def _receipt(
 def _erased(connection: Connection, file: ErasableFile, receipt: Receipt, settings: Settings) -> Receipt:
     log_files = sum(_erase_in_log(path, file) for path in _log_files(settings.home))
     dagster_rows = erasure.erase_in_dagster(connection, file)
+    erasure.erase_replaced(connection)
     with connection.transaction():
         locks.hold_sealing(connection)  # whoever seals locks batches first, and files then
         _idle_files(connection, file.name)

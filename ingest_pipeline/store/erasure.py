@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ingest_pipeline.store import files, locks
+from ingest_pipeline.store import entities, files, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.queries import query
 
@@ -87,14 +87,28 @@ def erase(connection: Connection, file: ErasableFile) -> ErasedRows:
     return ErasedRows(before, after)
 
 
+def erase_replaced(connection: Connection) -> None:
+    """Delete what was made of versions that were replaced: their chunks are gone, and it is not known whose it is."""
+    with connection.transaction():
+        connection.execute(query("erasure", "hold_sections"))
+        connection.execute(query("erasure", "delete_unused_answers"))
+    vectors.drop_unused_vectors(connection)
+    entities.drop_unused_entities(connection)
+
+
 def erase_in_dagster(connection: Connection, file: ErasableFile) -> int:
     """Erase the name of a document in Dagster's tables, and what tables in metadata say of it; return how many rows."""
     erased = 0
+    tables = set[str]()
     for table, column in connection.execute(query("erasure", "text_columns")).fetchall():
         statement = sql.SQL(ERASE).format(table=sql.Identifier(table), column=sql.Identifier(column))
         for name, row in _forms(file):
             wanted = {"name": name, "mark": MARK, "row": row, "mark_row": rf"| {MARK} |\1"}
-            erased += connection.execute(statement, wanted).rowcount
+            changed = connection.execute(statement, wanted).rowcount
+            erased += changed
+            tables |= {table} if changed else set()
+    for table in tables:  # the rows as they were
+        connection.execute(sql.SQL("VACUUM {table}").format(table=sql.Identifier("dagster", table)))
     return erased
 
 
