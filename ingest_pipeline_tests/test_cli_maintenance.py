@@ -76,6 +76,16 @@ def test_name_too_long(command: Command, connection: Connection, arguments: list
     assert "File name too long" in command.ended(*arguments, "x" * 300).err
 
 
+@pytest.mark.parametrize("arguments", [["files"], ["cleanup"], ["forget", "x"], ["process"], ["metrics"]])
+def test_unusable_home(command: Command, tmp_path: Path, arguments: list[str]) -> None:  # noqa: F811
+    """A home in which nothing can be written is a message that names it, and no traceback."""
+    (tmp_path / "file").write_text("")
+    command.patch.setenv("INGEST_HOME", str(tmp_path / "file" / "home"))
+    command.patch.delenv("INGEST_DATABASE_URL")
+    message = command.mistake(*arguments)
+    assert str(tmp_path / "file") in message and "Not a directory" in message and "doctor" in message
+
+
 def test_reset_stuck(launched: Command, connection: Connection) -> None:  # noqa: F811
     """A run that nobody knows of any more is reconciled first: its file waits again."""
     add_file(connection, "a.txt", scan=0)
