@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -235,6 +236,18 @@ def test_log_files(pipeline: Pipeline) -> None:
     (logs / "other.log").write_text("nothing\n")
     assert forgotten(pipeline).log_files == 1
     assert (logs / "run.log").read_text() == "stopped at (erased)\n"
+
+
+def test_log_of_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that cannot be rewritten stops the command before the ledger forgets: the name would stay in silence."""
+    logs = pipeline.settings.home / "runs"
+    logs.mkdir()
+    (logs / "run.log").write_text(f"stopped at {pipeline.settings.sources[0]}/{NAME}\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", Mock(side_effect=PermissionError(13, "Permission denied", "run.log")))
+        with pytest.raises(PermissionError):
+            forgotten(pipeline)
+    assert forgotten(pipeline).log_files == 1
 
 
 def test_run_messages(pipeline: Pipeline) -> None:

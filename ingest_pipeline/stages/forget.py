@@ -133,7 +133,7 @@ def _log_files(home: Path) -> Iterator[Path]:
 def _erase_in_log(path: Path, file: ErasableFile) -> bool:
     """Erase the name of a file in a log; return whether it stood there. Logs are small."""
     name, mark = os.fsencode(file.name), erasure.MARK.encode()
-    with contextlib.suppress(OSError):  # it has just been removed
+    with contextlib.suppress(FileNotFoundError):  # it has just been removed
         content = path.read_bytes()
         if name in content:
             path.write_bytes(content.replace(name, mark))
