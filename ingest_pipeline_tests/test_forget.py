@@ -228,6 +228,21 @@ def test_quoted_entities(pipeline: Pipeline, words: str) -> None:
         assert shown == {"md_str": f"| file | entities |\n|---|---|\n| {MARK} |\n| other.jsonl | x |", "next": 1}
 
 
+def test_run_configuration(pipeline: Pipeline) -> None:
+    """The path goes from the configuration of a run of `ingest_reset`; keys of its JSON stay."""
+    connection = pipeline.connection
+    connection.execute("CREATE TABLE dagster.runs (id int, run_body text)")
+    other = f"folder/{NAME}"
+    for number, ascii_only in enumerate((True, False)):
+        config = {"paths": [NAME, "a", 'b]"\\', other, NAME], "failed": False, NAME: 1}
+        body = json.dumps({"run_config": {"ops": {"reset_files": {"config": config}}}}, ensure_ascii=ascii_only)
+        connection.execute("INSERT INTO dagster.runs VALUES (%s, %s)", (number, body))
+    forgotten(pipeline)
+    for (body,) in connection.execute("SELECT run_body FROM dagster.runs").fetchall():
+        config = json.loads(body)["run_config"]["ops"]["reset_files"]["config"]
+        assert config == {"paths": [MARK, "a", 'b]"\\', other, MARK], "failed": False, NAME: 1}
+
+
 def test_log_files(pipeline: Pipeline) -> None:
     """The name goes from the logs of runs, too."""
     logs = pipeline.settings.home / "runs"

@@ -25,6 +25,10 @@ ERASE = """
 UPDATE dagster.{table} SET {column} = regexp_replace(replace({column}, %(name)s, %(mark)s), %(row)s, %(mark_row)s, 'g')
 WHERE position(%(name)s IN {column}) > 0 OR {column} ~ %(row)s
 """
+# The configuration of a run of the job `ingest_reset` has paths as they were written into the launchpad.
+ERASE_IN_CONFIG = """
+UPDATE dagster.runs SET run_body = regexp_replace(run_body, %(row)s, %(mark_row)s) WHERE run_body ~ %(row)s
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,21 @@ def erase_in_dagster(connection: Connection, file: ErasableFile) -> int:
             changed = connection.execute(statement, wanted).rowcount
             erased += changed
             tables |= {table} if changed else set()
+        if (table, column) == ("runs", "run_body") and (changed := _erase_in_configuration(connection, file)):
+            erased += changed
+            tables |= {table}
     for table in tables:  # the rows as they were
         connection.execute(sql.SQL("VACUUM {table}").format(table=sql.Identifier("dagster", table)))
+    return erased
+
+
+def _erase_in_configuration(connection: Connection, file: ErasableFile) -> int:
+    erased = 0
+    for ascii_only in (True, False) if file.path != MARK else ():
+        path = re.escape(_in_json(file.path, ascii_only))
+        wanted = {"row": rf'("paths": \[(?:"(?:\\.|[^"\\])*", )*)"{path}/?"', "mark_row": rf'\1"{MARK}"'}
+        while changed := connection.execute(ERASE_IN_CONFIG, wanted).rowcount:  # it may be there twice
+            erased += changed
     return erased
 
 
