@@ -113,6 +113,9 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
     documents = backup.manifest["documents"]
     if not request.with_documents:
         return {}
+    for folder in documents["folders"]:  # made by `folder_names`; the file may come from somebody else
+        if folder in ("", ".", "..") or "/" in folder:
+            raise BackupRefused(f"{request.path}: its folder {folder!r} leaves the place of documents")
     if request.documents_to:
         place = spelled_source(request.documents_to)
         folders = {folder: f"{place.rstrip('/')}/{folder}" for folder in documents["folders"]}
