@@ -13,11 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 
 from ingest_pipeline.cli.main import main
 from ingest_pipeline.errors import BackupRefused
+from ingest_pipeline.instance.home import open_instance
+from ingest_pipeline.instance.names import HOST_TAG
+from ingest_pipeline.instance.reconcile import has_ended
 from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
@@ -29,6 +33,7 @@ from ingest_pipeline.store.search import search
 from ingest_pipeline_tests.command import Command
 from ingest_pipeline_tests.conftest import FakeEmbedder
 from ingest_pipeline_tests.documents import count, status_of
+from ingest_pipeline_tests.launching import make_run, reloaded
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.plain_postgres import PASSWORD, QUOTED, PlainPostgres, plain_server
 
@@ -355,6 +360,23 @@ def test_runs_at_work_wait_after_it(pipeline: Pipeline, source: Path, command: C
         assert status_of(there, "a.txt") == ("synced", None)
         assert there.execute("SELECT status, failures FROM batches").fetchone() == ("waiting", 0)
         assert there.execute("SELECT kills FROM files").fetchone() == (0,)
+
+
+def test_runs_at_work_have_ended(
+    pipeline: Pipeline, command: Command, plain: PlainPostgres, tmp_path: Path, settings: Settings
+) -> None:
+    """A run that another machine was at work on has ended here: it holds up no batch until that machine is given up."""
+    with open_instance(settings) as instance:
+        run = make_run(instance, "b", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run_tags(run.run_id, {HOST_TAG: "laptop/0123456789ab"})
+        assert not has_ended(instance, reloaded(instance, run))
+        command("backup", str(tmp_path / "b.tar"))
+    url = plain.database("ended")
+    command("restore", str(tmp_path / "b.tar"), "--to", url)
+    command.patch.setenv("INGEST_DATABASE_URL", url)
+    with open_instance(replace(settings, database_url=url)) as instance:
+        assert has_ended(instance, reloaded(instance, run))
+        assert reloaded(instance, run).status == dg.DagsterRunStatus.FAILURE
 
 
 def test_another_name_parses_nothing(
