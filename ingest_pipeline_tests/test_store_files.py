@@ -171,7 +171,8 @@ MOVES: dict[str, tuple[Callable[[World], object], frozenset[str], str]] = {
     "withdraw_generations": (withdraw_generations, frozenset({"processed", "indexed"}), "synced"),
     "refuse_unread": (refuse_unread, frozenset({"synced", "processing", "processed"}), "failed"),
     "begin_attempt": (
-        lambda w: files.begin_attempt(w.connection, w.file, is_new=True), frozenset({"synced"}), "processing",
+        lambda w: files.begin_attempt(w.connection, w.file, batch=w.batch, is_new=True), frozenset({"synced"}),
+        "processing",
     ),
     "mark_processed": (processed, frozenset({"synced", "processing", "processed"}), "processed"),
     "publish": (publish, frozenset({"processed"}), "indexed"),

@@ -6,9 +6,11 @@ from functools import partial
 import dagster as dg
 
 from ingest_pipeline.defs import metadata
+from ingest_pipeline.defs.freshness import freshness_of
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.instance.names import BATCHES
+from ingest_pipeline.settings import read_settings
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
@@ -47,7 +49,9 @@ index_checks = [
 ]
 
 
-@dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
+@dg.asset(
+    group_name="ingest", kinds={"postgres"}, pool="catalog", freshness_policy=freshness_of(read_settings().schedule)
+)
 def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """All files of all sources, compared with the ledger; new and changed ones wait in sealed batches."""
     settings, fingerprint = ingest.settings(), ingest.fingerprint()

@@ -23,6 +23,7 @@ from ingest_pipeline.instance.reconcile import (
     was_stopped_after,
 )
 from ingest_pipeline.instance.run_ends import copy_ended
+from ingest_pipeline.instance.run_tags import batch_tags
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.requeue import requeue_unfinished
@@ -141,7 +142,10 @@ def _requests(
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
         # Dagster remembers run keys for ever: the number of runs makes a second try a new key (docs/dagster.md, L4).
-        yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)
+        yield dg.RunRequest(
+            run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key,
+            tags=batch_tags(connection, batch),
+        )  # fmt: skip
 
 
 def _queued(instance: dg.DagsterInstance) -> int:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from ingest_pipeline.engines import LOCAL
 from ingest_pipeline.instance.names import MEMORY_OVER_TIME
+from ingest_pipeline.memory.process import peak_memory_bytes
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # imported by the runs that use them
 MIB = 1024**2
 TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)
 TOP_ENTITIES = 5
+REPAIR = "`ingest cleanup` says what is wrong, `ingest cleanup --auto-fix` repairs it; then `ingest run`"
 Metadata = dict[str, Any]
 
 
@@ -65,17 +67,23 @@ def of_raw_files(run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
 
 def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return results and costs of parsing."""
+    batch = batches.list_batches(run.connection, batch=run.batch)[0]
     largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    chunks = sum(outcome.chunks for outcome in outcomes)
     return {
         "files": len(outcomes),
         "bytes": sum(outcome.file.size_bytes for outcome in outcomes),
         "pages": sum(outcome.pages for outcome in outcomes),
-        "chunks": sum(outcome.chunks for outcome in outcomes),
+        "chunks": chunks,
         "failed": sum(not outcome.done for outcome in outcomes),
         **_reasons(outcomes),
-        "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
+        "parse_seconds": round(seconds, 2),
+        "chunks_per_second": _per_second(chunks, seconds),
         "parser_peak_mib": round(largest / MIB, 1),
+        "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
         **_of_watch(run, watch),
+        "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "batch_files": _table(run),
     }
 
@@ -84,6 +92,7 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
     """Return results and costs of embedding, the totals of the batch, and predicted and measured peaks."""
     batch = batches.list_batches(run.connection, batch=run.batch)[0]
     totals = reports.batch_totals(run.connection, run.batch)
+    failures = reports.failures_by_reason(run.connection, batch=run.batch)
     seconds = sum(outcome.seconds for outcome in outcomes)
     embedded = sum(outcome.chunks for outcome in outcomes)
     return {
@@ -93,9 +102,10 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
         "pages": totals["pages"],
         "chunks": totals["chunks"],
         "chunks_embedded": embedded,
-        "failed_by_reason": reports.failures_by_reason(run.connection, batch=run.batch),
+        "failed": sum(failures.values()),
+        "failed_by_reason": failures,
         "embed_seconds": round(seconds, 2),
-        "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
+        "chunks_per_second": _per_second(embedded, seconds),
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
         **_of_watch(run, watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
@@ -103,6 +113,10 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
         **_of_embedder(run),
         "batch_files": _table(run),
     }
+
+
+def _per_second(count: int, seconds: float) -> float:
+    return round(count / seconds, 1) if count and seconds else 0.0
 
 
 def _of_embedder(run: BatchRun) -> Metadata:
@@ -184,7 +198,10 @@ def _picture(run: BatchRun, watch: TreeWatch) -> Metadata:
 
 
 def of_index(work: IndexWork) -> Metadata:
-    """Return results of the index's maintenance, and the counts of the whole store."""
+    """Return results of the index's maintenance, and the counts of the whole store.
+
+    The peak is of this process since it began; within `ingest run` that is the command.
+    """
     return {
         "chunks": work.counts["chunks"],
         "embeddings": work.counts["embeddings"],
@@ -192,6 +209,8 @@ def of_index(work: IndexWork) -> Metadata:
         "generations_dropped": work.generations_dropped,
         "vectors_dropped": work.vectors_dropped,
         "entity_texts_dropped": work.entity_texts_dropped,
+        "problems": sum(_problems(work).values()),
+        "measured_peak_mib": round(peak_memory_bytes() / MIB, 1),
         "seconds": round(work.seconds, 2),
     }
 
@@ -201,30 +220,40 @@ def embedding_checks(run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult
     without = reports.chunks_without_vector(run.connection, run.batch)
     unnormalized = vectors.not_unit_norm(run.connection, run.model_id, batch=run.batch)
     return [
-        _check("every_file_accounted_for", unfinished, "files neither indexed nor failed"),
-        _check("every_chunk_has_its_vector", without, "chunks without a vector"),
-        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1"),
-    ]
+        _check(
+            "every_file_accounted_for", unfinished, "files neither indexed nor failed",
+            "materialize this partition again, or `ingest reset --stuck` and `ingest run`",
+        ),
+        _check("every_chunk_has_its_vector", without, "chunks without a vector", REPAIR),
+        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1", REPAIR),
+    ]  # fmt: skip
 
 
 def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
     """Return the check results of the whole store."""
-    problems = work.inconsistencies | (
-        {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
-    )
+    problems = _problems(work)
+    named = ", ".join(f"{count} × {problem}" for problem, count in problems.items())
     return [
         dg.AssetCheckResult(
             check_name="ledger_and_tables_agree",
             passed=not problems,
-            metadata={"problems": problems},
-            description=", ".join(f"{count} × {problem}" for problem, count in problems.items()) or "they agree",
+            metadata={"problems": problems} | ({"repair": REPAIR} if problems else {}),
+            description=f"{named}; {REPAIR}" if problems else "they agree",
         )
     ]
 
 
-def _check(name: str, count: int, description: str) -> dg.AssetCheckResult:
+def _problems(work: IndexWork) -> dict[str, int]:
+    unnormalized = {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
+    return work.inconsistencies | unnormalized
+
+
+def _check(name: str, count: int, description: str, repair: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name=name, passed=count == 0, metadata={"count": count}, description=f"{count} {description}"
+        check_name=name,
+        passed=count == 0,
+        metadata={"count": count} | ({"repair": repair} if count else {}),
+        description=f"{count} {description}" + (f"; {repair}" if count else ""),
     )
 
 

@@ -29,6 +29,7 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 from dagster._utils import ensure_file, touch_file
 from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.schedules import cron_string_iterator
 
 __all__ = [
     "DEFAULT_DAGSTER_ENTRY_POINT",
@@ -61,6 +62,7 @@ __all__ = [
     "SerializableErrorInfo",
     "WorkerStatus",
     "core_execute_run",
+    "cron_string_iterator",
     "dagster_command_line",
     "ensure_file",
     "recon_job_from_origin",

@@ -39,6 +39,7 @@ from ingest_pipeline.instance.reconcile import (
 )
 from ingest_pipeline.instance.reconnect import is_loss_of_database
 from ingest_pipeline.instance.run_ends import copy_ended
+from ingest_pipeline.instance.run_tags import batch_tags
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
@@ -233,7 +234,7 @@ class Headless:
                 return
             if self._is_taken(batch):
                 continue
-            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)}
+            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)} | batch_tags(self._connection, batch)
             self._mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
             self._result.batches += [batch.key] if batch.key not in self._result.batches else []
             room -= 1

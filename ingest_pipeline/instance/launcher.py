@@ -33,6 +33,7 @@ from ingest_pipeline.instance.host import host_name, is_here
 from ingest_pipeline.instance.names import HOST_TAG, THREADS_TAG
 from ingest_pipeline.instance.run_ends import copy_end
 from ingest_pipeline.instance.run_record import NEVER_STARTED, RunRecord, remove_old_records
+from ingest_pipeline.instance.run_tags import tag_if_untagged
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.sizes import format_size
@@ -79,6 +80,7 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         limit_bytes = _memory_limit_bytes(run)
         if run.tags.get(PARTITION_NAME_TAG):  # only runs of a batch embed
             prepare_engine(replace(settings, run_memory=limit_bytes))
+            tag_if_untagged(self._instance, run)
         budget = budget_of(settings)
         threads = int(run.tags.get(THREADS_TAG) or threads_of_run(budget, runs=run_slots(budget, settings)))
         record = RunRecord.of(run.run_id)

@@ -12,6 +12,7 @@ from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.errors import FileError, RunOutOfMemory
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
+from ingest_pipeline.memory.log_lines import at_file, log_memory, working_on
 from ingest_pipeline.memory.record import memory_file
 from ingest_pipeline.memory.recorder import Position, Recorder
 from ingest_pipeline.memory.watch import TreeWatch
@@ -94,7 +95,7 @@ class BatchRun:
         """Note that the batch is done if every file is accounted for; return how many are not."""
         unfinished = batches.unfinished_files(self.connection, self.batch)
         if not unfinished:
-            batches.finish_batch(self.connection, self.batch)
+            batches.finish_batch(self.connection, self.batch, run_id=self.run_id)
         return unfinished
 
 
@@ -105,6 +106,7 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
         LookupError: there is no such batch.
         BadSetting: a model cannot be used.
     """
+    working_on(run=run_id, batch=batch)
     entity_model(settings)  # a missing one stops the run before its first file
     status_before = batches.begin_batch(connection, batch, run_id)
     [sealed] = batches.list_batches(connection, batch=batch)
@@ -158,13 +160,15 @@ def attempt(run: BatchRun, file: RawFile, stage: str) -> Iterator[Attempt]:
     ledger.open_attempt(run.connection, file, batch=run.batch, run_id=run.run_id, stage=stage)
     work = Attempt()
     run.position.move(file.file_id)
-    try:
-        yield work
-    except (FileError, RunOutOfMemory) as error:
-        ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
-        raise
-    finally:
-        run.position.move(0)
+    with at_file(file.file_id):
+        try:
+            yield work
+        except (FileError, RunOutOfMemory) as error:
+            ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
+            raise
+        finally:
+            run.position.move(0)
+            log_memory(f"{stage} of file {file.file_id}", limit_bytes=run.settings.run_memory)
     ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost)
 
 
@@ -174,7 +178,7 @@ def record_failure(run: BatchRun, file: RawFile, error: FileError) -> None:
     if error.retryable:
         files.forget_revision(run.connection, file)
     fingerprint = refusal_fingerprint(error, run.fingerprint, run.settings)
-    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint)
+    files.refuse_file(run.connection, file.file_id, error, fingerprint=fingerprint, version=file.version)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.models import Batch, BatchKind, FileCost, PlannedBatch
 from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.incidents import record_incident
@@ -48,8 +48,10 @@ WHERE b.batch = %s AND f.batch = b.batch AND f.version = b.version
   AND f.status IN ('synced', 'processing', 'processed')
 """
 COUNT_FILES = "SELECT count(*) FROM files WHERE batch = %s AND status <> 'failed'"
+# By the run that took it up last: an earlier one would end it under a run that has given failed files another try.
 FINISH = """
-UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0 WHERE batch = %s
+UPDATE batches SET status = 'done', ended_at = now(), message = NULL, failures = 0
+WHERE batch = %(batch)s AND (%(run_id)s::text IS NULL OR run_id = %(run_id)s)
 """
 RECORD_PEAK = "UPDATE batches SET measured_peak_bytes = greatest(measured_peak_bytes, %s) WHERE batch = %s"
 LOCK_BATCH = "SELECT status, run_id, failures FROM batches WHERE batch = %s FOR UPDATE"
@@ -64,6 +66,15 @@ UPDATE attempts SET open = false, outcome = 'interrupted', ended_at = now() WHER
 RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
+"""
+KIND = """
+SELECT CASE
+    WHEN b.runs > 0 THEN 'retry'
+    WHEN EXISTS (SELECT FROM files f WHERE f.batch = b.batch AND f.kills > 0) THEN 'alone'
+    WHEN EXISTS (SELECT FROM files f JOIN attempts a USING (file_id)
+                 WHERE f.batch = b.batch AND a.version = f.version AND a.batch <> b.batch) THEN 'requeue'
+    ELSE 'first' END
+FROM batches b WHERE b.batch = %s
 """
 MESSAGE = "SELECT message FROM batches WHERE batch = %s"
 LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
@@ -119,11 +130,14 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
     return str(status)
 
 
-def finish_batch(connection: Connection, batch: str) -> None:
-    """Note that every file of a batch is accounted for; no attempt of any run is open any more."""
+def finish_batch(connection: Connection, batch: str, *, run_id: str | None = None) -> None:
+    """Note that every file of a batch is accounted for; by a run: only while no other one has taken it up.
+
+    No attempt of any run is open any more then.
+    """
     with connection.transaction():
-        connection.execute(FINISH, (batch,))
-        connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
+        if connection.execute(FINISH, {"batch": batch, "run_id": run_id}).rowcount:
+            connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
 
 
 def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
@@ -200,3 +214,9 @@ def last_ended(connection: Connection) -> datetime | None:
 def message(connection: Connection, batch: str) -> str:
     """Return why a batch's last run did not finish it."""
     return str(scalar(connection, MESSAGE, (batch,)) or "")
+
+
+def batch_kind(connection: Connection, batch: str) -> BatchKind:
+    """Return whether a batch's next run is its first one, and why its files are in it."""
+    kind: BatchKind = scalar(connection, KIND, (batch,)) or "first"
+    return kind

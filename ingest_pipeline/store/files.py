@@ -176,9 +176,9 @@ def dissolve_waiting(connection: Connection, *, memory_limit_bytes: int) -> int:
     return _run(connection, "dissolve_waiting", memory_limit_bytes=memory_limit_bytes).rowcount
 
 
-def begin_attempt(connection: Connection, file: RawFile, *, is_new: bool) -> None:
-    """Note that a run works on a file, for the first time in this run or again."""
-    _run(connection, "begin_attempt", file_id=file.file_id, is_new=is_new)
+def begin_attempt(connection: Connection, file: RawFile, *, batch: str, is_new: bool) -> None:
+    """Note that a run of a batch works on a file, for the first time in this run or again."""
+    _run(connection, "begin_attempt", file_id=file.file_id, batch=batch, is_new=is_new)
 
 
 def add_cost(connection: Connection, file: RawFile, cost: dict[str, Any]) -> None:
@@ -218,6 +218,7 @@ def refuse_file(
     error: IngestError,
     *,
     fingerprint: str | None,
+    version: str | None = None,
     predicted_peak_bytes: int | None = None,
 ) -> None:
     """Fail a file, with a typed reason.
@@ -227,10 +228,11 @@ def refuse_file(
         file_id: of the file.
         error: the reason.
         fingerprint: under another one the file is tried again; None: never by itself.
+        version: of the bytes that failed; a file that has others by now does not fail. None: whatever it has.
         predicted_peak_bytes: what it was predicted to need, where that is the reason.
     """
-    known = {"file_id": file_id, "fingerprint": fingerprint, "predicted_peak_bytes": predicted_peak_bytes}
-    _run(connection, "refuse_file", **known, **_error(error))
+    known = {"file_id": file_id, "fingerprint": fingerprint, "version": version}
+    _run(connection, "refuse_file", **known, predicted_peak_bytes=predicted_peak_bytes, **_error(error))
 
 
 def attribute_kills(connection: Connection, file_ids: Sequence[int], batch: str) -> list[int]:

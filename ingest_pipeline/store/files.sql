@@ -44,12 +44,17 @@ WHERE source = %(source)s AND last_scan < %(scan)s AND status <> 'deleted'
 
 -- adopt_known_versions --
 -- Equal bytes that are searchable already: a renamed file, a copy, a file that came back. A file that shows them itself
--- waits for something else: an answer about a section, entities.
+-- waits for something else: an answer about a section, entities. `FOR KEY SHARE`: who deletes what nobody uses is ahead of
+-- this statement, and then there is nothing to adopt, or leaves it alone.
 UPDATE files f SET generation_id = g.generation_id, model_id = %(model)s, status = 'indexed',
        fingerprint = %(fingerprint)s, pages = g.pages, gaps = g.gaps, warnings = g.warnings, batch = NULL,
        error = NULL, message = NULL, retryable = NULL, updated_at = now()
-FROM generations g JOIN generation_models m ON m.generation_id = g.generation_id AND m.model_id = %(model)s
-WHERE f.status = 'synced' AND g.version = f.version AND g.complete
+FROM (
+    SELECT g.generation_id, g.version, g.fingerprint, g.pages, g.gaps, g.warnings FROM generations g
+    JOIN generation_models m ON m.generation_id = g.generation_id AND m.model_id = %(model)s
+    WHERE g.complete AND g.version IN (SELECT version FROM files WHERE status = 'synced') FOR KEY SHARE OF g
+) g
+WHERE f.status = 'synced' AND g.version = f.version
   AND g.fingerprint = %(fingerprint)s || ':' || f.media_type
   AND f.generation_id IS DISTINCT FROM g.generation_id
   AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = g.generation_id AND c.model_id = %(model)s)
@@ -203,9 +208,10 @@ UPDATE files f SET batch = NULL, status = 'synced', updated_at = now() FROM diss
 WHERE f.batch = dissolved.batch AND f.status IN ('synced', 'processing', 'processed')
 
 -- begin_attempt --
--- A run works on the file; `is_new`: for the first time in this run.
+-- A run works on the file; `is_new`: for the first time in this run. A file that has left the run's batch meanwhile goes
+-- on waiting for another one.
 UPDATE files SET attempts = attempts + (%(is_new)s::boolean)::int, updated_at = now(),
-       status = CASE status WHEN 'synced' THEN 'processing' ELSE status END
+       status = CASE WHEN status = 'synced' AND batch = %(batch)s THEN 'processing' ELSE status END
 WHERE file_id = %(file_id)s
 
 -- add_cost --
@@ -216,10 +222,12 @@ UPDATE files SET measured_peak_bytes = greatest(measured_peak_bytes, %(parse_pea
 WHERE file_id = %(file_id)s
 
 -- mark_processed --
--- All chunks of this version are stored.
+-- All chunks of this version are stored. A file that belongs to no batch goes on waiting for one: its run lost it, by a
+-- change that was taken back, or by a kill of another run of the batch.
 UPDATE files SET status = 'processed', next_generation_id = %(generation)s, pages = %(pages)s, gaps = %(gaps)s,
        warnings = %(warnings)s, updated_at = now()
-WHERE file_id = %(file_id)s AND version = %(version)s AND status IN ('synced', 'processing', 'processed')
+WHERE file_id = %(file_id)s AND version = %(version)s AND batch IS NOT NULL
+  AND status IN ('synced', 'processing', 'processed')
 
 -- publish --
 -- Readers see the new generation from now on; not while a vector is missing, nor after the file has changed.
@@ -233,11 +241,11 @@ WHERE file_id = %(file_id)s AND version = %(version)s AND status = 'processed'
   AND NOT EXISTS (SELECT FROM waiting_chunks c WHERE c.generation_id = %(generation)s AND c.model_id = %(model)s)
 
 -- refuse_file --
--- The file failed with a typed reason, under the fingerprint that is given.
+-- The file failed with a typed reason, under the fingerprint that is given; not if its bytes are others by now.
 UPDATE files SET status = 'failed', error = %(error)s, message = %(message)s, retryable = %(retryable)s,
        fingerprint = %(fingerprint)s, updated_at = now(),
        predicted_peak_bytes = coalesce(%(predicted_peak_bytes)s, predicted_peak_bytes)
-WHERE file_id = %(file_id)s
+WHERE file_id = %(file_id)s AND (%(version)s::text IS NULL OR version = %(version)s)
 
 -- attribute_kill --
 -- A run was killed while these files were open: each leaves for a batch of its own.

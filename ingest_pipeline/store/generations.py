@@ -20,6 +20,7 @@ from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, repeatable, scalar
 
 LOCK_SPACE = 7261  # our half of the advisory locks' two-integer space
+HOLD, LET_GO = "SELECT pg_advisory_lock(%s, %s)", "SELECT pg_advisory_unlock(%s, %s)"
 
 CLAIM = """
 INSERT INTO generations (version, fingerprint, tokenizer, max_tokens) VALUES (%s, %s, %s, %s) ON CONFLICT DO NOTHING
@@ -117,15 +118,21 @@ WHERE generation_id = ANY(%s) AND position(' retired ' IN fingerprint) = 0
 """
 SHOWN_BY = "SELECT DISTINCT generation_id FROM files WHERE file_id = ANY(%s) AND generation_id IS NOT NULL"
 DELETE = "DELETE FROM generations WHERE generation_id = ANY(%s)"
-LIVE = "SELECT generation_id FROM files WHERE file_id = %s FOR UPDATE"
+LIVE = "SELECT generation_id FROM files WHERE file_id = %s"
 # No file shows it, and no file that waits will.
-DROP_UNUSED = """
-DELETE FROM generations g
-WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s)
-  AND NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)
+UNUSED = """
+NOT EXISTS (SELECT FROM files f WHERE f.generation_id = g.generation_id)
   AND NOT EXISTS (SELECT FROM files f WHERE f.version = g.version
                   AND f.status IN ('synced', 'processing', 'processed'))
 """
+# A file may come to show it while this is under way. So it is locked first, unless somebody is just making use of it:
+# then no file can refer to it any more, and the second statement sees those that do already.
+LOCK_UNUSED = f"""
+SELECT g.generation_id FROM generations g
+WHERE (%(generation)s::bigint IS NULL OR g.generation_id = %(generation)s) AND {UNUSED}
+FOR UPDATE SKIP LOCKED
+"""  # noqa: S608
+DROP_UNUSED = f"DELETE FROM generations g WHERE g.generation_id = ANY(%s) AND {UNUSED}"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,13 +178,13 @@ def held_generation(connection: Connection, generation_id: int) -> Iterator[Gene
     Raises:
         LookupError: there is no such generation.
     """
-    key = generation_id % 2**31
-    connection.execute("SELECT pg_advisory_lock(%s, %s)", (LOCK_SPACE, key))
+    key = (LOCK_SPACE, generation_id % 2**31)
+    connection.execute(HOLD, key)
     try:
         yield find_generation(connection, generation_id)
     finally:
         if not connection.broken:
-            connection.execute("SELECT pg_advisory_unlock(%s, %s)", (LOCK_SPACE, key))
+            connection.execute(LET_GO, key)
 
 
 def complete_generations(connection: Connection, file: RawFile, *, fingerprint: str) -> list[Generation]:
@@ -291,7 +298,7 @@ def publish_file(
             return False
         note_model(connection, generation.generation_id, model)
         if shown is not None and shown != generation.generation_id:
-            connection.execute(DROP_UNUSED, {"generation": shown})
+            _drop_unused(connection, shown)
     return True
 
 
@@ -325,7 +332,14 @@ def shown_waiting(connection: Connection, model: int) -> list[int]:
 
 def drop_unused_generations(connection: Connection) -> int:
     """Delete the chunks that no file shows or is on the way to; return how many generations went."""
-    return connection.execute(DROP_UNUSED, {"generation": None}).rowcount
+    with connection.transaction():
+        locks.hold_sealing(connection)  # no new file is found meanwhile that waits for what is deleted
+        return _drop_unused(connection, None)
+
+
+def _drop_unused(connection: Connection, generation_id: int | None) -> int:
+    locked = [number for (number,) in connection.execute(LOCK_UNUSED.encode(), {"generation": generation_id})]
+    return connection.execute(DROP_UNUSED.encode(), (locked,)).rowcount if locked else 0
 
 
 def retire_generations(connection: Connection, generation_ids: Sequence[int]) -> int:

@@ -201,7 +201,7 @@ def open_attempt(connection: Connection, file: RawFile, *, batch: str, run_id: s
     attempt = {"file_id": file.file_id, "batch": batch, "run_id": run_id, "version": file.version, "stage": stage}
     with connection.transaction():
         is_new = bool(scalar(connection, OPEN_ATTEMPT, attempt))
-        files.begin_attempt(connection, file, is_new=is_new)
+        files.begin_attempt(connection, file, batch=batch, is_new=is_new)
 
 
 def add_embedded(connection: Connection, file: RawFile, *, run_id: str, chunks: int) -> None:

@@ -87,6 +87,8 @@ SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN waiting_ch
 UNION ALL
 SELECT 'processing without an open attempt', count(*) FROM files f
 WHERE f.status = 'processing' AND NOT EXISTS (SELECT FROM attempts a WHERE a.file_id = f.file_id AND a.open)
+  -- A run closes the attempt a moment before it notes what it has stored; if it is killed then, it is reconciled.
+  AND NOT EXISTS (SELECT FROM batches b WHERE b.batch = f.batch AND b.status = 'running')
 """
 BATCH_WITHOUT_VECTOR = """
 SELECT count(*) FROM files f JOIN waiting_chunks c USING (generation_id, model_id) WHERE f.batch = %s
