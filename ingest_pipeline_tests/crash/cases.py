@@ -105,6 +105,19 @@ def what_is_swept_is_not_adopted(connection: Connection) -> None:
     assert status_of(connection, "b.txt") == ("synced", None)
 
 
+def only_waiting_files_adopt(connection: Connection) -> None:
+    """Of two files with searchable bytes the one that waits is indexed; one that failed stays so."""
+    indexed(connection, "a.txt", "v1")
+    model = embedding_models.model_id(connection, CARD)
+    add_file(connection, "b.txt", "v1")
+    file = files_of(connection, seal(connection))["b.txt"]
+    files.refuse_file(connection, file.file_id, NoText("none"), fingerprint=None)
+    add_file(connection, "c.txt", "v1")
+    assert files.adopt_known_versions(connection, FINGERPRINT, model=model) == 1
+    assert status_of(connection, "b.txt") == ("failed", "NoText")
+    assert status_of(connection, "c.txt") == ("indexed", None)
+
+
 def what_is_adopted_is_not_swept(connection: Connection) -> None:
     """Chunks that a catalog run is just making use of are left alone by a sweep, which does not wait for it."""
     indexed(connection, "a.txt", "v1")
@@ -176,7 +189,7 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
-    what_is_swept_is_not_adopted, what_is_adopted_is_not_swept, no_file_is_found_during_a_sweep,
+    only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept, no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
     a_failed_section_is_not_asked_again, the_last_failed_file_ends_it, only_failed_batches_are_retried,
     a_file_goes_to_the_batch_of_its_version,
