@@ -189,7 +189,8 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
-    only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept, no_file_is_found_during_a_sweep,
+    only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept,
+    no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
     a_failed_section_is_not_asked_again, the_last_failed_file_ends_it, only_failed_batches_are_retried,
     a_file_goes_to_the_batch_of_its_version,
