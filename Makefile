@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
-.PHONY: help install run ui test test-corpus test-proof check proof proof-models proof-memory bench-scifact bench clean
+.PHONY: help install run ui test test-corpus test-proof check proof proof-crash proof-models proof-memory bench-scifact bench clean
 PYTEST := $(BIN)/python -m pytest
 
 help:              ## list the targets
@@ -44,6 +44,9 @@ check: install     ## ruff, mypy, import contract, Dagster definitions
 
 proof: install     ## the full form of the slow tests: 2,000 damaged files, the whole corpus from a bucket
 	INGEST_PROOF=whole $(PYTEST) -m proof $(PYTEST_OPTIONS)
+
+proof-crash: install ## kills at every statement, message and file, pairs of kills: a certificate; an hour, goes on
+	INGEST_PROOF=whole $(BIN)/python -m ingest_pipeline_tests.crash.certificate $(PROOF_OPTIONS)
 
 proof-models: install ## servers of models: kills in the middle of 50 calls, five teams' stories with their peaks
 	INGEST_PROOF=whole $(PYTEST) ingest_pipeline_tests/test_proof_models.py -m proof -s $(PYTEST_OPTIONS)

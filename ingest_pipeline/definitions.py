@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ingest_pipeline.defs import assets, automation, repair
+from ingest_pipeline.defs import assets, automation, maintenance, repair, retention
 from ingest_pipeline.defs.resources import IngestResource
 
 defs = dg.Definitions(
@@ -23,8 +23,10 @@ defs = dg.Definitions(
         automation.index_job,
         repair.cleanup_job,
         repair.reset_job,
+        maintenance.backup_job,
+        retention.retention_job,
     ],
-    schedules=[automation.catalog_schedule],
+    schedules=[automation.catalog_schedule, retention.retention_schedule],
     sensors=[automation.waiting_batches, automation.failed_runs],
     resources={"ingest": IngestResource()},
     # One process for each run, with one memory limit. Set here and not on the jobs, because a backfill in the UI uses

@@ -5,6 +5,7 @@ IngestError
 │   ├── BadSetting
 │   └── ModelMismatch
 ├── UploadRefused                 `ingest add` cannot add this file; the other files are added
+├── BackupRefused                 a backup cannot be made, or cannot be restored here; nothing was changed; exit code 1
 ├── ErrorBudgetSpent              too many errors in a row that no file caused; exit code 3
 ├── CallError                     one call of a server that embeds or answers; handled where it is made
 │   ├── RateLimited               too many calls: it waits, which is no error
@@ -91,6 +92,10 @@ class ModelMismatch(ConfigurationError):
 
 class UploadRefused(IngestError):
     """A file cannot be added to a source: its name is taken, leaves the source, or the folder cannot be written."""
+
+
+class BackupRefused(IngestError):
+    """A backup cannot be made or restored: the file is damaged, the target not empty, the schema newer."""
 
 
 class ErrorBudgetSpent(IngestError):

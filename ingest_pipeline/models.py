@@ -10,7 +10,9 @@ from ingest_pipeline.errors import FileError
 FileStatus = Literal["synced", "processing", "processed", "indexed", "failed", "deleted"]
 FILE_STATUSES: tuple[FileStatus, ...] = ("synced", "processing", "processed", "indexed", "failed", "deleted")
 BatchStatus = Literal["waiting", "running", "done", "failed"]
+BatchKind = Literal["first", "retry", "alone", "requeue"]
 BATCH_STATUSES: tuple[BatchStatus, ...] = ("waiting", "running", "done", "failed")
+FindingState = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,3 +422,16 @@ class SearchHit:
     page_label: str | None = None
     section: str | None = None
     """The path of the section in which the chunk begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check of `ingest doctor` saw."""
+
+    check: str
+    """Which check: a part of the contract of `--json`."""
+    state: FindingState
+    """`warn`: it works, and something is not as it should be, or could not be looked at."""
+    seen: str
+    advice: str = ""
+    """What to do; empty where nothing is to be done."""

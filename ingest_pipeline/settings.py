@@ -7,6 +7,7 @@ the classes that dagster.yaml names read it at each call.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -80,6 +81,10 @@ def _port(text: str) -> int:
     if not 0 < value < 65536:
         raise ValueError(text)
     return value
+
+
+def _address(text: str) -> str:
+    return str(ipaddress.IPv4Address(text))
 
 
 def _database_url(text: str) -> str:
@@ -257,6 +262,11 @@ class Settings:
         1.0, _share, "a share from 0 to 1, or off",
         "Share of failed documents above which everything stops with exit code 3.", default_text="off",
     )  # fmt: skip
+    retention_days: int = _setting(
+        30, _positive_int, COUNT,
+        "Days for which Dagster's history keeps everything of a run, if it is among the newest 1,000. Of an older one "
+        "the nightly job `retention` keeps how it ended and what it materialized.", of_instance=True,
+    )  # fmt: skip
     model: str = _setting(
         "all-MiniLM-L6-v2", str.strip, "a model's name or folder",
         "A sentence-transformers model; the default comes with the package.", write=_write_model, of_instance=True,
@@ -394,11 +404,21 @@ class Settings:
         1, _workers, "1 or 2",
         "Processes that find entities at once at most, 170 MiB each; fewer where the run's memory holds no more.",
     )  # fmt: skip
+    log_format: str = _setting(
+        "text", _one_of("text", "json"), "text or json",
+        "How commands and runs write their log to the standard error: as text, or one JSON object on each line.",
+        of_instance=True,
+    )  # fmt: skip
     schedule: str = _setting(
         "0 * * * *", _cron, "a cron line of five fields",
         "When `catalog_schedule` lists the sources, once you turn it on.", of_instance=True,
     )  # fmt: skip
-    ui_port: int = _setting(3000, _port, "a port number", "Port of `ingest ui`, on 127.0.0.1 only.", of_instance=True)
+    ui_port: int = _setting(3000, _port, "a port number", "Port of `ingest ui`.", of_instance=True)
+    ui_host: str = _setting(
+        "127.0.0.1", _address, "an IPv4 address",
+        "Address that `ingest ui` listens on. The UI asks for no password: `0.0.0.0` only in a container whose port is "
+        "published to this machine alone, or behind a proxy that asks.", of_instance=True,
+    )  # fmt: skip
 
     @property
     def reads_servers(self) -> bool:

@@ -28,7 +28,13 @@ UP = "print('up', flush=True); import time; time.sleep(60)"
 REPOSITORY = Path(__file__).parents[1]
 WHOLE_PROOF = os.environ.get("INGEST_PROOF") == "whole"
 """Set by `make proof`: every test run has the slow proofs in a short form."""
-TEST_VARIABLES = ("INGEST_CORPUS", "INGEST_REQUIRE_CORPUS", "INGEST_PROOF")
+TEST_VARIABLES = (
+    "INGEST_CORPUS",
+    "INGEST_REQUIRE_CORPUS",
+    "INGEST_PROOF",
+    "INGEST_PROOF_RESULTS",
+    "INGEST_WRITE_SCREENSHOTS",
+)
 WORD = re.compile(r"\S+")
 CARD = ModelCard(name="fake", identity="f" * 64, dimension=8, max_tokens=40, tokenizer="words")
 

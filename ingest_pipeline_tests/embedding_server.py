@@ -51,6 +51,8 @@ class EmbeddingServer(http.server.ThreadingHTTPServer):
         """A call with a text that contains this is answered by 400."""
         self.fails_on = ""
         """A call with a text that contains this is answered by 500."""
+        self.message = "as told"
+        """Of the errors in the script."""
         self.delay_seconds = 0.0
         self.slow_seconds = 1.5
         """How long the fault `slow` holds a call, which is then answered."""
@@ -125,7 +127,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         if fault in ("500", "401", "404") or fault.startswith("503"):
             headers = {"Retry-After": "1"} if fault.endswith("after 1") else {}
-            self._error(int(fault[:3]), "as told", headers)
+            self._error(int(fault[:3]), self.server.message, headers)
             return
         if fault == "reset":
             self._reset()

@@ -98,6 +98,9 @@ def test_from_catalog_to_index(
     assert [check.passed for check in result.get_asset_check_evaluations()] == [True]
     again = materialize(BATCH_ASSETS, instance, ingest, keys[0])
     assert again.asset_materializations_for_node("embeddings")[0].metadata["chunks_embedded"].value == 0
+    for name in ("chunks", "embeddings"):
+        picture = again.asset_materializations_for_node(name)[0].metadata["memory_over_time"].value
+        assert str(picture).startswith("![memory over time](data:image/svg+xml;base64,")
     assert count(connection, "searchable_chunks") == 3
 
 
@@ -214,7 +217,7 @@ def test_a_run_has_its_batchs_budget(ingest: IngestResource, connection: Connect
     run = open_batch(connection, ingest.settings(), batch=key, run_id="run1")
     assert ingest.settings().run_memory == 1024**3
     assert run.settings.run_memory == 500 * 1024**2
-    with run.watched() as watch:
+    with run.watched("embeddings") as watch:
         assert watch.degradation.limit_bytes == 500 * 1024**2
     assert ingest.sandbox(run).memory_limit_bytes == 310 * 1024**2
     assert (run.budget.engine, run.budget.total_bytes) == ("openvino", 500 * 1024**2)

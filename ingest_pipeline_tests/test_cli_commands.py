@@ -69,7 +69,7 @@ def fake_run(monkeypatch: pytest.MonkeyPatch, work: Callable[..., str | None]) -
     """`ingest run` does this instead, and ends with what it returns as the reason."""
 
     def run(*arguments: Any) -> HeadlessResult:
-        stopped = work(*arguments)
+        stopped = work(*arguments[:3])  # without what is to be done
         return HeadlessResult(since=None, stopped=stopped, incomplete=str(stopped).startswith("TokenLimitReached"))
 
     monkeypatch.setattr(run_module, "run_headless", run)

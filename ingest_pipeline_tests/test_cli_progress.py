@@ -183,7 +183,7 @@ def test_a_finished_bar_is_full(terminal: Terminal) -> None:
 def test_run_draws_a_bar_on_a_terminal(terminal: Terminal, monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
     """`ingest run` on a terminal: what it says, then the bar on stderr; stdout has the account alone."""
 
-    def work(settings: Settings, reporter: Any, finish: Any) -> HeadlessResult:
+    def work(settings: Settings, reporter: Any, *more: Any) -> HeadlessResult:
         reporter.say("reading the sources")
         reporter.show(made())
         reporter.end()

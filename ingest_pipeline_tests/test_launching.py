@@ -231,3 +231,16 @@ def test_launcher_takes_no_configuration() -> None:
     launcher = BudgetedRunLauncher()
     assert launcher.inst_data is None
     assert launcher.config_type() == {}
+
+
+def test_a_run_by_hand_gets_its_tags(launched: Launched, instance: dg.DagsterInstance, connection: Connection) -> None:
+    """What is materialized in the UI is tagged when it is launched; tags that are there stay."""
+    add_file(connection, "a.txt")
+    key = seal(connection)
+    by_hand, tagged = make_run(instance, key), make_run(instance, key)
+    instance.add_run_tags(tagged.run_id, {"ingest/batch_kind": "requeue"})
+    for run in (by_hand, reloaded(instance, tagged)):
+        launched(run)
+    tags = [reloaded(instance, run).tags for run in (by_hand, tagged)]
+    assert [each["ingest/batch_kind"] for each in tags] == ["first", "requeue"]
+    assert tags[0]["ingest/budget"] == "1.0 GiB"

@@ -343,6 +343,14 @@ def test_a_starting_run_gets_a_minute(instance: dg.DagsterInstance, monkeypatch:
     assert reloaded(instance, run).status == FAILURE
 
 
+def test_a_clock_set_back_ends_a_start(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run without a process whose start lies in the future, because the clock was set back, is not waited for."""
+    run = make_run(instance, status=DagsterRunStatus.STARTING)
+    hour_ago = time.time() - 3600
+    monkeypatch.setattr(module.time, "time", lambda: hour_ago)
+    assert has_ended(instance, run)
+
+
 def test_canceled_after_a_moment(instance: dg.DagsterInstance, connection: Connection) -> None:
     """Only a cancellation, and only one after the moment."""
     run = make_run(instance)

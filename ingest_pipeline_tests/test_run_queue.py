@@ -65,7 +65,7 @@ class Services:
                 [sys.executable, "-m", "ingest_pipeline.cli", "ui"], env=self.environment, cwd=REPOSITORY,
                 stdout=log, stderr=log,
             )  # fmt: skip
-        wait_for("the code location", lambda: bool(self.locations()), seconds=120, log=self.log)
+        wait_for("the code location", lambda: bool(self.locations()), seconds=300, log=self.log)
 
     def locations(self) -> list[str]:
         try:

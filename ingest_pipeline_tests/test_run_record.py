@@ -245,6 +245,17 @@ def test_old_records_are_removed(runs: Path) -> None:
     assert sorted(path.name for path in runs.iterdir()) == ["folder", "new.json"]
 
 
+def test_living_runs_keep_their_records(runs: Path) -> None:
+    """A clock that jumps by weeks makes every record old; that of a run at work is kept, with its log."""
+    record = write("run", **me())
+    record.log.write_text("a line")
+    for path in (record.path, record.log):
+        os.utime(path, (1, 1))
+    remove_old_records(runs)
+    assert record.is_alive
+    assert record.log.exists()
+
+
 def test_a_code_that_comes_late(runs: Path) -> None:
     """A run that has reported its failure and is about to exit ended by itself: its supervisor is waited for."""
     process = me()

@@ -44,8 +44,8 @@ def is_there(pid: int) -> bool:
 
 def test_a_free_port_is_free(free_port: int) -> None:
     """Nothing is said of a port that can be bound, and it can be bound afterwards."""
-    services._require_free_port(free_port)
-    services._require_free_port(free_port)
+    services.require_free_port(replace(Settings(), ui_port=free_port))
+    services.require_free_port(replace(Settings(), ui_port=free_port))
 
 
 def test_a_taken_port_is_refused(free_port: int) -> None:
@@ -54,13 +54,27 @@ def test_a_taken_port_is_refused(free_port: int) -> None:
         socket.create_server(("127.0.0.1", free_port)),
         pytest.raises(ConfigurationError, match=f"port {free_port} on 127.0.0.1 is taken: set INGEST_UI_PORT"),
     ):
-        services._require_free_port(free_port)
+        services.require_free_port(replace(Settings(), ui_port=free_port))
+
+
+def test_an_address_of_others_is_refused() -> None:
+    """An address that this machine does not have is the setting's fault, not the port's."""
+    with pytest.raises(BadSetting, match=r"INGEST_UI_HOST='192.0.2.1': expected an address of this machine"):
+        services.require_free_port(replace(Settings(), ui_host="192.0.2.1"))
+
+
+def test_all_addresses_are_asked_here(free_port: int) -> None:
+    """A webserver that listens on every address is waited for on this machine's own."""
+    settings = replace(Settings(), ui_port=free_port, ui_host="0.0.0.0")
+    with subprocess.Popen([sys.executable, "-c", LISTENER.format(free_port)]) as process:
+        assert services._await_port(process, settings)
+        process.kill()
 
 
 def test_the_port_answers(free_port: int) -> None:
     """Waiting ends as soon as the webserver takes connections."""
     with subprocess.Popen([sys.executable, "-c", LISTENER.format(free_port)]) as process:
-        assert services._await_port(process, free_port)
+        assert services._await_port(process, replace(Settings(), ui_port=free_port))
         process.kill()
 
 
@@ -69,7 +83,7 @@ def test_a_webserver_that_ended(free_port: int) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
         began = time.monotonic()
-        assert not services._await_port(process, free_port)
+        assert not services._await_port(process, replace(Settings(), ui_port=free_port))
         assert time.monotonic() - began < 2
 
 
@@ -77,7 +91,7 @@ def test_a_slow_webserver(free_port: int, monkeypatch: pytest.MonkeyPatch) -> No
     """After the time to start nobody waits any longer; the process is left alone."""
     monkeypatch.setattr(services, "START_SECONDS", 0.3)
     with subprocess.Popen([sys.executable, "-c", SLEEP]) as process:
-        assert not services._await_port(process, free_port)
+        assert not services._await_port(process, replace(Settings(), ui_port=free_port))
         assert process.poll() is None
         process.kill()
 
@@ -253,8 +267,8 @@ def test_serve_until_a_signal(
     """The address is printed once it answers; a signal ends everything with code 0, and the port is free again."""
     settings, real = serving(LISTENER.format("PORT")), services._await_port
 
-    def await_port(process: subprocess.Popen[str], port: int) -> bool:
-        answers = real(process, port)
+    def await_port(process: subprocess.Popen[str], settings: Settings) -> bool:
+        answers = real(process, settings)
         threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGTERM)).start()
         return answers
 

@@ -27,6 +27,8 @@ BAD = [
     ("dimensions", "-1"),
     ("chunk_tokens", "many"),
     ("model_tokens", "1.5"),
+    ("retention_days", "0"),
+    ("log_format", "xml"),
     ("embedder_concurrency", "0"),
     ("embedder_calls_per_minute", "-1"),
     ("embedder_tokens_per_minute", "lots"),
@@ -81,6 +83,8 @@ BAD = [
     ("ui_port", "0"),
     ("ui_port", "65536"),
     ("ui_port", "http"),
+    ("ui_host", "localhost"),
+    ("ui_host", "::1"),
 ]
 
 
@@ -186,7 +190,7 @@ def test_every_setting_can_be_set() -> None:
             machine_memory=2**32, max_runs=3, max_file_size=10**7, max_pages=5, batch_files=3, batch_minutes=0.5,
             page_seconds=1.0, file_seconds=2.5, model="some/model", engine="openvino", pdf_passwords=("one", "two"),
             record_text="{a}", record_id="key", s3_endpoint="http://minio:9000", allow_gaps=False, max_errors=3,
-            max_failed_share=0.25, schedule="*/5 * * * 1-5", ui_port=8080,
+            max_failed_share=0.25, schedule="*/5 * * * 1-5", ui_port=8080, ui_host="0.0.0.0",
         ),
     ],
 )  # fmt: skip

@@ -7,7 +7,8 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from unittest.mock import Mock
 
 import pytest
 
@@ -15,8 +16,9 @@ from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.errors import FileVanished, RunOutOfMemory, SourceUnavailable, UnreadableDocument
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import CostRate, ListedFile, Page, StoredChunk
+from ingest_pipeline.models import CostRate, Done, ListedFile, Page, ParseEvent, ParseWarning, StoredChunk
 from ingest_pipeline.parsing import detect
+from ingest_pipeline.parsing.request import ParseRequest
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.planning import predict
 from ingest_pipeline.planning.remaining import WorkState
@@ -333,6 +335,41 @@ def test_a_killed_run_is_taken_up_there(
         "SELECT page_from, char_from, text FROM searchable_chunks WHERE path = 'bashref.pdf' ORDER BY ordinal"
     ).fetchall()
     assert resumed == whole
+
+
+class WarnsOnce:
+    """A parser that has something to say of the first page alone."""
+
+    file_seconds = 60.0
+
+    def events(self, stream: BinaryIO, request: ParseRequest) -> Iterator[ParseEvent]:
+        if request.first_page == 1:
+            yield ParseWarning("page 1 was read without its form")
+        for number in range(request.first_page, 4):
+            yield Page(number, f"page {number} of three")
+        yield Done(3)
+
+    def close(self) -> None:
+        """Nothing was started."""
+
+
+def test_warnings_outlive_a_kill(
+    pipeline: Pipeline, connection: Connection, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed when its chunks are stored, a file keeps the warning of pages that the next run does not parse."""
+    (source / "a.txt").write_text("three pages")
+    pipeline.sandbox = WarnsOnce()  # type: ignore[assignment]
+    pipeline.scan()
+    [key] = pipeline.seal().batches
+    with monkeypatch.context() as patch:
+        patch.setattr(generations, "complete_generation", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.chunk(pipeline.run(key))
+    run = pipeline.run(key)
+    pipeline.chunk(run)
+    pipeline.embed(run)
+    [warnings] = connection.execute("SELECT warnings FROM files WHERE status = 'indexed'").fetchall()
+    assert warnings == (["page 1 was read without its form"],)
 
 
 def test_changed_while_it_is_read(

@@ -69,7 +69,7 @@ def run_on(connection: Connection, settings: Settings, batch: str) -> BatchRun:
 
 def extract(connection: Connection, settings: Settings, batch: str) -> EntityWork:
     run = run_on(connection, settings, batch)
-    with run.watched() as watch:
+    with run.watched("entities") as watch:
         return extract_entities(run, model_of(settings), watch=watch)
 
 

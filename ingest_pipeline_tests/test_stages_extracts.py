@@ -116,7 +116,7 @@ def test_each_section_is_answered(
     assert gemini.state.most_files == 1
     assert count(connection, "remote_files") == 0
     lines = [record.getMessage() for record in caplog.records if record.getMessage().startswith("section ")]
-    assert lines[0].startswith("section 1/3 'pages 1-1': cut, uploaded, answered, deleted (")
+    assert lines[0].startswith("section 1/3: cut, uploaded, answered, deleted (")
     used = usage.usage_of_run(connection, "run1", stage="extracts")
     assert used.calls == 3 and used.prompt_tokens > 0 and used.completion_tokens > 0
 

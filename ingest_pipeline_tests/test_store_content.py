@@ -104,11 +104,12 @@ def test_work_goes_on_at_the_checkpoint(connection: Connection) -> None:
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as generation:
         rows = [(chunk(number, f"text {number}"), text_hash(f"text {number}")) for number in range(5)]
         generations.write_chunks(
-            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")]
-        )
+            connection, generation, rows, checkpoint=Checkpoint(2, 200, 3), gaps=[Gap(1, 1, "damaged")],
+            warnings=["guessed"],
+        )  # fmt: skip
     with generations.claimed_generation(connection, file, fingerprint=FINGERPRINT, card=CARD) as again:
         assert again.checkpoint == Checkpoint(2, 200, 3)
-        assert again.gaps == (Gap(1, 1, "damaged"),)
+        assert (again.gaps, again.warnings) == ((Gap(1, 1, "damaged"),), ("guessed",))
         assert generations.resume_generation(connection, again) == (Checkpoint(2, 200, 3), [])
     ordinals = [ordinal for (ordinal,) in connection.execute("SELECT ordinal FROM chunks ORDER BY 1")]
     assert ordinals == [0, 1, 2]
@@ -237,3 +238,24 @@ def test_files_are_listed_in_pages(connection: Connection) -> None:
     assert paths == sorted(set(paths))
     assert len(paths) == reports.PAGE_ROWS + 3
     assert list(reports.files(connection, status="failed")) == []
+
+
+def test_two_make_one_index(url: str, connection: Connection) -> None:
+    """Two `ingest run` at once may both find that a model has no index: the second waits, and then finds it made."""
+    model, errors = embedding_models.model_id(connection, CARD), list[Exception]()
+
+    def second() -> None:
+        try:
+            with store(url) as other:
+                vectors.ensure_index(other, model, CARD.dimension)
+        except Exception as error:
+            errors.append(error)
+
+    with connection.transaction():
+        vectors.ensure_index(connection, model, CARD.dimension)
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(timeout=0.5)
+        assert thread.is_alive(), "the second did not wait"
+    thread.join(timeout=30)
+    assert errors == []

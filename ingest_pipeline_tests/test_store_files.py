@@ -218,6 +218,11 @@ def test_table_in_docstring() -> None:
     assert drawn == {name: after for name, (_, _, after) in MOVES.items()} | dict.fromkeys(BY_REASON, "synced")
 
 
+def shows_its_bytes(world: World) -> bool:
+    """Whether readers see the file."""
+    return world.connection.execute("SELECT generation_id IS NOT NULL FROM files").fetchone() == (True,)
+
+
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(st.sampled_from(sorted(MOVES)), max_size=25))
 def test_walks(world: World, names: list[str]) -> None:
@@ -230,6 +235,8 @@ def test_walks(world: World, names: list[str]) -> None:
         # One that shows its bytes already waits for something else, and does not adopt them.
         world.connection.execute("UPDATE files SET generation_id = NULL WHERE status = 'synced'")
         before = world.status
+        if name == "adopt_known_versions" and shows_its_bytes(world):
+            allowed = frozenset()  # it waits for something else than chunks
         move(world)
         assert world.status == (after if before in allowed else before), (before, name)
         shown = world.connection.execute("SELECT generation_id IS NOT NULL FROM files").fetchone()

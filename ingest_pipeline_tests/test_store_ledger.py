@@ -54,6 +54,23 @@ def test_an_attempt_counts_once_for_a_run(connection: Connection) -> None:
     assert connection.execute("SELECT count(*) FROM attempts WHERE open").fetchone() == (2,)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_rivals_attempt_is_closed(connection: Connection, killed: bool) -> None:
+    """Of two runs of one batch, one is killed at a file: when the other has ended, no attempt is open any more."""
+    add_file(connection, "a.txt")
+    file = files_of(connection, batch := seal(connection))["a.txt"]
+    for run_id in ("run1", "run2"):
+        batches.begin_batch(connection, batch, run_id)
+        ledger.open_attempt(connection, file, batch=batch, run_id=run_id, stage="chunks")
+    if killed:
+        assert batches.reconcile_batch(connection, batch, "run2", killed=True, canceled=False, message="") == "done"
+    else:
+        batches.finish_batch(connection, batch)
+    assert connection.execute("SELECT outcome FROM attempts WHERE open OR run_id = 'run1'").fetchall() == [
+        ("interrupted",)
+    ]
+
+
 def test_costs_of_an_attempt_add_up(connection: Connection) -> None:
     """Parsing and embedding each add their seconds; a lower peak does not hide a higher."""
     add_file(connection, "a.txt")

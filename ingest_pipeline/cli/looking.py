@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ingest_pipeline.cli import prices, rows
-from ingest_pipeline.cli.codes import OK
+from ingest_pipeline.cli.codes import FAILED, OK
 from ingest_pipeline.cli.command import Commands, Parser, add_command
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from ingest_pipeline.store.connection import Connection
 
 
 def add_commands(commands: Commands[Parser]) -> None:
@@ -23,6 +28,9 @@ def add_commands(commands: Commands[Parser]) -> None:
     prices.add_options(command)
     command = add_command(commands, "memory", memory, "predicted and measured peaks of files and runs, and the errors")
     command.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--run", metavar="RUN_ID", help="the memory of this run over time, also while it is at work")
+    which.add_argument("--batch", metavar="KEY", help="of each run of this batch")
 
 
 def status(options: argparse.Namespace, settings: Settings) -> int:
@@ -70,17 +78,44 @@ def plan(options: argparse.Namespace, settings: Settings) -> int:
 
 
 def memory(options: argparse.Namespace, settings: Settings) -> int:
-    """Print predictions beside measurements."""
+    """Print predictions beside measurements, or the memory of runs over time."""
     from ingest_pipeline.cli import tables
     from ingest_pipeline.cli.memory_plot import memory_plot
     from ingest_pipeline.stages.costs import memory_report
 
     with opened_store(settings) as connection:
+        if options.run or options.batch:
+            return _memory_over_time(connection, options, settings)
         report = memory_report(connection)
     rows.print_rows([rows.memory_row(report)]) if options.json else tables.print_memory(report)
     if options.plot:
-        try:
-            Path(options.plot).write_text(memory_plot(report.left_out))
-        except OSError as error:
-            raise ConfigurationError(f"--plot {options.plot}: {error.strerror}") from None
+        _write_plot(options.plot, memory_plot(report.left_out))
     return OK
+
+
+def _memory_over_time(connection: Connection, options: argparse.Namespace, settings: Settings) -> int:
+    """Print the stages of one run, or of all runs of a batch, with their peaks."""
+    from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.memory_history import memory_of_batch, memory_of_run
+    from ingest_pipeline.stages.memory_picture import memory_svg
+    from ingest_pipeline.store.memory_records import files_of_record
+
+    if options.run:
+        records = memory_of_run(connection, settings, options.run)
+    else:
+        records = memory_of_batch(connection, settings, options.batch)
+    if not records:
+        print(f"ingest: no memory is recorded of {options.run or options.batch}: `ingest status`", file=sys.stderr)
+        return FAILED
+    rows.print_rows(map(rows.memory_record_row, records)) if options.json else tables.print_memory_records(records)
+    if options.plot:
+        stages = [(record, files_of_record(connection, record)) for record in records]
+        _write_plot(options.plot, memory_svg(stages, named=True))
+    return OK
+
+
+def _write_plot(path: str, svg: str) -> None:
+    try:
+        Path(path).write_text(svg)
+    except OSError as error:
+        raise ConfigurationError(f"--plot {path}: {error.strerror}") from None

@@ -9,21 +9,35 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from ingest_pipeline.cli import answers, autopsy, database, looking, maintenance, working
+from ingest_pipeline.cli import (
+    answers,
+    autopsy,
+    backups,
+    database,
+    doctor,
+    looking,
+    maintenance,
+    metrics,
+    retention,
+    working,
+)
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
 from ingest_pipeline.errors import ConfigurationError, ErrorBudgetSpent, IngestError
+from ingest_pipeline.memory.log_lines import log_in
 from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
-COMMAND_MODULES = (working, looking, answers, maintenance, autopsy, database)
+COMMAND_MODULES = (
+    working, looking, answers, maintenance, doctor, autopsy, backups, retention, metrics, database,
+)  # fmt: skip
 """In the order of `ingest --help`; a new group of commands is a module with `add_commands`, and a name here."""
 
 EXIT_CODES = """exit codes:
   0    done; files that failed are listed, they are not an exit code
-  1    something was refused, or a service that is needed was not there
+  1    something was refused, found wrong by `cleanup` or `doctor`, or a service that is needed was not there
   2    bad usage, or a setting that cannot be used
   3    stopped before the end; the message says why
-  4    incomplete by a limit that was asked for, such as INGEST_MAX_TOKENS_PER_RUN; the rest waits
+  4    incomplete by a limit that was asked for (--max-files, INGEST_MAX_TOKENS_PER_RUN); the rest waits
   130  interrupted; what is committed stays, and the next run goes on from there
 """
 
@@ -50,8 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run_command(arguments: Sequence[str] | None) -> None:
     try:
-        options = _parser().parse_args(arguments)
-        sys.exit(options.command(options, read_settings()))
+        options, settings = _parser().parse_args(arguments), read_settings()
+        log_in(settings.log_format)
+        sys.exit(options.command(options, settings))
     finally:
         sys.stdout.flush()  # here, so that a closed pipe is noticed while it can be handled
 

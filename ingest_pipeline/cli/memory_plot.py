@@ -8,6 +8,7 @@ from html import escape
 
 from ingest_pipeline.planning.predict import Outcome
 from ingest_pipeline.sizes import format_size
+from ingest_pipeline.stages.memory_drawing import text
 
 WIDTH, HEIGHT, MARGIN = 760, 560, 70
 COLORS = ("#1b6ca8", "#c1440e", "#3c7d3c", "#8a4fa0", "#a88a1b", "#555555")
@@ -65,5 +66,5 @@ def _place(measured: float, predicted: float, low: float, high: float) -> Point:
     return round(x, 1), round(y, 1)
 
 
-def _text(x: float, y: float, text: str, color: str = "black", *, anchor: str = "start") -> str:
-    return f'<text x="{x}" y="{y}" font-size="13" fill="{color}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, words: str, color: str = "", *, anchor: str = "") -> str:
+    return text(x, y, words, color=color, anchor=anchor, size=13)

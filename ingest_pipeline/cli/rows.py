@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ingest_pipeline.models import FileCost, Plan, SearchHit
 
 if TYPE_CHECKING:
+    from ingest_pipeline.memory.record import MemoryRecord
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.stages.costs import MemoryReport
     from ingest_pipeline.stages.model_list import ListedModel
@@ -77,6 +78,21 @@ def memory_row(report: MemoryReport) -> dict[str, Any]:
     }
     row: dict[str, Any] = {name: asdict(summarize(values)) for name, values in errors.items()}
     return row | {"model": report.model.version, "runs_over_budget": report.runs_over_budget}
+
+
+def memory_record_row(record: MemoryRecord) -> dict[str, Any]:
+    """Return one stage of a run, with its degradation steps as `[second, step, bytes]`."""
+    return {
+        "run_id": record.run_id,
+        "batch": record.batch,
+        "stage": record.stage,
+        "began_at": round(record.began_at, 3),
+        "seconds": round(record.seconds, 3),
+        "limit_bytes": record.limit_bytes,
+        "peak_bytes": record.peak_bytes,
+        "points": len(record.used_kib),
+        "steps": [[step.second, step.step, step.used_bytes] for step in record.steps],
+    }
 
 
 def embedded_row(embedded: EmbeddedText) -> dict[str, Any]:

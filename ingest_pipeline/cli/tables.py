@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.cli.table import new_table, print_table
@@ -17,6 +18,7 @@ from ingest_pipeline.sizes import format_size
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ingest_pipeline.memory.record import MemoryRecord
     from ingest_pipeline.planning.predict import Outcome
     from ingest_pipeline.stages.account import Account
     from ingest_pipeline.stages.costs import MemoryReport
@@ -193,6 +195,17 @@ def print_memory(report: MemoryReport) -> None:
     print(f"Files as they were planned: {planned.count}, error p50 {planned.p50:.0%}, p95 {planned.p95:.0%}.")
     over = report.runs_over_budget
     print(f"Runs: {runs.count}, error p50 {runs.p50:.0%}, p95 {runs.p95:.0%}; over their budget: {over}.")
+
+
+def print_memory_records(records: Iterable[MemoryRecord]) -> None:
+    """Print the stages of runs with what they used."""
+    table = new_table("run", "stage", "began", "took", "peak", "budget", "degradation steps")
+    for record in records:
+        began = datetime.fromtimestamp(record.began_at).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+        memory = (size(record.peak_bytes), size(record.limit_bytes))
+        steps = ", ".join(f"{step.step.replace('_', ' ')} at {size(step.used_bytes)}" for step in record.steps)
+        table.add_row(f"  {record.run_id}", record.stage, began, clock(record.seconds), *memory, steps or "none")
+    print_table(table)
 
 
 def _add_errors(table: Table, name: str, outcomes: Sequence[Outcome]) -> None:

@@ -43,7 +43,7 @@ def add_commands(commands: Commands[Parser]) -> None:
     )
     command.add_argument("--name", help="its name in the source, with / for folders; default its own")
     command.add_argument("--replace", action="store_true", help="make it the new version of a file of that name")
-    add_command(commands, "ui", ui, "webserver, daemon and code location on 127.0.0.1 until Ctrl-C", json_output=False)
+    add_command(commands, "ui", ui, "webserver, daemon and code location until Ctrl-C", json_output=False)
 
 
 def run(options: argparse.Namespace, settings: Settings) -> int:

@@ -6,9 +6,11 @@ from functools import partial
 import dagster as dg
 
 from ingest_pipeline.defs import metadata
+from ingest_pipeline.defs.freshness import freshness_of
 from ingest_pipeline.defs.resources import IngestResource
 from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.instance.names import BATCHES
+from ingest_pipeline.settings import read_settings
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files
 from ingest_pipeline.stages.index import IndexWork, refresh_index
@@ -47,7 +49,9 @@ index_checks = [
 ]
 
 
-@dg.asset(group_name="ingest", kinds={"postgres"}, pool="catalog")
+@dg.asset(
+    group_name="ingest", kinds={"postgres"}, pool="catalog", freshness_policy=freshness_of(read_settings().schedule)
+)
 def catalog(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """All files of all sources, compared with the ledger; new and changed ones wait in sealed batches."""
     settings, fingerprint = ingest.settings(), ingest.fingerprint()
@@ -78,7 +82,7 @@ def raw_files(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.M
 )  # fmt: skip
 def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """The files' text, parsed page by page in a sandbox, in chunks of at most the model's tokens."""
-    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched("chunks") as watch:
         encode = ingest.encoder()
         outcomes = list(chunk_files(run, encode=encode, sandbox=sandbox, degradation=watch.degradation))
         return dg.MaterializeResult(metadata=metadata.of_chunks(run, outcomes, watch))
@@ -90,7 +94,7 @@ def chunks(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Mate
 )  # fmt: skip
 def embeddings(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.MaterializeResult:
     """One vector for each chunk, committed by micro-batch; a file is published when its last vector is stored."""
-    with ingest.batch(context) as run, run.watched() as watch:
+    with ingest.batch(context) as run, run.watched("embeddings") as watch:
         # The model is loaded only if a chunk needs a vector: a batch of renamed files loads nothing.
         outcomes = list(embed_files(run, load_embedder=partial(ingest.embedder, run), watch=watch))
         unfinished = run.finish()
@@ -110,7 +114,7 @@ def extracts(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
         return dg.MaterializeResult(metadata={"enabled": False})
     from ingest_pipeline.stages.extracts import extract_run
 
-    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched() as watch:
+    with ingest.batch(context) as run, ingest.sandbox(run) as sandbox, run.watched("extracts") as watch:
         asking = extract_run(run, sandbox=sandbox, watch=watch)
         outcomes = list(asking.files())
         run.finish()
@@ -129,7 +133,7 @@ def entities(context: dg.AssetExecutionContext, ingest: IngestResource) -> dg.Ma
         return dg.MaterializeResult(metadata={"enabled": False})
     from ingest_pipeline.stages.entities import extract_entities
 
-    with ingest.batch(context) as run, run.watched() as watch:
+    with ingest.batch(context) as run, run.watched("entities") as watch:
         work = extract_entities(run, model, watch=watch)
         run.finish()
         return dg.MaterializeResult(metadata=metadata.of_entities(run, work, watch))

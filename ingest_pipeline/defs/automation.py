@@ -22,6 +22,8 @@ from ingest_pipeline.instance.reconcile import (
     reconcile_running,
     was_stopped_after,
 )
+from ingest_pipeline.instance.run_ends import copy_ended
+from ingest_pipeline.instance.run_tags import batch_tags
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings, read_settings
 from ingest_pipeline.stages.requeue import requeue_unfinished
@@ -102,6 +104,7 @@ def failed_runs(context: dg.RunFailureSensorContext, ingest: IngestResource) -> 
 def _reconcile(instance: dg.DagsterInstance, connection: Connection, ingest: IngestResource) -> list[str]:
     """Reconcile the batches whose runs have ended; seal a new batch for a file that was open in a killed run."""
     reconciled = reconcile_running(instance, connection)
+    copy_ended(connection)  # also of runs that ended well
     if reconciled:
         seal_waiting(connection, settings=ingest.settings(), fingerprint=ingest.fingerprint())
     return reconciled
@@ -139,7 +142,10 @@ def _requests(
             continue  # its next run is requested at the next tick, under a new key
         room -= 1
         # Dagster remembers run keys for ever: the number of runs makes a second try a new key (docs/dagster.md, L4).
-        yield dg.RunRequest(run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key)
+        yield dg.RunRequest(
+            run_key=f"{batch.key}:{batch.runs}", job_name=BATCH_JOB, partition_key=batch.key,
+            tags=batch_tags(connection, batch),
+        )  # fmt: skip
 
 
 def _queued(instance: dg.DagsterInstance) -> int:

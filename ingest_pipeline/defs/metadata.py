@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from ingest_pipeline.engines import LOCAL
+from ingest_pipeline.instance.names import MEMORY_OVER_TIME
+from ingest_pipeline.memory.process import peak_memory_bytes
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.index import IndexWork
+from ingest_pipeline.stages.memory_picture import escaped, memory_markdown
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
 from ingest_pipeline.store import batches, entities, extracts, reports, usage, vectors
@@ -26,6 +29,7 @@ if TYPE_CHECKING:  # imported by the runs that use them
 MIB = 1024**2
 TABLE_ROWS = 100  # the default size of a batch: an event of 12 kB, and events are kept for ever (docs/dagster.md, H1)
 TOP_ENTITIES = 5
+REPAIR = "`ingest cleanup` says what is wrong, `ingest cleanup --auto-fix` repairs it; then `ingest run`"
 Metadata = dict[str, Any]
 
 
@@ -63,17 +67,23 @@ def of_raw_files(run: BatchRun, outcomes: Sequence[FileOutcome]) -> Metadata:
 
 def of_chunks(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWatch) -> Metadata:
     """Return results and costs of parsing."""
+    batch = batches.list_batches(run.connection, batch=run.batch)[0]
     largest = max((outcome.peak_memory_bytes for outcome in outcomes), default=0)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    chunks = sum(outcome.chunks for outcome in outcomes)
     return {
         "files": len(outcomes),
         "bytes": sum(outcome.file.size_bytes for outcome in outcomes),
         "pages": sum(outcome.pages for outcome in outcomes),
-        "chunks": sum(outcome.chunks for outcome in outcomes),
+        "chunks": chunks,
         "failed": sum(not outcome.done for outcome in outcomes),
         **_reasons(outcomes),
-        "parse_seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
+        "parse_seconds": round(seconds, 2),
+        "chunks_per_second": _per_second(chunks, seconds),
         "parser_peak_mib": round(largest / MIB, 1),
-        **_of_watch(watch),
+        "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
+        **_of_watch(run, watch),
+        "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "batch_files": _table(run),
     }
 
@@ -82,6 +92,7 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
     """Return results and costs of embedding, the totals of the batch, and predicted and measured peaks."""
     batch = batches.list_batches(run.connection, batch=run.batch)[0]
     totals = reports.batch_totals(run.connection, run.batch)
+    failures = reports.failures_by_reason(run.connection, batch=run.batch)
     seconds = sum(outcome.seconds for outcome in outcomes)
     embedded = sum(outcome.chunks for outcome in outcomes)
     return {
@@ -91,16 +102,21 @@ def of_embeddings(run: BatchRun, outcomes: Sequence[FileOutcome], watch: TreeWat
         "pages": totals["pages"],
         "chunks": totals["chunks"],
         "chunks_embedded": embedded,
-        "failed_by_reason": reports.failures_by_reason(run.connection, batch=run.batch),
+        "failed": sum(failures.values()),
+        "failed_by_reason": failures,
         "embed_seconds": round(seconds, 2),
-        "chunks_per_second": round(embedded / seconds, 1) if embedded else 0.0,
+        "chunks_per_second": _per_second(embedded, seconds),
         "predicted_peak_mib": round(batch.predicted_peak_bytes / MIB, 1),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
         "memory_limit_mib": round(batch.memory_limit_bytes / MIB, 1),
         "model": run.card.name,
         **_of_embedder(run),
         "batch_files": _table(run),
     }
+
+
+def _per_second(count: int, seconds: float) -> float:
+    return round(count / seconds, 1) if count and seconds else 0.0
 
 
 def _of_embedder(run: BatchRun) -> Metadata:
@@ -130,7 +146,7 @@ def of_extracts(run: BatchRun, spec: ExtractSpec, outcomes: Sequence[ExtractOutc
         **_reasons(outcomes),
         "seconds": round(sum(outcome.seconds for outcome in outcomes), 2),
         **_of_usage(spec.provider, spec.model, used),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
     }
 
 
@@ -161,21 +177,31 @@ def of_entities(run: BatchRun, work: EntityWork, watch: TreeWatch) -> Metadata:
         "entities": sum(labels.values()),
         "entities_by_label": labels,
         "seconds": round(work.seconds, 2),
-        **_of_watch(watch),
+        **_of_watch(run, watch),
         "memory_limit_mib": round(run.settings.run_memory / MIB, 1),
         "top_entities": _entity_table(run, work.model),
     }
 
 
-def _of_watch(watch: TreeWatch) -> Metadata:
-    """Return the measured peak of the run's processes in this step, and the degradation steps taken."""
+def _of_watch(run: BatchRun, watch: TreeWatch) -> Metadata:
+    """Return the measured peak of the run's processes in this step, its picture, and the degradation steps taken."""
     steps = [str(taken) for taken in watch.degradation.steps_taken]
     # Keys of metadata are a contract: `memory_ladder` keeps its name.
-    return {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
+    peak = {"measured_peak_mib": round(watch.peak_bytes / MIB, 1)} | ({"memory_ladder": steps} if steps else {})
+    return peak | _picture(run, watch)
+
+
+def _picture(run: BatchRun, watch: TreeWatch) -> Metadata:
+    """Return the memory of this step over time as a picture; {} if it could not be recorded."""
+    record = watch.recorder.record() if watch.recorder else None
+    return {MEMORY_OVER_TIME: dg.MetadataValue.md(memory_markdown(run.connection, record))} if record else {}
 
 
 def of_index(work: IndexWork) -> Metadata:
-    """Return results of the index's maintenance, and the counts of the whole store."""
+    """Return results of the index's maintenance, and the counts of the whole store.
+
+    The peak is of this process since it began; within `ingest run` that is the command.
+    """
     return {
         "chunks": work.counts["chunks"],
         "embeddings": work.counts["embeddings"],
@@ -183,6 +209,8 @@ def of_index(work: IndexWork) -> Metadata:
         "generations_dropped": work.generations_dropped,
         "vectors_dropped": work.vectors_dropped,
         "entity_texts_dropped": work.entity_texts_dropped,
+        "problems": sum(_problems(work).values()),
+        "measured_peak_mib": round(peak_memory_bytes() / MIB, 1),
         "seconds": round(work.seconds, 2),
     }
 
@@ -192,30 +220,40 @@ def embedding_checks(run: BatchRun, unfinished: int) -> list[dg.AssetCheckResult
     without = reports.chunks_without_vector(run.connection, run.batch)
     unnormalized = vectors.not_unit_norm(run.connection, run.model_id, batch=run.batch)
     return [
-        _check("every_file_accounted_for", unfinished, "files neither indexed nor failed"),
-        _check("every_chunk_has_its_vector", without, "chunks without a vector"),
-        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1"),
-    ]
+        _check(
+            "every_file_accounted_for", unfinished, "files neither indexed nor failed",
+            "materialize this partition again, or `ingest reset --stuck` and `ingest run`",
+        ),
+        _check("every_chunk_has_its_vector", without, "chunks without a vector", REPAIR),
+        _check("vectors_are_unit_norm", unnormalized, "vectors whose length is not 1", REPAIR),
+    ]  # fmt: skip
 
 
 def index_checks(work: IndexWork) -> list[dg.AssetCheckResult]:
     """Return the check results of the whole store."""
-    problems = work.inconsistencies | (
-        {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
-    )
+    problems = _problems(work)
+    named = ", ".join(f"{count} × {problem}" for problem, count in problems.items())
     return [
         dg.AssetCheckResult(
             check_name="ledger_and_tables_agree",
             passed=not problems,
-            metadata={"problems": problems},
-            description=", ".join(f"{count} × {problem}" for problem, count in problems.items()) or "they agree",
+            metadata={"problems": problems} | ({"repair": REPAIR} if problems else {}),
+            description=f"{named}; {REPAIR}" if problems else "they agree",
         )
     ]
 
 
-def _check(name: str, count: int, description: str) -> dg.AssetCheckResult:
+def _problems(work: IndexWork) -> dict[str, int]:
+    unnormalized = {"vectors whose length is not 1": work.not_unit_norm} if work.not_unit_norm else {}
+    return work.inconsistencies | unnormalized
+
+
+def _check(name: str, count: int, description: str, repair: str) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
-        check_name=name, passed=count == 0, metadata={"count": count}, description=f"{count} {description}"
+        check_name=name,
+        passed=count == 0,
+        metadata={"count": count} | ({"repair": repair} if count else {}),
+        description=f"{count} {description}" + (f"; {repair}" if count else ""),
     )
 
 
@@ -242,25 +280,18 @@ def _entity_table(run: BatchRun, model: str) -> dg.MetadataValue:
     found = entities.top_entities(run.connection, model, run.batch, each=TOP_ENTITIES, documents=TABLE_ROWS)
     lines = ["| file | entities |", "|---|---|"]
     for (_, path), counts in groupby(found, key=lambda one: (one.source, one.path)):
-        names = ", ".join(f"{_escaped(one.name)} ({one.label}, {one.count})" for one in counts)
-        lines.append(f"| {_escaped(path)} | {names} |")
+        names = ", ".join(f"{escaped(one.name)} ({one.label}, {one.count})" for one in counts)
+        lines.append(f"| {escaped(path)} | {names} |")
     return dg.MetadataValue.md("\n".join(lines))
 
 
 def _row(row: Metadata) -> str:
     cells = [
-        _escaped(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
+        escaped(row["path"]), row["status"], f"{row['bytes']:,}", row["pages"], row["chunks"],
         _size(row["predicted_peak_bytes"]), _size(row["measured_peak_bytes"]), _size(row["embed_peak_bytes"]),
         None if row["seconds"] is None else round(row["seconds"], 1), row["error"],
     ]  # fmt: skip
     return "| " + " | ".join("" if cell is None else str(cell) for cell in cells) + " |"
-
-
-def _escaped(text: str) -> str:
-    # A file may be named `[click](https://...)`, and the UI renders Markdown.
-    return "".join(
-        f"\\{character}" if character in "|\\`*_[]<>" else character for character in text.replace("\n", " ")
-    )
 
 
 def _size(size_bytes: int | None) -> str | None:

@@ -29,6 +29,9 @@ class ServerModule(Protocol):
     def card(self, settings: Settings) -> ModelCard:
         """Return the card of the model on the server."""
 
+    def probe(self, settings: Settings) -> int:
+        """Return of how many dimensions the server's vectors are; it is asked once."""
+
     def connect(self, settings: Settings, card: ModelCard, *, queries: bool = False) -> ServerEmbedder:
         """Return an embedder of chunks, or of queries, that calls the server."""
 

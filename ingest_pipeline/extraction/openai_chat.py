@@ -23,6 +23,7 @@ from ingest_pipeline.remote.openai_client import KEY_VARIABLE, OPENAI_URL, OpenA
 if TYPE_CHECKING:
     import openai
 
+SERVER_URL = OPENAI_URL
 MAX_DOCUMENT_BYTES = 32 * 1024**2
 """OpenAI takes 50 MB in one request, and base64 makes 43 MiB of these."""
 PIECE_BYTES = 3 * 64 * 1024

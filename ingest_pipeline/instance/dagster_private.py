@@ -8,7 +8,7 @@ from dagster._cli import main as dagster_command_line
 from dagster._cli.api import recon_job_from_origin
 from dagster._core.code_pointer import CodePointer
 from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import RunFailureReason
+from dagster._core.events import AssetObservationData, RunFailureReason
 from dagster._core.execution.compute_logs import redirect_to_file
 from dagster._core.execution.plan.objects import ErrorSource
 from dagster._core.launcher.base import CheckRunHealthResult, LaunchRunContext, RunLauncher, WorkerStatus
@@ -29,12 +29,14 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import ConfigurableClass, ConfigurableClassData, serialize_value
 from dagster._utils import ensure_file, touch_file
 from dagster._utils.error import SerializableErrorInfo
+from dagster._utils.schedules import cron_string_iterator
 
 __all__ = [
     "DEFAULT_DAGSTER_ENTRY_POINT",
     "IN_PROGRESS_RUN_STATUSES",
     "IO_TYPE_EXTENSION",
     "PARTITION_NAME_TAG",
+    "AssetObservationData",
     "CapturedLogContext",
     "CheckRunHealthResult",
     "CodePointer",
@@ -60,6 +62,7 @@ __all__ = [
     "SerializableErrorInfo",
     "WorkerStatus",
     "core_execute_run",
+    "cron_string_iterator",
     "dagster_command_line",
     "ensure_file",
     "recon_job_from_origin",

@@ -38,6 +38,8 @@ from ingest_pipeline.instance.reconcile import (
     reconcile_running,
 )
 from ingest_pipeline.instance.reconnect import is_loss_of_database
+from ingest_pipeline.instance.run_ends import copy_ended
+from ingest_pipeline.instance.run_tags import batch_tags
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
@@ -199,6 +201,8 @@ class Headless:
         others = reconcile_running(self._instance, self._connection)
         if others:
             self._plan_again()
+        if others or ended:
+            copy_ended(self._connection)  # also of runs that ended well
         return bool(others or ended)
 
     def _left_running(self) -> list[str]:
@@ -230,7 +234,7 @@ class Headless:
                 return
             if self._is_taken(batch):
                 continue
-            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)}
+            tags = {PARTITION_NAME_TAG: batch.key, THREADS_TAG: str(threads)} | batch_tags(self._connection, batch)
             self._mine[batch.key] = (batch, self._launch(BATCH_JOB, tags))
             self._result.batches += [batch.key] if batch.key not in self._result.batches else []
             room -= 1

@@ -24,6 +24,8 @@ from ingest_pipeline.instance.dagster_private import (
     recon_job_from_origin,
     redirect_to_file,
 )
+from ingest_pipeline.instance.host import host_name
+from ingest_pipeline.instance.names import HOST_TAG
 from ingest_pipeline.instance.run_record import RunRecord
 from ingest_pipeline.memory.process import identity_of
 
@@ -36,6 +38,7 @@ def run_in_process(instance: DagsterInstance, run: DagsterRun) -> None:
     """
     assert run.job_code_origin is not None, f"run {run.run_id} has no code origin"
     job, record = recon_job_from_origin(run.job_code_origin), RunRecord.of(run.run_id)
+    instance.add_run_tags(run.run_id, {HOST_TAG: host_name()})
     with _interrupts_kept(), _recorded(record), _captured(record):
         for event in core_execute_run(job, run, instance, inject_env_vars=False):
             if _is_interrupted_step(event):  # otherwise Dagster records a failure: nobody in its UI asked it to stop
@@ -79,7 +82,7 @@ def _is_interrupted_run(event: DagsterEvent) -> bool:
 def _recorded(record: RunRecord) -> Iterator[None]:
     pid = os.getpid()
     process = identity_of(pid)
-    begun = {"pid": pid, "started": process.started if process else None}
+    begun = {"host": host_name(), "pid": pid, "started": process.started if process else None}
     record.write(begun)
     code = 1
     try:

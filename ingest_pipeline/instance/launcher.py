@@ -29,16 +29,21 @@ from ingest_pipeline.instance.dagster_private import (
     WorkerStatus,
     serialize_value,
 )
-from ingest_pipeline.instance.names import THREADS_TAG
-from ingest_pipeline.instance.run_record import RunRecord, remove_old_records
+from ingest_pipeline.instance.host import host_name, is_here
+from ingest_pipeline.instance.names import HOST_TAG, THREADS_TAG
+from ingest_pipeline.instance.run_ends import copy_end
+from ingest_pipeline.instance.run_record import NEVER_STARTED, RunRecord, remove_old_records
+from ingest_pipeline.instance.run_tags import tag_if_untagged
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.sizes import format_size
-from ingest_pipeline.store import batches
+from ingest_pipeline.store import batches, run_ends
 from ingest_pipeline.store.connection import connected, database_url
 
 logger = logging.getLogger(__name__)
 START_SECONDS = 15.0  # until the supervisor has written the pid; below 0.1 s on an idle machine
+SILENT_SECONDS = 14400.0 + 300.0
+"""A run of another machine that has not ended by then is lost: dagster.yaml allows none to take over four hours."""
 DEBUG_LINES = 20
 RUN_PROCESS = "ingest_pipeline.instance.run_process"
 
@@ -69,15 +74,19 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Start the run's process; return as soon as it exists."""
-        run, settings = context.dagster_run, read_settings()
+        run, settings, host = context.dagster_run, read_settings(), host_name()
+        # First: another machine that looks after a run without a record of its own must know that it is not its.
+        self._instance.add_run_tags(run.run_id, {HOST_TAG: host})
         limit_bytes = _memory_limit_bytes(run)
         if run.tags.get(PARTITION_NAME_TAG):  # only runs of a batch embed
             prepare_engine(replace(settings, run_memory=limit_bytes))
+            tag_if_untagged(self._instance, run)
         budget = budget_of(settings)
         threads = int(run.tags.get(THREADS_TAG) or threads_of_run(budget, runs=run_slots(budget, settings)))
         record = RunRecord.of(run.run_id)
         record.path.parent.mkdir(parents=True, exist_ok=True)
         remove_old_records(record.path.parent)
+        record.write({"host": host, "batch": run.tags.get(PARTITION_NAME_TAG)})  # the supervisor adds what it knows
         supervisor = [sys.executable, "-m", "ingest_pipeline.instance.supervisor"]
         limits = [str(record.path), str(limit_bytes), str(threads), "--"]
         with record.log.open("ab") as log:
@@ -108,11 +117,44 @@ class BudgetedRunLauncher(RunLauncher, ConfigurableClass):
         return True
 
     def check_run_worker_health(self, run: DagsterRun) -> CheckRunHealthResult:
-        """Return whether the run's process is alive, and if not, how it ended."""
+        """Return whether the run's process is alive, and if not, how it ended; its end is stored before it is said."""
         record = RunRecord.of(run.run_id)
         if record.is_alive:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        return CheckRunHealthResult(WorkerStatus.FAILED, record.exit_cause())
+        if record.read() or not self.has_instance:
+            cause = record.exit_cause()
+            self._store_end(record)
+            return CheckRunHealthResult(WorkerStatus.FAILED, cause)
+        return self._health_elsewhere(run)
+
+    def _store_end(self, record: RunRecord) -> None:
+        """Store how a run ended, before Dagster is told: another machine may reconcile it at once."""
+        if self.has_instance:
+            with connected(database_url(read_settings())) as connection:
+                copy_end(connection, record)
+
+    def _health_elsewhere(self, run: DagsterRun) -> CheckRunHealthResult:
+        """Return the health of a run of which this machine has no record.
+
+        Only the machine on which its process is can tell whether it is alive. Until that one has said how it ended, it
+        counts as alive, but not for longer than any run may take: the machine may be gone for good.
+        """
+        with connected(database_url(read_settings())) as connection:
+            end = run_ends.end_of_run(connection, run.run_id)
+        host = run.tags.get(HOST_TAG, "")
+        if end is not None:
+            return CheckRunHealthResult(WorkerStatus.FAILED, f"its process on {end.host} ended: {end.cause}")
+        if not host or is_here(host):
+            return CheckRunHealthResult(WorkerStatus.FAILED, NEVER_STARTED)
+        if self._seconds_since_start(run) < SILENT_SECONDS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, f"its process is on {host}")
+        return CheckRunHealthResult(WorkerStatus.FAILED, f"{host} has said nothing of it for {SILENT_SECONDS:.0f} s")
+
+    def _seconds_since_start(self, run: DagsterRun) -> float:
+        record = self._instance.get_run_record_by_id(run.run_id)
+        if record is None:
+            return SILENT_SECONDS
+        return time.time() - (record.start_time or record.create_timestamp.timestamp())
 
     def get_run_worker_debug_info(self, run: DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """Return the last lines that the process wrote outside of a step."""

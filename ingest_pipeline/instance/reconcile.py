@@ -9,7 +9,7 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 
 from ingest_pipeline.errors import TokenLimitReached
 from ingest_pipeline.instance.dagster_private import PARTITION_NAME_TAG, SerializableErrorInfo, WorkerStatus
-from ingest_pipeline.instance.run_record import RunRecord
+from ingest_pipeline.instance.run_ends import copy_ended, ended_by_itself, show_memory
 from ingest_pipeline.models import Batch
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -42,9 +42,12 @@ def reconcile_never_begun(instance: DagsterInstance, connection: Connection, bat
 
 def reconcile(instance: DagsterInstance, connection: Connection, batch: Batch, run: DagsterRun | None) -> str:
     """Reconcile one batch by how its run ended; return the batch's new status."""
+    copy_ended(connection)
     run = instance.get_run_by_id(run.run_id) if run else None
     canceled = run is not None and run.status == DagsterRunStatus.CANCELED
-    killed = run is not None and run.status == DagsterRunStatus.FAILURE and not _reported_its_end(instance, run)
+    killed = (
+        run is not None and run.status == DagsterRunStatus.FAILURE and not _reported_its_end(instance, connection, run)
+    )
     message = (
         "canceled; materialize the catalog or this partition to go on" if canceled else failure_message(instance, run)
     )
@@ -52,6 +55,7 @@ def reconcile(instance: DagsterInstance, connection: Connection, batch: Batch, r
     no_failure = canceled or is_incomplete(message)
     status = batches.reconcile_batch(connection, batch.key, run_id, killed=killed, canceled=no_failure, message=message)
     logger.info("batch %s: run %s ended, killed=%s, batch is %s", batch.key, run_id, killed, status)
+    show_memory(instance, connection)
     return status
 
 
@@ -100,15 +104,16 @@ def _is_just_starting(instance: DagsterInstance, run: DagsterRun) -> bool:
     record = instance.get_run_record_by_id(run.run_id)
     if run.status != DagsterRunStatus.STARTING or record is None:
         return False
-    return time.time() - record.update_timestamp.timestamp() < START_SECONDS
+    age_seconds = time.time() - record.update_timestamp.timestamp()
+    return abs(age_seconds) < START_SECONDS  # a clock that was set back must not keep a run starting until it caught up
 
 
-def _reported_its_end(instance: DagsterInstance, run: DagsterRun) -> bool:
+def _reported_its_end(instance: DagsterInstance, connection: Connection, run: DagsterRun) -> bool:
     """Return whether the run's process reported its own failure, or exited by itself: then it was not killed.
 
     A run that loses its database can report nothing, but exits by itself: no kill is attributed to the open file.
     """
-    return RunRecord.of(run.run_id).ended_by_itself or bool(
+    return ended_by_itself(connection, run.run_id) or bool(
         instance.all_logs(run.run_id, of_type=DagsterEventType.STEP_FAILURE)
     )
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 
 from ingest_pipeline.memory.collector import collector_off
+from ingest_pipeline.memory.log_lines import log_in, log_memory_of_run
+from ingest_pipeline.settings import read_settings
 
 
 def main() -> None:
@@ -18,6 +20,9 @@ def main() -> None:
         from ingest_pipeline.instance.origins import MODULE
 
         import_module(MODULE)  # by its name, as Dagster will
+    log_format = read_settings().log_format
+    log_in(log_format)
+    log_memory_of_run(log_format)
     dagster_command_line()
 
 

@@ -16,6 +16,8 @@ from ingest_pipeline.settings import read_settings
 
 INIT = 1  # `parent_of` returns None for it; in a container it may be the launcher itself
 KEEP_SECONDS = 14 * 86400
+NEVER_STARTED = "no process was ever started for this run"
+VANISHED = "vanished together with its supervisor: power cut, or its whole process tree was killed"
 SUPERVISOR_SECONDS = 5.0  # for the supervisor to write the cause: 50 ms on an idle machine
 
 
@@ -56,7 +58,7 @@ class RunRecord:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the run's process is alive."""
+        """Whether the run's process is alive, on this machine."""
         written = self.read()
         process = _process(written, "pid", "started")
         return "code" not in written and process is not None and process.is_alive
@@ -67,19 +69,21 @@ class RunRecord:
 
         A run reports its failure to Dagster a moment before its process exits: the supervisor is waited for.
         """
-        return int(self._final().get("code", -1)) >= 0
+        return int(self.final().get("code", -1)) >= 0
 
     def exit_cause(self) -> str:
         """Return a message about how the run's process ended; wait until its supervisor has recorded it."""
-        written = self._final()
-        if not written:
-            return "no process was ever started for this run"
+        written = self.final()
         if "cause" in written:
             return f"process {written.get('pid')} ended: {written['cause']}"
-        return (
-            f"process {written.get('pid')} vanished together with its supervisor: power cut, or its whole process tree "
-            "was killed"
-        )
+        return f"process {written['pid']} {VANISHED}" if "pid" in written else NEVER_STARTED
+
+    @property
+    def has_vanished(self) -> bool:
+        """Whether the run's process and its supervisor are gone, and neither has said how it ended."""
+        written = self.read()
+        supervisor = _process(written, "supervisor", "supervisor_started")
+        return "pid" in written and "code" not in written and not (supervisor and supervisor.is_alive)
 
     def stop(self) -> bool:
         """Ask the run's process to stop; return whether it was alive."""
@@ -103,7 +107,8 @@ class RunRecord:
         supervisor = parent_of(int(written.get("pid", 0)))
         return supervisor is None or (parent_of(supervisor) or INIT) != written.get("launcher", supervisor)
 
-    def _final(self) -> dict[str, Any]:
+    def final(self) -> dict[str, Any]:
+        """Return the content of the record; wait until a supervisor that is alive has written the end."""
         deadline = time.monotonic() + SUPERVISOR_SECONDS
         while True:
             written = self.read()
@@ -123,10 +128,11 @@ def live_records() -> list[RunRecord]:
 
 
 def remove_old_records(folder: Path) -> None:
-    """Delete records and logs that are older than two weeks."""
+    """Delete records and logs that are older than two weeks, by whatever the clock says; not those of living runs."""
     for path in folder.iterdir():
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > KEEP_SECONDS:
+            is_old = time.time() - path.stat().st_mtime > KEEP_SECONDS
+            if is_old and not RunRecord(path.with_suffix(".json")).is_alive:
                 path.unlink()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 
 from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.embedding.load import prepare_engine
-from ingest_pipeline.errors import ConfigurationError
+from ingest_pipeline.errors import BadSetting, ConfigurationError
 from ingest_pipeline.instance.home import find_config, prepare_dagster_home
 from ingest_pipeline.instance.run_record import live_records
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
@@ -25,7 +26,7 @@ from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
 
-HOST = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104
 START_SECONDS = 120.0
 STOP_SECONDS = 20.0  # `dagster dev` needs 4 s
 POLL_SECONDS = 0.2
@@ -42,7 +43,7 @@ def serve(settings: Settings) -> int:
         ConfigurationError: the port is taken, or not even one run fits into memory.
     """
     slots = run_slots(budget_of(settings), settings)
-    _require_free_port(settings.ui_port)
+    require_free_port(settings)
     prepare_dagster_home(settings)
     prepare_engine(settings)
     migrate(database_url(settings))
@@ -50,8 +51,10 @@ def serve(settings: Settings) -> int:
     try:
         with _stop_signals():
             dagster = _start_dagster(settings)
-            if _await_port(dagster, settings.ui_port):
-                print(f"http://{HOST}:{settings.ui_port}  ({slots} runs at once)  Ctrl-C ends it", flush=True)
+            if _await_port(dagster, settings):
+                print(
+                    f"http://{settings.ui_host}:{settings.ui_port}  ({slots} runs at once)  Ctrl-C ends it", flush=True
+                )
             code = dagster.wait()
             print(f"ingest: dagster dev ended by itself with exit code {code}", file=sys.stderr)
             return code or 1
@@ -70,8 +73,9 @@ def serve(settings: Settings) -> int:
 
 def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
     workspace = find_config().parent / "workspace.yaml"
-    address = ["-h", HOST, "-p", str(settings.ui_port)]
-    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace)]
+    address = ["-h", settings.ui_host, "-p", str(settings.ui_port)]
+    log_format = ["--log-format", "json"] if settings.log_format == "json" else []
+    command = [sys.executable, "-m", "dagster", "dev", *address, "-w", str(workspace), *log_format]
     # In a session of its own, so that Ctrl-C reaches only this process, which passes it on once. Without warnings:
     # `dagster dev` warns that a newer command exists, which needs a package that we do not require.
     environment = {"PYTHONWARNINGS": "ignore", **os.environ, **settings.environ()}
@@ -81,22 +85,36 @@ def _start_dagster(settings: Settings) -> subprocess.Popen[bytes]:
     )
 
 
-def _await_port(process: subprocess.Popen[bytes], port: int) -> bool:
+def _await_port(process: subprocess.Popen[bytes], settings: Settings) -> bool:
+    address = (reachable_host(settings.ui_host), settings.ui_port)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
-        with contextlib.suppress(OSError), socket.create_connection((HOST, port), timeout=1):
+        with contextlib.suppress(OSError), socket.create_connection(address, timeout=1):
             return True
         time.sleep(POLL_SECONDS)
     return False
 
 
-def _require_free_port(port: int) -> None:
+def reachable_host(host: str) -> str:
+    """Return where this machine reaches what listens on an address: `0.0.0.0` means all of its addresses."""
+    return "127.0.0.1" if host == EVERYWHERE else host
+
+
+def require_free_port(settings: Settings) -> None:
+    """Refuse a port that another program listens on.
+
+    Raises:
+        ConfigurationError: it is taken, or the address is not this machine's.
+    """
+    host, port = settings.ui_host, settings.ui_port
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a port just released counts as taken
         try:
-            probe.bind((HOST, port))
-        except OSError:
-            raise ConfigurationError(f"port {port} on {HOST} is taken: set INGEST_UI_PORT") from None
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise ConfigurationError(f"port {port} on {host} is taken: set INGEST_UI_PORT") from None
+            raise BadSetting("INGEST_UI_HOST", host, f"an address of this machine ({error.strerror})") from None
 
 
 @contextlib.contextmanager

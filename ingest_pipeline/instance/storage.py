@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from dagster_postgres import DagsterPostgresStorage
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
+from sqlalchemy.engine import Engine
 
 from ingest_pipeline.instance.dagster_private import ConfigurableClassData
 from ingest_pipeline.settings import read_settings
-from ingest_pipeline.store.connection import dagster_url, database_url
+from ingest_pipeline.store.connection import DAGSTER_OPTIONS, DAGSTER_SCHEMA, dagster_url, database_url
 from ingest_pipeline.store.migrate import migrate
 
 MORE_CONNECTIONS = 20
@@ -28,6 +29,10 @@ class IngestStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        if not event.contains(Engine, "do_connect", connect_to_schema):
+            event.listen(
+                Engine, "do_connect", connect_to_schema
+            )  # of all engines: Dagster makes several in its own way
         super().__init__(postgres_url, should_autocreate_tables=True, inst_data=inst_data)
         engine = create_engine(
             postgres_url, isolation_level="AUTOCOMMIT", pool_size=1, max_overflow=MORE_CONNECTIONS, pool_pre_ping=True
@@ -52,3 +57,18 @@ class IngestStorage(DagsterPostgresStorage):
         url = database_url(read_settings())
         migrate(url)  # the schema `dagster` must exist before Dagster creates its tables
         return cls(dagster_url(url), inst_data=inst_data)
+
+
+def connect_to_schema(dialect: Any, record: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Open a connection of Dagster's to its schema; None for other databases, which SQLAlchemy opens as usual.
+
+    The schema is set by a statement: a pooler in session mode refuses or ignores `options` at the start of a session,
+    and Dagster's tables would be made in `public`.
+    """
+    if options.get("options") != DAGSTER_OPTIONS:
+        return None
+    connection = dialect.connect(*arguments, **{name: value for name, value in options.items() if name != "options"})
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('search_path', %s, false)", (DAGSTER_SCHEMA,))
+    connection.commit()
+    return connection

@@ -7,6 +7,7 @@ the stdlib and takes 10 MB (docs/findings.md, G7).
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
@@ -52,7 +53,7 @@ class Supervisor:
 
     def __init__(self, record: Path, limit_bytes: int, threads: int) -> None:
         self.record, self.limit_bytes, self.threads = record, limit_bytes, threads
-        self.written: dict[str, Any] = {"limit_bytes": limit_bytes}
+        self.written: dict[str, Any] = _written_by_launcher(record) | {"limit_bytes": limit_bytes}
         self.stop_at: float | None = None
         self.group = make_cgroup(record.stem, limit_bytes)
 
@@ -121,6 +122,12 @@ class Supervisor:
         temporary = self.record.with_suffix(".tmp")  # renamed: readers must not see half of a record
         temporary.write_text(json.dumps(self.written))
         temporary.replace(self.record)
+
+
+def _written_by_launcher(record: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        return dict(json.loads(record.read_text()))
+    return {}
 
 
 def _started(pid: int) -> int | None:

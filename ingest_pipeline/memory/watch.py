@@ -21,6 +21,7 @@ from ingest_pipeline.memory.process import (
     private_bytes,
     reset_peak,
 )
+from ingest_pipeline.memory.recorder import Recorder
 
 LOOKS_PER_SECOND = 8  # a peak is never missed; only the reaction to it may be late by 125 ms
 SUPERVISOR = "ingest_pipeline.instance.supervisor"
@@ -34,10 +35,11 @@ class TreeWatch:
 
     Args:
         degradation: gets each measurement; None: only measure.
+        recorder: writes each measurement down; None: nobody does.
     """
 
-    def __init__(self, degradation: Degradation | None = None) -> None:
-        self.degradation = degradation or Degradation(limit_bytes=0)
+    def __init__(self, degradation: Degradation | None = None, recorder: Recorder | None = None) -> None:
+        self.degradation, self.recorder = degradation or Degradation(limit_bytes=0), recorder
         self._highest = self._in_span = 0
         self._lock = threading.Lock()
         self._left = threading.Event()
@@ -55,6 +57,8 @@ class TreeWatch:
         self._left.set()
         self._thread.join()
         self.look()
+        if self.recorder:
+            self.recorder.close()
 
     @property
     def peak_bytes(self) -> int:
@@ -81,6 +85,8 @@ class TreeWatch:
             used += sum(private_bytes(pid) for pid in self._others())
             self._highest, self._in_span = max(self._highest, used), max(self._in_span, used)
         self.degradation.observe(used)
+        if self.recorder:
+            self.recorder.note(used, self.degradation.steps_taken)
         return used
 
     def _measure_regularly(self) -> None:

@@ -31,11 +31,28 @@ def canonical(text: str) -> str:
     Raises:
         BadSetting: it does not exist.
     """
-    # Links are not resolved: the name in the ledger is the one that the user gave.
-    folder = Path(os.path.abspath(os.path.expanduser(text.removeprefix("file://"))))
-    if not folder.is_dir() or not is_utf8(text):
+    folder = spelled(text)
+    if not Path(folder).is_dir() or not is_utf8(text):
         raise BadSetting("INGEST_SOURCES", text, "an existing folder whose name is UTF-8")
-    return str(folder)
+    return folder
+
+
+def spelled(text: str) -> str:
+    """Return the canonical spelling of a folder that need not exist."""
+    # Links are not resolved: the name in the ledger is the one that the user gave.
+    return os.path.abspath(os.path.expanduser(text.removeprefix("file://")))
+
+
+def make(name: str) -> None:
+    """Make a folder, so that files can be added to it.
+
+    Raises:
+        UploadRefused: it cannot be made.
+    """
+    try:
+        Path(name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UploadRefused(f"{name}: the folder cannot be made: {error.strerror}") from None
 
 
 def open_source(name: str, access: Access) -> Folder:

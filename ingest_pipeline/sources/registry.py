@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
 from ingest_pipeline.errors import BadSetting
-from ingest_pipeline.schemes import known_forms, scheme_of
+from ingest_pipeline.schemes import FOLDER, known_forms, scheme_of
 from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.base import Source, Uploads
 from ingest_pipeline.sources.wording import not_a_source
@@ -73,6 +73,32 @@ def uploads_of(name: str, access: Access) -> Uploads:
     if open_uploads is None:
         raise BadSetting("--to", name, "a folder or a bucket: this source takes no files")
     return open_uploads(name, access)
+
+
+def spelled_source(text: str) -> str:
+    """Return the canonical spelling of a source that need not exist on this machine yet.
+
+    Raises:
+        BadSetting: as for `canonical_source`, where it is no folder.
+    """
+    if scheme_of(text) is FOLDER:
+        return str(_adapter_of(text).spelled(text))  # type: ignore[attr-defined]
+    return canonical_source(text)
+
+
+def make_source(name: str) -> None:
+    """Make the folder of a source if it is one, so that files can be added to it.
+
+    Raises:
+        UploadRefused: it cannot be made.
+    """
+    if scheme_of(name) is FOLDER:
+        _adapter_of(name).make(name)  # type: ignore[attr-defined]
+
+
+def takes_files(name: str) -> bool:
+    """Return whether files can be added to the source of a canonical name."""
+    return hasattr(_adapter_of(name), "open_uploads")
 
 
 def _adapter_of(name: str) -> Adapter:

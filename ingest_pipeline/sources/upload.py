@@ -31,7 +31,7 @@ def add_file(source: str, name: str, stream: BinaryIO, access: Access, *, max_by
         FileTooLarge: the upload has more than `max_bytes`.
         BadSetting: this source accepts no uploads.
     """
-    _refuse_name(name)
+    refuse_name(name)
     pieces = _Limited(pieces_of(stream, name), name, max_bytes)
     uploads_of(source, access).add(name, pieces, replace=replace)
     return pieces.length
@@ -50,7 +50,12 @@ class _Limited:
             yield piece
 
 
-def _refuse_name(name: str) -> None:
+def refuse_name(name: str) -> None:
+    """Make sure that a name is one of a document inside a source.
+
+    Raises:
+        UploadRefused: it leaves the source, or would be hidden.
+    """
     parts = name.split("/")
     invalid = "\x00" in name or not is_utf8(name)
     if invalid or any(part in ("", ".", "..") for part in parts):

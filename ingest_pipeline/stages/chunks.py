@@ -136,8 +136,9 @@ class GenerationWriter:
         """
         began = time.monotonic()
         start, sections = generations.resume_generation(self._run.connection, self._generation)
+        self._run.position.move(self._file.file_id, start.pages)
         gaps = [gap for gap in self._generation.gaps if gap.page_to <= start.pages]
-        fold = ParseFold(gaps=gaps, sections=sections)
+        fold = ParseFold(gaps=gaps, sections=sections, warnings=self._generation.warnings)
         try:
             waiting = self._stream(sandbox, start, fold)
         finally:
@@ -176,8 +177,10 @@ class GenerationWriter:
             [(chunk, text_hash(chunk.text)) for chunk in chunks],
             checkpoint=self._chunker.checkpoint,
             gaps=self._fold.gaps,
+            warnings=self._fold.warnings,
             sections=sections,
         )
+        self._run.position.page = self._chunker.checkpoint.pages
         self.written += len(chunks)
         self._sections_stored = len(self._fold.sections)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import FileError, TokenLimitReached, TooManyRejected
+from ingest_pipeline.memory.log_lines import EVERY, log_memory
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, StoredChunk
 from ingest_pipeline.stages.making import Made, Maker, ModelMaker, ServerMaker
@@ -83,6 +84,7 @@ class _EmbeddingStage:
         self._maker = maker_for(run, load_embedder, watch)
         self._sizes = generations.processed_sizes(run.connection, run.batch)
         self._shares: dict[int, _Share] = {}
+        self._pieces = 0
         self._tokens = usage.tokens_of_run(run.connection, run.run_id)
         if isinstance(self._maker, ServerMaker):
             self._maker.before_call = self._require_tokens
@@ -184,12 +186,26 @@ class _EmbeddingStage:
         """Make and store vectors for every text of some generations that waits; yield each piece, committed."""
         run, last = self._run, None
         while chunks := self._pending(generation_ids, after=last):
+            self._note_page(generation_ids[0], chunks)
             for made in self._maker.made(file, chunks):
                 store_made(run, made)
                 self._count_usage(file)
                 self.progress.add(processed=len(made.chunks) - len(made.rejected), rejected=len(made.rejected))
+                self._log_memory(file)
                 yield made
             last = chunks[-1]
+
+    def _note_page(self, generation_id: int, chunks: Sequence[StoredChunk]) -> None:
+        """Note how far the file had come before these chunks, for the record of the run's memory."""
+        own = [chunk.ordinal for chunk in chunks if chunk.generation_id == generation_id]
+        if own:
+            self._run.position.page = generations.page_of(self._run.connection, generation_id, min(own) - 1)
+
+    def _log_memory(self, file: RawFile) -> None:
+        self._pieces += 1
+        if self._pieces % EVERY == 0:
+            operation = f"{STAGE} of file {file.file_id}, micro-batch {self._pieces}"
+            log_memory(operation, limit_bytes=self._run.settings.run_memory, level=logging.DEBUG)
 
     def _pending(self, generation_ids: Sequence[int], *, after: StoredChunk | None) -> list[StoredChunk]:
         run = self._run

@@ -26,6 +26,7 @@ from ingest_pipeline.extraction.base import CallSeconds, Extractor, new_remote_n
 from ingest_pipeline.extraction.load import load_extractor
 from ingest_pipeline.extraction.sections import Part
 from ingest_pipeline.extraction.spec import ExtractSpec
+from ingest_pipeline.memory.log_lines import at_file, log_memory
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import RawFile, TextEntities, Usage
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
@@ -89,7 +90,10 @@ class ExtractRun:
         for file in self.run.files():
             generation = generations.shown_of(self.run.connection, file)
             if generation is not None and file.status == "indexed":
-                yield self.file(file, generation)
+                with at_file(file.file_id):
+                    outcome = self.file(file, generation)
+                    log_memory(f"{STAGE} of file {file.file_id}", limit_bytes=self.run.settings.run_memory)
+                yield outcome
 
     def delete_abandoned(self) -> None:
         """Delete the files that killed runs left at the provider.
@@ -133,8 +137,8 @@ class ExtractRun:
                     with self._writing:
                         self._store(file, asked)
                     logger.info(
-                        "section %d/%d '%s': %s (%.1f s)", asked.part.ordinal + 1, total, asked.part.title,
-                        ", ".join(asked.steps), asked.seconds,
+                        "section %d/%d: %s (%.1f s)", asked.part.ordinal + 1, total, ", ".join(asked.steps),
+                        asked.seconds,
                     )  # fmt: skip
                     yield asked
                     self.watch.degradation.after_micro_batch(file.name)

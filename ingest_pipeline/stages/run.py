@@ -12,11 +12,14 @@ from ingest_pipeline.entities.model import entity_model
 from ingest_pipeline.errors import FileError, RunOutOfMemory
 from ingest_pipeline.memory.budget import RunBudget
 from ingest_pipeline.memory.degradation import Degradation
+from ingest_pipeline.memory.log_lines import at_file, log_memory, working_on
+from ingest_pipeline.memory.record import memory_file
+from ingest_pipeline.memory.recorder import Position, Recorder
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ModelCard, RawFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.fingerprint import fingerprint_of, generation_fingerprint, refusal_fingerprint
-from ingest_pipeline.store import batches, embedding_models, files, generations, ledger
+from ingest_pipeline.store import batches, embedding_models, files, generations, ledger, memory_records
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.generations import Generation
 from ingest_pipeline.store.ledger import AttemptCost
@@ -42,6 +45,8 @@ class BatchRun:
     """How many runs have begun on the batch, this one included."""
     failures: int = 0
     """Runs of this batch that ended without finishing it: this one takes smaller micro-batches."""
+    position: Position = field(default_factory=Position)
+    """At which file and page the run is at work, for the record of its memory."""
 
     @property
     def budget(self) -> RunBudget:
@@ -53,14 +58,30 @@ class BatchRun:
         return ledger.batch_files(self.connection, self.batch)
 
     @contextmanager
-    def watched(self) -> Iterator[TreeWatch]:
-        """Watch over the run's processes: degrade before the budget is spent, record the peak at the end."""
-        with TreeWatch(Degradation(limit_bytes=self.settings.run_memory)) as watch:
+    def watched(self, stage: str) -> Iterator[TreeWatch]:
+        """Watch over the run's processes: degrade before the budget is spent, record peak and course of the memory."""
+        ended_well = False
+        with TreeWatch(Degradation(limit_bytes=self.settings.run_memory), self._recorder(stage)) as watch:
             try:
                 yield watch
+                ended_well = True
             finally:
                 if not self.connection.broken:
                     batches.record_peak(self.connection, self.batch, watch.peak_bytes)
+                    self._store_record(watch, shown=ended_well)
+
+    def _recorder(self, stage: str) -> Recorder:
+        return Recorder(
+            memory_file(self.settings.home, self.run_id),
+            stage=stage,
+            batch=self.batch,
+            limit_bytes=self.settings.run_memory,
+            position=self.position,
+        )
+
+    def _store_record(self, watch: TreeWatch, *, shown: bool) -> None:
+        if watch.recorder and (record := watch.recorder.record()):
+            memory_records.store_record(self.connection, record, shown=shown)
 
     @contextmanager
     def claimed(self, file: RawFile) -> Iterator[Generation]:
@@ -85,6 +106,7 @@ def open_batch(connection: Connection, settings: Settings, *, batch: str, run_id
         LookupError: there is no such batch.
         BadSetting: a model cannot be used.
     """
+    working_on(run=run_id, batch=batch)
     entity_model(settings)  # a missing one stops the run before its first file
     status_before = batches.begin_batch(connection, batch, run_id)
     [sealed] = batches.list_batches(connection, batch=batch)
@@ -137,11 +159,16 @@ def attempt(run: BatchRun, file: RawFile, stage: str) -> Iterator[Attempt]:
     """
     ledger.open_attempt(run.connection, file, batch=run.batch, run_id=run.run_id, stage=stage)
     work = Attempt()
-    try:
-        yield work
-    except (FileError, RunOutOfMemory) as error:
-        ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
-        raise
+    run.position.move(file.file_id)
+    with at_file(file.file_id):
+        try:
+            yield work
+        except (FileError, RunOutOfMemory) as error:
+            ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost, error=error)
+            raise
+        finally:
+            run.position.move(0)
+            log_memory(f"{stage} of file {file.file_id}", limit_bytes=run.settings.run_memory)
     ledger.close_attempt(run.connection, file, run_id=run.run_id, cost=work.cost)
 
 

@@ -7,5 +7,5 @@ and reconciles them; `incidents.py` counts errors that are no file's; `generatio
 `vectors.py` holds embeddings, `recall.py` measures their index; `search.py` answers queries; `costs.py` keeps what
 files did cost; `reports.py` counts, `failures.py` groups what went wrong. `damage.py` (with `damage.sql` and
 `repairs.sql`) finds and repairs, `reset.py` selects what is tried again, `erasure.py` deletes documents, `ignored.py`
-keeps them out.
+keeps them out. `backup.py` counts and restores, `dump.py` runs pg_dump and pg_restore, `backup_file.py` is the file.
 """

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import Batch, FileCost, PlannedBatch
+from ingest_pipeline.models import Batch, BatchKind, FileCost, PlannedBatch
 from ingest_pipeline.store import files, locks
 from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.incidents import record_incident
@@ -59,9 +59,22 @@ OPEN_ATTEMPTS = "SELECT file_id FROM attempts WHERE batch = %s AND run_id = %s A
 CLOSE_ATTEMPTS = """
 UPDATE attempts SET open = false, outcome = %s, ended_at = now() WHERE batch = %s AND run_id = %s AND open
 """
+# Of other runs: a partition may have been materialized by hand while its run was at work, and that one was killed.
+CLOSE_LEFT_ATTEMPTS = """
+UPDATE attempts SET open = false, outcome = 'interrupted', ended_at = now() WHERE batch = %s AND open
+"""
 RECONCILE = """
 UPDATE batches SET status = %(status)s, failures = %(failures)s, message = %(message)s, ended_at = now()
 WHERE batch = %(batch)s
+"""
+KIND = """
+SELECT CASE
+    WHEN b.runs > 0 THEN 'retry'
+    WHEN EXISTS (SELECT FROM files f WHERE f.batch = b.batch AND f.kills > 0) THEN 'alone'
+    WHEN EXISTS (SELECT FROM files f JOIN attempts a USING (file_id)
+                 WHERE f.batch = b.batch AND a.version = f.version AND a.batch <> b.batch) THEN 'requeue'
+    ELSE 'first' END
+FROM batches b WHERE b.batch = %s
 """
 MESSAGE = "SELECT message FROM batches WHERE batch = %s"
 LAST_ENDED = "SELECT max(ended_at) FROM batches WHERE status = 'done'"
@@ -118,8 +131,13 @@ def begin_batch(connection: Connection, batch: str, run_id: str) -> str:
 
 
 def finish_batch(connection: Connection, batch: str, *, run_id: str | None = None) -> None:
-    """Note that every file of a batch is accounted for; by a run: only while no other one has taken it up."""
-    connection.execute(FINISH, {"batch": batch, "run_id": run_id})
+    """Note that every file of a batch is accounted for; by a run: only while no other one has taken it up.
+
+    No attempt of any run is open any more then.
+    """
+    with connection.transaction():
+        if connection.execute(FINISH, {"batch": batch, "run_id": run_id}).rowcount:
+            connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
 
 
 def record_peak(connection: Connection, batch: str, peak_bytes: int) -> None:
@@ -150,6 +168,8 @@ def reconcile_batch(
         files.release_batch(connection, batch)
         failures = 0 if attributed else int(row[2]) + (not canceled)
         status = _status_after(connection, batch, failures=failures)
+        if status == "done":
+            connection.execute(CLOSE_LEFT_ATTEMPTS, (batch,))
         ended = {"batch": batch, "status": status, "failures": failures, "message": message[:2000]}
         connection.execute(RECONCILE, ended)
         if not attributed and not canceled:
@@ -194,3 +214,9 @@ def last_ended(connection: Connection) -> datetime | None:
 def message(connection: Connection, batch: str) -> str:
     """Return why a batch's last run did not finish it."""
     return str(scalar(connection, MESSAGE, (batch,)) or "")
+
+
+def batch_kind(connection: Connection, batch: str) -> BatchKind:
+    """Return whether a batch's next run is its first one, and why its files are in it."""
+    kind: BatchKind = scalar(connection, KIND, (batch,)) or "first"
+    return kind

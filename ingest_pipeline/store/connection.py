@@ -11,8 +11,9 @@ import psycopg
 from psycopg.abc import Params
 from psycopg.rows import TupleRow, scalar_row
 
-from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.errors import BadSetting, StoreUnavailable
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.pooler import require_session
 from ingest_pipeline.store.server import EmbeddedServer
 
 Connection = psycopg.Connection[TupleRow]
@@ -20,6 +21,11 @@ Connection = psycopg.Connection[TupleRow]
 CONNECT_SECONDS = 10
 # pgvector may live in any of these; a name that does not exist is harmless.
 SEARCH_PATH = "ingest,public,extensions"
+# By a statement: poolers refuse or ignore `options=-csearch_path=...` when a connection is opened. It also tells the
+# backend, which shows whether there is a pooler.
+BEGIN_SESSION = "SELECT pg_backend_pid(), set_config('search_path', %s, false)"
+DAGSTER_SCHEMA = "dagster"
+DAGSTER_OPTIONS = f"-csearch_path={DAGSTER_SCHEMA}"
 NO_WAIT = "SET LOCAL synchronous_commit = off"
 # Without it an HNSW index full of dead rows answered `LIMIT 20` with 10 rows (docs/findings.md, B).
 ITERATIVE_SCAN = "SET hnsw.iterative_scan = 'strict_order'"
@@ -38,9 +44,22 @@ def dagster_url(url: str) -> str:
     """
     parts = urlsplit(url)
     query = [(key, value) for key, value in parse_qsl(parts.query) if key != "options"]
-    query.append(("options", "-csearch_path=dagster"))
+    query.append(("options", DAGSTER_OPTIONS))
     text = urlencode(query, quote_via=quote, safe="/")
     return urlunsplit(("postgresql+psycopg2", parts.netloc, parts.path or "/", text, ""))
+
+
+def place_of(url: str) -> str:
+    """Return where a database is, for messages: host, port and name, without user and password.
+
+    Raises:
+        BadSetting: it is no URL of a database; the message does not show it, for it may contain a password.
+    """
+    try:
+        parts = psycopg.conninfo.conninfo_to_dict(url)
+    except psycopg.Error:
+        raise BadSetting("--to", "postgresql://…", "postgresql://user@host:5432/database") from None
+    return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}/{parts.get('dbname', '')}"
 
 
 @contextmanager
@@ -49,13 +68,28 @@ def connected(url: str) -> Iterator[Connection]:
 
     Raises:
         StoreUnavailable: Postgres cannot be reached, or went away meanwhile.
+        ConfigurationError: it is reached through a pooler that shares sessions.
+    """
+    with unchecked(url) as (connection, backend):
+        require_session(connection, url, backend)
+        yield connection
+
+
+@contextmanager
+def unchecked(url: str) -> Iterator[tuple[Connection, int]]:
+    """Open a connection, whatever is between; yield it with its backend's process id.
+
+    Raises:
+        StoreUnavailable: Postgres cannot be reached, or went away meanwhile.
+        BadSetting: the URL cannot be read.
     """
     with _named_failures():
-        connection = psycopg.connect(
-            url, autocommit=True, connect_timeout=CONNECT_SECONDS, options=f"-csearch_path={SEARCH_PATH}"
-        )
+        try:
+            connection = psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS)
+        except psycopg.ProgrammingError:  # its message has the URL with the password
+            raise BadSetting("INGEST_DATABASE_URL", "…", "postgresql://user:password@host:port/database") from None
     with connection, _named_failures():
-        yield connection
+        yield connection, int(scalar(connection, BEGIN_SESSION, (SEARCH_PATH,)))
 
 
 @contextmanager

@@ -251,6 +251,11 @@ def attribute_kills(connection: Connection, file_ids: Sequence[int], batch: str)
     return [file_id for file_id, _, _ in killed]
 
 
+def rename_source(connection: Connection, before: str, after: str) -> None:
+    """Give a source another name; its files stay what they are."""
+    _run(connection, "rename_source", before=before, after=after)
+
+
 def release_batch(connection: Connection, batch: str) -> None:
     """Let what an ended run was processing wait again."""
     _run(connection, "release_batch", batch=batch)

@@ -256,3 +256,7 @@ RETURNING file_id, kills, source || '/' || path
 -- release_batch --
 -- The run has ended: what it was processing waits again.
 UPDATE files SET status = 'synced' WHERE batch = %(batch)s AND status = 'processing'
+
+-- rename_source --
+-- The files of a source are the same under another name of it: a restored ledger on another machine.
+UPDATE files SET source = %(after)s WHERE source = %(before)s

@@ -37,6 +37,7 @@ SELECT_SHOWN = (
 JOIN files USING (generation_id) WHERE files.file_id = %s AND generations.version = %s
 """
 )
+PAGE_OF = "SELECT page_to FROM chunks WHERE generation_id = %s AND ordinal = %s"
 SELECT_GENERATION = COLUMNS + "WHERE generation_id = %s"
 # Complete ones of the same text, made for another model; what readers see first.
 COMPLETE_ONES = (
@@ -66,10 +67,11 @@ WHERE g.generation_id = %s AND s.generation_id = g.generation_id AND s.page_from
 """
 SAVE_CHECKPOINT = """
 UPDATE generations SET checkpoint_pages = %s, checkpoint_characters = %s, checkpoint_chunks = %s,
-       gaps = %s WHERE generation_id = %s
+       gaps = %s, warnings = %s WHERE generation_id = %s
 """
 FORGET_CHECKPOINT = """
-UPDATE generations SET checkpoint_pages = 0, checkpoint_characters = 0, checkpoint_chunks = 0, gaps = '[]'
+UPDATE generations SET checkpoint_pages = 0, checkpoint_characters = 0, checkpoint_chunks = 0, gaps = '[]',
+       warnings = '[]'
 WHERE generation_id = %s AND NOT complete
 """
 DROP_AFTER_CHECKPOINT = """
@@ -213,10 +215,11 @@ def write_chunks(
     *,
     checkpoint: Checkpoint,
     gaps: Iterable[Gap],
+    warnings: Iterable[str] = (),
     sections: Iterable[Section] = (),
 ) -> None:
     """Store some chunks (with the hashes of their texts), the sections that began since the last time, and how far
-    the file has come, in one transaction.
+    the file has come, in one transaction. A run that goes on from there meets these gaps and warnings no more.
     """
     rows = [
         (
@@ -237,6 +240,7 @@ def write_chunks(
                 checkpoint.characters,
                 checkpoint.chunks,
                 _gaps_json(gaps),
+                json.dumps(list(warnings)),
                 generation.generation_id,
             ),
         )
@@ -273,6 +277,11 @@ def find_generation(connection: Connection, generation_id: int) -> Generation:
     for generation in _select(connection, SELECT_GENERATION, (generation_id,)):
         return generation
     raise LookupError(f"no generation {generation_id}")
+
+
+def page_of(connection: Connection, generation_id: int, ordinal: int) -> int:
+    """Return the page on which a chunk ends; 0 if there is no such chunk."""
+    return int(scalar(connection, PAGE_OF, (generation_id, ordinal)) or 0)
 
 
 def publish_file(

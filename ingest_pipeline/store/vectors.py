@@ -187,6 +187,7 @@ def ensure_index(connection: Connection, model: int, dimension: int, *, workers:
     name = sql.Identifier(index_name(model))
     statement = sql.SQL(CREATE_INDEX).format(name=name, dimension=sql.Literal(dimension), model=sql.Literal(model))
     with connection.transaction():
+        locks.hold_indexes(connection)  # two `ingest run` at once: `IF NOT EXISTS` alone ends in a UniqueViolation
         connection.execute(sql.SQL(WORKERS).format(workers=sql.Literal(workers)))
         connection.execute(statement)
 

@@ -29,10 +29,13 @@ class ParseFold:
     Args:
         gaps: gaps that an earlier run recorded before the page from which this one continues.
         sections: the same for sections.
+        warnings: the same for warnings, of whatever page.
     """
 
-    def __init__(self, *, gaps: Iterable[Gap] = (), sections: Sequence[Section] = ()) -> None:
-        self.gaps, self.sections, self.warnings = list(gaps), list(sections), list[str]()
+    def __init__(
+        self, *, gaps: Iterable[Gap] = (), sections: Sequence[Section] = (), warnings: Iterable[str] = ()
+    ) -> None:
+        self.gaps, self.sections, self.warnings = list(gaps), list(sections), list(warnings)
         self.pages, self.title = 0, ""
         self.cost = ParseCost(0, 0.0)
         self._sections_before_page = len(self.sections)
@@ -55,8 +58,8 @@ class ParseFold:
             case Gap():
                 self._add_gap(event)
             case ParseWarning():
-                if event.text not in self.warnings and len(self.warnings) < MAX_WARNINGS:
-                    self.warnings.append(event.text)
+                if len(self.warnings) < MAX_WARNINGS:
+                    self._add_warning(event.text)
             case Properties():
                 self.title = self.title or event.title or ""
             case ParseCost():
@@ -100,4 +103,8 @@ class ParseFold:
     def _end(self, event: Done) -> None:
         self.pages = max(self.pages, event.pages)
         if len(self.sections) == MAX_SECTIONS:
-            self.warnings.append(f"only the first {MAX_SECTIONS:,} of its headings are kept as sections")
+            self._add_warning(f"only the first {MAX_SECTIONS:,} of its headings are kept as sections")
+
+    def _add_warning(self, text: str) -> None:
+        if text not in self.warnings:  # an earlier run may have recorded it, too
+            self.warnings.append(text)
