@@ -6,8 +6,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from ingest_pipeline.errors import NoText
-from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
-from ingest_pipeline.store import batches, embedding_models, entities, files, generations, ledger
+from ingest_pipeline.models import FileCost, PlannedBatch, RawFile, TextEntities
+from ingest_pipeline.store import batches, embedding_models, entities, extracts, files, generations, ledger
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline.store.queries import query
@@ -155,6 +155,36 @@ def waits(future: Future[Any]) -> None:
     raise AssertionError("it did not wait")
 
 
+def a_skipped_text_stays_skipped(connection: Connection) -> None:
+    """A text that no answer came for twice is skipped; one that was answered once is not, whatever comes then."""
+    for skipped in (True, True):
+        entities.write_entities(connection, "m", [TextEntities(b"a", (), skipped)])
+    assert connection.execute("SELECT skipped FROM entity_texts").fetchone() == (True,)
+    for skipped in (False, True):
+        entities.write_entities(connection, "m", [TextEntities(b"a", (), skipped)])
+    assert connection.execute("SELECT skipped FROM entity_texts").fetchone() == (False,)
+
+
+def a_plan_keeps_what_is_known(connection: Connection) -> None:
+    """Parts that are planned again keep how they ended, also where an answer to their question came meanwhile."""
+    _, known = two_files(connection)
+    generation = write(connection, known["a.txt"], ["text"], CARD).generation_id
+    key = extracts.PlanKey(generation, "p", "1", "m", "v")
+    parts = [extracts.PlannedPart(number, "", 1, 1, bytes([number])) for number in range(2)]
+    extracts.write_plan(connection, key, parts)
+    failed, skipped = extracts.waiting_parts(connection, key)
+    extracts.fail_part(connection, failed, error="AnswerInvalid", message="why")
+    extracts.skip_part(connection, skipped, "empty")
+    connection.execute(
+        "INSERT INTO extract_answers (content_hash, prompt_version, model, answer, prompt_tokens, completion_tokens, "
+        "seconds) VALUES (%s, '1', 'm', '{}', 1, 1, 1)",
+        (bytes([1]),),
+    )
+    extracts.write_plan(connection, key, parts)
+    rows = connection.execute("SELECT status FROM section_extracts ORDER BY ordinal").fetchall()
+    assert rows == [("failed",), ("skipped",)]
+
+
 def the_last_failed_file_ends_it(connection: Connection) -> None:
     """A batch of which every file failed is done when its run is reconciled, and does not wait."""
     batch, known = two_files(connection)
@@ -189,6 +219,7 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
+    a_skipped_text_stays_skipped, a_plan_keeps_what_is_known,
     only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept,
     no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
