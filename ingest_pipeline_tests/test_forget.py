@@ -16,7 +16,7 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.forget import Receipt, admit, forget
 from ingest_pipeline.store import batches, entities
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.server import _binaries
+from ingest_pipeline.store.server import postgres_program
 from ingest_pipeline_tests.documents import count, status_of
 from ingest_pipeline_tests.pipeline import Pipeline
 
@@ -49,7 +49,7 @@ def forgotten(pipeline: Pipeline, path: str = NAME, **options: bool) -> Receipt:
 
 def dump(pipeline: Pipeline) -> str:
     """The whole database as text, as a backup would hold it."""
-    command = [str(_binaries() / "pg_dump"), pipeline.settings.database_url]
+    command = [str(postgres_program("pg_dump")), pipeline.settings.database_url]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import AssetKey, DagsterInstance
 
-from ingest_pipeline.store.server import _binaries
+from ingest_pipeline.store.server import postgres_program
 from ingest_pipeline_tests.conftest import share_models
 from ingest_pipeline_tests.test_cli import Ingest
 
@@ -34,7 +34,7 @@ def dump(ingest: Ingest) -> str:
     import subprocess
 
     url = ingest("db", "url").strip()
-    return subprocess.run([str(_binaries() / "pg_dump"), url], capture_output=True, text=True, check=True).stdout
+    return subprocess.run([str(postgres_program("pg_dump")), url], capture_output=True, text=True, check=True).stdout
 
 
 def holding(home: Path, words: str) -> list[str]:
