@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 from ingest_pipeline.errors import NoText
@@ -167,7 +168,7 @@ def a_skipped_text_stays_skipped(connection: Connection) -> None:
 
 def a_plan_keeps_what_is_known(connection: Connection) -> None:
     """Parts that are planned again keep how they ended, also where an answer to their question came meanwhile."""
-    _, known = two_files(connection)
+    batch, known = two_files(connection)
     generation = write(connection, known["a.txt"], ["text"], CARD).generation_id
     key = extracts.PlanKey(generation, "p", "1", "m", "v")
     parts = [extracts.PlannedPart(number, "", 1, 1, bytes([number])) for number in range(2)]
@@ -183,6 +184,23 @@ def a_plan_keeps_what_is_known(connection: Connection) -> None:
     extracts.write_plan(connection, key, parts)
     rows = connection.execute("SELECT status FROM section_extracts ORDER BY ordinal").fetchall()
     assert rows == [("failed",), ("skipped",)]
+    extracts.reopen_parts(connection, batch)
+    rows = connection.execute("SELECT status FROM section_extracts ORDER BY ordinal").fetchall()
+    assert rows == [("waiting",), ("skipped",)]
+
+
+def a_new_model_answers_with_its_vectors(connection: Connection) -> None:
+    """A file that is published under another model with all its vectors is shown under that one from then on."""
+    indexed(connection, "a.txt", "v1")
+    row = connection.execute("SELECT file_id, generation_id FROM files").fetchone()
+    assert row is not None
+    other = embedding_models.model_id(connection, replace(CARD, identity="e" * 64))
+    files.requeue_indexed(connection, [row[0]])
+    file = files_of(connection, seal(connection))["a.txt"]
+    files.mark_processed(connection, file, generation_id=row[1], pages=2)
+    connection.execute("INSERT INTO embeddings SELECT %s, text_hash, embedding FROM embeddings", (other,))
+    assert files.publish(connection, file, row[1], fingerprint=FINGERPRINT, model=other)
+    assert connection.execute("SELECT model_id FROM files").fetchone() == (other,)
 
 
 def the_last_failed_file_ends_it(connection: Connection) -> None:
@@ -219,6 +237,7 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
 
 
 CASES = (
+    a_new_model_answers_with_its_vectors,
     a_skipped_text_stays_skipped, a_plan_keeps_what_is_known,
     only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept,
     no_file_is_found_during_a_sweep,
