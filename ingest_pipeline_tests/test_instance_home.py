@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from ingest_pipeline.instance.logs import PlainComputeLogManager
 from ingest_pipeline.instance.storage import IngestStorage
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import connected
+from ingest_pipeline.store.locks import making_tables
 
 OURS = "run_launcher:\n  module: ingest_pipeline.instance.launcher\n"
 TABLES = "SELECT table_schema, table_name FROM information_schema.tables WHERE table_name IN ('runs', 'event_logs')"
@@ -120,6 +122,19 @@ def test_storage_migrates_a_new_database(empty_url: str, monkeypatch: pytest.Mon
     dispose(IngestStorage.from_config_value(None, {}))
     with connected(empty_url) as connection:
         assert connection.execute("SELECT count(*) FROM ingest.files").fetchone() == (0,)
+
+
+def test_storage_is_made_alone(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of two first `ingest run` at once one waits until the other has made Dagster's tables."""
+    monkeypatch.setenv("INGEST_DATABASE_URL", empty_url)
+    with ThreadPoolExecutor(1) as thread:
+        with making_tables(empty_url):
+            second = thread.submit(IngestStorage.from_config_value, None, {})
+            with pytest.raises(TimeoutError):
+                second.result(timeout=3)
+        storage = second.result(timeout=60)
+    assert storage.run_storage.get_runs() == []
+    dispose(storage)
 
 
 def test_storage_takes_no_configuration() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Engine
 from ingest_pipeline.instance.dagster_private import ConfigurableClassData
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline.store.connection import DAGSTER_OPTIONS, DAGSTER_SCHEMA, dagster_url, database_url
+from ingest_pipeline.store.locks import making_tables
 from ingest_pipeline.store.migrate import migrate
 
 MORE_CONNECTIONS = 20
@@ -56,7 +57,8 @@ class IngestStorage(DagsterPostgresStorage):
         """
         url = database_url(read_settings())
         migrate(url)  # the schema `dagster` must exist before Dagster creates its tables
-        return cls(dagster_url(url), inst_data=inst_data)
+        with making_tables(url):  # two first `ingest run` at once would both create them
+            return cls(dagster_url(url), inst_data=inst_data)
 
 
 def connect_to_schema(dialect: Any, record: object, arguments: list[Any], options: dict[str, Any]) -> Any:

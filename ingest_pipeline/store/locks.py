@@ -14,9 +14,12 @@ have to know which vectors a deletion that is not committed yet is about to take
 
 from __future__ import annotations
 
-from ingest_pipeline.store.connection import Connection
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-SEALING, VECTORS, INDEXES = 7_261_002, 7_261_003, 7_261_004  # any numbers of our own
+from ingest_pipeline.store.connection import Connection, connected
+
+SEALING, VECTORS, INDEXES, TABLES = 7_261_002, 7_261_003, 7_261_004, 7_261_005  # any numbers of our own
 SHARE = "SELECT pg_advisory_xact_lock_shared(%s)"
 HOLD = "SELECT pg_advisory_xact_lock(%s)"
 
@@ -39,3 +42,15 @@ def hold_sealing(connection: Connection) -> None:
 def hold_indexes(connection: Connection) -> None:
     """Let one process make an index at a time: of two that ask whether it is there, both would make it, one in vain."""
     connection.execute(HOLD, (INDEXES,))
+
+
+@contextmanager
+def making_tables(url: str) -> Iterator[None]:
+    """Let one process at a time make Dagster's tables, which it does not do in a way that bears a second one.
+
+    Raises:
+        StoreUnavailable: Postgres cannot be reached.
+    """
+    with connected(url) as connection, connection.transaction():
+        connection.execute(HOLD, (TABLES,))
+        yield

@@ -83,7 +83,9 @@ SELECT 'deleted, but still shown', count(*) FROM files f WHERE f.status = 'delet
 UNION ALL
 SELECT 'shown, but not complete', count(*) FROM files f JOIN generations g USING (generation_id) WHERE NOT g.complete
 UNION ALL
+-- Not of a file that waits: its deferred vectors may just have been asked for.
 SELECT 'a chunk shown without its vector', count(*) FROM files f JOIN waiting_chunks c USING (generation_id, model_id)
+WHERE f.status = 'indexed'
 UNION ALL
 SELECT 'processing without an open attempt', count(*) FROM files f
 WHERE f.status = 'processing' AND NOT EXISTS (SELECT FROM attempts a WHERE a.file_id = f.file_id AND a.open)

@@ -213,6 +213,9 @@ CALLS = (
          frozenset({"indexed"})),
     Call("withdraw_files", "withdraw", lambda s: files.withdraw_files(s.connection, ids(s)), ANY, SHOWS),
     Call(
+        "withdraw_files", "forget_revisions", lambda s: files.withdraw_and_read(s.connection, ids(s)), ANY, SHOWS
+    ),
+    Call(
         "withdraw_generations", "withdraw_generations",
         lambda s: files.withdraw_generations(s.connection, [s.generation]), ANY, SHOWS,
         {"another generation": "UPDATE files SET generation_id = NULL, next_generation_id = NULL"},

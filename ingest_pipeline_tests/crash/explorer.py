@@ -178,7 +178,7 @@ def broken(state: State, limits: Limits) -> str:
         batch = state.batches[file.batch]
         if batch.status == "done" and file.status in UNFINISHED:
             return "waits in a batch that is done"
-        if file.status == "processing" and batch.status != "running":
+        if file.status == "processing" and batch.status == "free":
             return "processing, and nobody works"
     return ""
 

@@ -20,7 +20,8 @@ NEVER = {
            OR g.chunks <> (SELECT coalesce(max(ordinal) + 1, 0) FROM chunks c WHERE c.generation_id = g.generation_id)
     """,
     "a chunk that is shown waits for its vector": """
-        SELECT count(*) FROM files f JOIN chunk_states s USING (generation_id, model_id) WHERE s.state = 'waiting'
+        SELECT count(*) FROM files f JOIN chunk_states s USING (generation_id, model_id)
+        WHERE s.state = 'waiting' AND f.status = 'indexed'
     """,
     "a text has a vector and is called rejected or deferred": """
         SELECT count(*) FROM embeddings e JOIN unembedded_texts u USING (model_id, text_hash)
@@ -49,10 +50,6 @@ NEVER = {
     """,
     "a file is in the making without a batch": """
         SELECT count(*) FROM files WHERE batch IS NULL AND status IN ('processing', 'processed')
-    """,
-    "a file is processing in a batch that nobody works on": """
-        SELECT count(*) FROM files f JOIN batches b USING (batch)
-        WHERE f.status = 'processing' AND b.status <> 'running'
     """,
     "a failed file has no reason, or another file has one": """
         SELECT count(*) FROM files WHERE (status = 'failed') <> (error IS NOT NULL)

@@ -78,11 +78,11 @@ class Job:
             list(check_files(open_batch(connection, self.settings, batch=key, run_id=run_id)))
         with store(self.url) as connection, Sandbox(memory_limit_bytes=PARSER_BYTES) as sandbox:
             run = open_batch(connection, self.settings, batch=key, run_id=run_id)
-            with run.watched() as watch:
+            with run.watched("chunks") as watch:
                 list(chunk_files(run, encode=self.encode, sandbox=sandbox, degradation=watch.degradation))
         with store(self.url) as connection:
             run = open_batch(connection, self.settings, batch=key, run_id=run_id)
-            with run.watched() as watch:
+            with run.watched("embeddings") as watch:
                 dimension = run.card.dimension
                 list(embed_files(run, load_embedder=lambda: ToyEmbedder(dimension), watch=watch))
                 run.finish()

@@ -55,6 +55,9 @@ ROWS = {
         INSERT INTO entities VALUES ('e', '\\x01', 0, 3, 'PERSON', 'One');
         INSERT INTO extract_plans VALUES (1, 'p', 'v');
         INSERT INTO remote_files VALUES ('ingest-1', 'gemini', 'run')""",
+    "0008": """
+        INSERT INTO ignored_files (name_hash) VALUES ('\\x01');
+        UPDATE generations SET limits = '{"page_seconds": 30}' WHERE generation_id = 1""",
 }
 SCHEMA = """
 SELECT string_agg(line, E'\\n' ORDER BY line) FROM (

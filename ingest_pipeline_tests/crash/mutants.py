@@ -59,7 +59,6 @@ EQUIVALENT: dict[str, str] = {
     "generations.LOCK_UNUSED: f.status IN ('synced', 'processing', 'processed')": "likewise",
     "generations.FORGET_CHECKPOINT: NOT complete": "the caller holds the generation, and found it incomplete",
     "generations.PROCESSED_SIZES: g.complete": "a file is processed after its generation is complete, and publish asks",
-    "generations.PROCESSED_SIZES: f.batch = %(batch)s": "sizes of more files are read, and not looked at",
     "files.adopt_known_versions: status = 'synced'": "fewer rows are locked; the outer condition decides",
     "batches.UNFINISHED: f.version = b.version": OF_ITS_VERSION,
     "entities.BATCH_GENERATIONS: f.version = b.version": "likewise",

@@ -17,6 +17,8 @@ from ingest_pipeline.embedding import export
 from ingest_pipeline.instance import supervisor
 from ingest_pipeline.instance.home import CONFIG, find_config, prepare_dagster_home
 from ingest_pipeline.instance.run_record import RunRecord
+from ingest_pipeline.memory.record import read_records
+from ingest_pipeline.memory.recorder import Position, Recorder
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sources import spool
 from ingest_pipeline.sources.access import Access
@@ -105,6 +107,26 @@ def test_own_records_are_whole(trials: Trials) -> None:
     kills = trials(write, is_whole, has_ended)
     assert kills >= 8
     report("records of ingest run", kills)
+
+
+def test_memory_records_can_be_read(trials: Trials) -> None:
+    """What a run wrote of its memory before it was killed can be read, and the next run appends to it."""
+
+    def note(folder: Path) -> None:
+        recorder = Recorder(folder / "runs" / "run", stage="chunks", batch="b", limit_bytes=2**30, position=Position())
+        recorder.note(2**20, [])
+        recorder.close()
+
+    def is_readable(folder: Path) -> None:
+        path = folder / "runs" / "run"
+        assert {record.stage for record in read_records(path)} <= {"chunks"} if path.exists() else True
+
+    def has_samples(folder: Path) -> None:
+        assert read_records(folder / "runs" / "run")[-1].peak_bytes == 2**20
+
+    kills = trials(note, is_readable, has_samples)
+    assert kills >= 4
+    report("memory of runs", kills)
 
 
 def test_exports_are_whole_or_absent(trials: Trials, monkeypatch: pytest.MonkeyPatch) -> None:

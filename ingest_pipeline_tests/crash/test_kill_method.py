@@ -16,7 +16,7 @@ from ingest_pipeline_tests.crash.plans import Trial
 from ingest_pipeline_tests.documents import count
 
 INSERT = "INSERT INTO batch_files VALUES ('b', %s, 'v')"
-CONNECT = 1
+CONNECT = 2
 """The first point of each job here."""
 
 
