@@ -12,11 +12,11 @@ from unittest.mock import Mock
 import pytest
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
+from ingest_pipeline.markdown import escaped
 from ingest_pipeline.models import Entity, TextEntities
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.forget import Receipt, admit, forget
-from ingest_pipeline.stages.memory_picture import escaped
 from ingest_pipeline.store import batches, entities
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.erasure import MARK

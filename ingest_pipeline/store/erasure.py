@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
+from ingest_pipeline.markdown import escaped
 from ingest_pipeline.store import entities, files, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.queries import query
@@ -153,18 +154,11 @@ def _forms(file: ErasableFile) -> Iterator[tuple[str, str]]:
     Dagster stores JSON, with characters beyond ASCII escaped or not.
     """
     for ascii_only in (True, False):
-        name, path = (_in_json(text, ascii_only) for text in (file.name, _in_markdown(file.path)))
+        name, path = (_in_json(text, ascii_only) for text in (file.name, escaped(file.path)))
         # Escapes are taken in pairs: a quotation mark in a cell must not end the row, and its half must not stay.
         yield name, rf"\| {re.escape(path)} \|(?:\\[^n]|[^\"\\])*(\\n|\")"
-    yield file.name, rf"\| {re.escape(_in_markdown(file.path))} \|[^\n]*(\n|$)"
+    yield file.name, rf"\| {re.escape(escaped(file.path))} \|[^\n]*(\n|$)"
 
 
 def _in_json(text: str, ascii_only: bool) -> str:
     return json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-
-
-def _in_markdown(text: str) -> str:
-    """Return a name as `defs.metadata` writes it into a table."""
-    return "".join(
-        f"\\{character}" if character in "|\\`*_[]<>" else character for character in text.replace("\n", " ")
-    )
