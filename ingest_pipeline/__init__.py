@@ -27,6 +27,6 @@
 
 Imports go in one direction: `cli -> definitions -> defs -> instance -> stages -> the packages in the middle -> memory
 -> settings -> engines, schemes, sizes, markdown -> models, errors`. The packages in the middle (sources, planning,
-parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them. Import
-contracts in pyproject.toml check this. This module imports nothing.
+parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them.
+Import contracts in pyproject.toml check this. This module imports nothing.
 """
