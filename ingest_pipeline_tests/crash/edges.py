@@ -287,7 +287,9 @@ CALLS = (
         frozenset({"processing"}), blocked={"another batch": OTHER_BATCH},
     ),
 )  # fmt: skip
-NOT_TRIED = {"erase_file": "it deletes the row in whatever status"}
+NOT_TRIED = {
+    "erase_file": "it deletes the row in whatever status", "rename_source": "it renames, in whatever status",
+}  # fmt: skip
 
 
 def table_edges() -> set[Edge]:
