@@ -163,6 +163,17 @@ def _noticed(name: str, server: EmbeddedServer, folder: Path) -> str:
     return ""
 
 
+def unchanged(checks: list[str]) -> str:
+    """Return which check fails of the store as it is, and what it says; '' if none: then it is the guards' absence."""
+    with tempfile.TemporaryDirectory() as folder, _server(Path(folder)) as server:
+        answer = Path(folder) / "unchanged.answer"
+        process = multiprocessing.get_context("fork").Process(target=_try, args=(None, checks, server, answer))
+        process.start()
+        process.join(MOST_SECONDS)
+        process.kill()
+        return ": ".join(json.loads(answer.read_text())).strip(": ") if answer.exists() else UNDECIDED
+
+
 def _failed_test(name: str) -> str:
     import pytest
 
@@ -295,6 +306,9 @@ def main(arguments: list[str] | None = None) -> int:
     if not asked.only:
         wanted = [one for one in wanted if one.name not in EQUIVALENT]
     asked.results.mkdir(parents=True, exist_ok=True)
+    if why := unchanged(["edges", "cases"] if asked.some else ["edges", "cases", "walks", "sessions"]):
+        print(f"the store with all its guards does not pass: {why}")
+        return 1
     survivors = 0
     for result in run_mutants(
         wanted, asked.results / "mutants.jsonl", processes=asked.processes, seconds=asked.seconds
