@@ -8,6 +8,7 @@
 | `engines.py`     | the table of engines: who computes vectors, and what each needs               |
 | `schemes.py`     | the table of schemes: which module reads a source                             |
 | `sizes.py`       | parses and formats sizes such as `512MiB`                                     |
+| `markdown.py`    | names in the Markdown that the UI shows                                       |
 | `sources/`       | a folder, bucket or list of URLs -> its files -> streams of bytes; uploads    |
 | `planning/`      | predicts what files cost and packs them into batches; pure functions          |
 | `memory/`        | machine, cgroups, processes; a run's budget, its measurement, degradation     |
@@ -25,7 +26,7 @@
 | `cli/`           | the `ingest` command                                                          |
 
 Imports go in one direction: `cli -> definitions -> defs -> instance -> stages -> the packages in the middle -> memory
--> settings -> engines, schemes, sizes -> models, errors`. The packages in the middle (sources, planning, parsing,
-chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them. Import
-contracts in pyproject.toml check this. This module imports nothing.
+-> settings -> engines, schemes, sizes, markdown -> models, errors`. The packages in the middle (sources, planning,
+parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them.
+Import contracts in pyproject.toml check this. This module imports nothing.
 """

@@ -13,11 +13,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import psycopg
 import pytest
 
 from ingest_pipeline.cli.main import main
 from ingest_pipeline.errors import BackupRefused
+from ingest_pipeline.instance.home import open_instance
+from ingest_pipeline.instance.names import HOST_TAG
+from ingest_pipeline.instance.reconcile import has_ended
 from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
@@ -29,6 +33,7 @@ from ingest_pipeline.store.search import search
 from ingest_pipeline_tests.command import Command
 from ingest_pipeline_tests.conftest import FakeEmbedder
 from ingest_pipeline_tests.documents import count, status_of
+from ingest_pipeline_tests.launching import make_run, reloaded
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.plain_postgres import PASSWORD, QUOTED, PlainPostgres, plain_server
 
@@ -357,6 +362,23 @@ def test_runs_at_work_wait_after_it(pipeline: Pipeline, source: Path, command: C
         assert there.execute("SELECT kills FROM files").fetchone() == (0,)
 
 
+def test_runs_at_work_have_ended(
+    pipeline: Pipeline, command: Command, plain: PlainPostgres, tmp_path: Path, settings: Settings
+) -> None:
+    """A run that another machine was at work on has ended here: it holds up no batch until that machine is given up."""
+    with open_instance(settings) as instance:
+        run = make_run(instance, "b", status=dg.DagsterRunStatus.STARTED)
+        instance.add_run_tags(run.run_id, {HOST_TAG: "laptop/0123456789ab"})
+        assert not has_ended(instance, reloaded(instance, run))
+        command("backup", str(tmp_path / "b.tar"))
+    url = plain.database("ended")
+    command("restore", str(tmp_path / "b.tar"), "--to", url)
+    command.patch.setenv("INGEST_DATABASE_URL", url)
+    with open_instance(replace(settings, database_url=url)) as instance:
+        assert has_ended(instance, reloaded(instance, run))
+        assert reloaded(instance, run).status == dg.DagsterRunStatus.FAILURE
+
+
 def test_another_name_parses_nothing(
     filled: Pipeline, command: Command, plain: PlainPostgres, tmp_path: Path, source: Path, settings: Settings
 ) -> None:
@@ -375,6 +397,20 @@ def test_another_name_parses_nothing(
         "restore", str(tmp_path / "b.tar"), "--to", renamed, "--source", "/x=/y"
     )
     assert "OLD=NEW" in command.mistake("restore", str(tmp_path / "b.tar"), "--source", "nonsense")
+
+
+def test_names_change_places(connection: Connection) -> None:
+    """Sources may take each other's names: no file of one ends in the other, and equal paths are in nobody's way."""
+    for source in ("/data", "/data2"):
+        for path in ("README.md", source[1:]):
+            connection.execute(
+                "INSERT INTO files (source, path, size_bytes, media_type, status, message)"
+                " VALUES (%s, %s, 1, 'x', 'failed', %s)", (source, path, source),
+            )  # fmt: skip
+    for names in ({"/data": "/data2", "/data2": "/data3"}, {"/data2": "/data3", "/data3": "/data2"}):
+        store_backup.rename_sources(connection, names)
+    rows = connection.execute("SELECT DISTINCT message, source FROM files ORDER BY 1").fetchall()
+    assert rows == [("/data", "/data3"), ("/data2", "/data2")]
 
 
 def test_dry_run_of_a_backup(filled: Pipeline, command: Command, tmp_path: Path) -> None:

@@ -222,6 +222,23 @@ def test_a_link_in_the_way(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
+@pytest.mark.parametrize("folder", ["..", ".", ""])
+def test_hostile_folders_are_refused(
+    pipeline: Pipeline, source: Path, command: Command, other_url: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, folder: str,
+) -> None:  # fmt: skip
+    """A backup that somebody made by hand writes nothing beside the place of documents."""
+    write_texts(source)
+    pipeline.ingest()
+    with monkeypatch.context() as patched:
+        patched.setattr("ingest_pipeline.stages.backup.folder_names", lambda sources: {folder: sources[0]})
+        command("backup", str(tmp_path / "b.tar"), "--with-documents")
+    place = tmp_path / "deep" / "place"
+    wanted = ["restore", str(tmp_path / "b.tar"), "--to", other_url, "--documents-to", str(place)]
+    assert "leaves the place of documents" in command.mistake(*wanted, code=1)
+    assert not place.parent.exists()
+
+
 def test_written_to_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A document that becomes shorter while it is copied is noted as torn, and not restored; the others are."""
     write_texts(tmp_path)

@@ -53,6 +53,16 @@ def kinds(pipeline: Pipeline) -> list[str]:
     return [one.kind for one in find_damage(pipeline.connection, pipeline.settings)]
 
 
+def test_index_not_due(pipeline: Pipeline, source: Path) -> None:
+    """While the first run is at work, that the index is not there yet is no damage; afterwards it is."""
+    (source / "new.txt").write_text("New.")
+    pipeline.chunked()
+    pipeline.connection.execute("DROP INDEX embeddings_hnsw_1")
+    assert kinds(pipeline) == []
+    pipeline.connection.execute("UPDATE batches SET status = 'waiting', run_id = NULL WHERE status = 'running'")
+    assert kinds(pipeline) == ["index_missing"]
+
+
 def test_nothing_to_find(pipeline: Pipeline) -> None:
     """A store that only this program has written to is in order."""
     assert kinds(pipeline) == []

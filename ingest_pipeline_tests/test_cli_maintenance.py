@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
+from ingest_pipeline.instance import maintenance
 from ingest_pipeline.instance.names import BATCHES
 from ingest_pipeline.store import batches
 from ingest_pipeline.store.connection import Connection
@@ -52,6 +54,36 @@ def test_reset_mistakes(command: Command, connection: Connection) -> None:  # no
     assert ended.code == 1
     assert ended.err == "ingest: nowhere.pdf: no file of the ledger has this path; `ingest files` lists them\n"
     assert status_of(connection, "a.pdf") == ("synced", None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["reset", ""], ["reset", "--reason", " "], ["reset", "\udcff"], ["forget", "\udcff.md"], ["autopsy", "\udcff.md"],
+     ["forget", ""], ["memory", "--run", "\udcff"], ["memory", "--batch", "\udcff"],
+     ["process", "--max-files", "9" * 30], ["retention", "--days", "9" * 12]],
+)  # fmt: skip
+def test_odd_arguments(command: Command, connection: Connection, arguments: list[str]) -> None:  # noqa: F811
+    """A name that is empty or not UTF-8, or a number that is too high, is a usage error, and nothing is reset."""
+    failed_file(connection, "a.pdf", "x")
+    assert command.ended(*arguments).code == 2
+    assert status_of(connection, "a.pdf") == ("failed", "NoText")
+
+
+@pytest.mark.parametrize("arguments", [["backup"], ["autopsy", "a.pdf", "--out"]])
+def test_name_too_long(command: Command, connection: Connection, arguments: list[str]) -> None:  # noqa: F811
+    """A file name that no file system takes is a message, and no traceback."""
+    failed_file(connection, "a.pdf", "x")
+    assert "File name too long" in command.ended(*arguments, "x" * 300).err
+
+
+@pytest.mark.parametrize("arguments", [["files"], ["cleanup"], ["forget", "x"], ["process"], ["metrics"]])
+def test_unusable_home(command: Command, tmp_path: Path, arguments: list[str]) -> None:  # noqa: F811
+    """A home in which nothing can be written is a message that names it, and no traceback."""
+    (tmp_path / "file").write_text("")
+    command.patch.setenv("INGEST_HOME", str(tmp_path / "file" / "home"))
+    command.patch.delenv("INGEST_DATABASE_URL")
+    message = command.mistake(*arguments)
+    assert str(tmp_path / "file") in message and "Not a directory" in message and "doctor" in message
 
 
 def test_reset_stuck(launched: Command, connection: Connection) -> None:  # noqa: F811
@@ -105,6 +137,40 @@ def test_partitions(launched: Command, connection: Connection) -> None:  # noqa:
         assert {*instance.get_dynamic_partitions(BATCHES)} == {lost, key}
     assert [batch.status for batch in batches.list_batches(connection)] == ["waiting", "waiting"]
     assert launched.ended("cleanup").code == 0
+
+
+def test_sealed_meanwhile(
+    launched: Command,  # noqa: F811
+    connection: Connection,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A batch that is sealed while cleanup looks keeps its partition: it is no unknown one."""
+    from ingest_pipeline.instance.home import open_instance
+
+    add_file(connection, "a.txt", scan=0)
+    listed, keys = batches.list_batches, list[str]()
+    with open_instance(launched.settings) as instance:
+        read = instance.get_dynamic_partitions
+
+        def seal_meanwhile() -> None:
+            if not keys:
+                keys.append(seal(connection))
+                instance.add_dynamic_partitions(BATCHES, keys)
+
+        def list_batches(*args: Any, **options: Any) -> Any:
+            result = listed(*args, **options)
+            seal_meanwhile()
+            return result
+
+        def partitions(name: str) -> Any:
+            result = read(name)
+            seal_meanwhile()
+            return result
+
+        monkeypatch.setattr(batches, "list_batches", list_batches)
+        monkeypatch.setattr(instance, "get_dynamic_partitions", partitions)
+        assert maintenance._unknown_partitions(instance, connection) == []
+    assert len(keys) == 1
 
 
 def test_forget(launched: Command, connection: Connection) -> None:  # noqa: F811

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from ingest_pipeline.errors import ConfigurationError, IngestError
-from ingest_pipeline.models import TextEntities
+from ingest_pipeline.markdown import escaped
+from ingest_pipeline.models import Entity, TextEntities
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.forget import Receipt, admit, forget
 from ingest_pipeline.store import batches, entities
 from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.erasure import MARK
 from ingest_pipeline.store.server import postgres_program
 from ingest_pipeline_tests.documents import count, status_of
 from ingest_pipeline_tests.pipeline import Pipeline
@@ -63,6 +67,47 @@ def test_nothing_is_left(pipeline: Pipeline) -> None:
     assert (receipt.before["files"], receipt.after["files"]) == (1, 0)
     assert (receipt.before["chunks"], receipt.after["chunks"]) == (2, 0)
     assert receipt.dead_rows == {}
+
+
+def test_replaced_versions(pipeline: Pipeline, source: Path) -> None:
+    """What was made of versions that were replaced goes, too, though no index run has swept it yet."""
+    connection = pipeline.connection
+    hashes = [row[0] for row in connection.execute("SELECT DISTINCT text_hash FROM chunks").fetchall()]
+    secret = TextEntities(hashes[0], (Entity("PERSON", 0, 5, "Xyzzy"),))
+    entities.write_entities(connection, "m", [secret, *map(TextEntities, hashes[1:])])
+    for text in (f"{SECRET} Plugh.", "All is well."):  # of the first only the chunks are stored
+        (source / NAME).write_text(json.dumps({"text": text}) + "\n")
+        pipeline.scan()
+        [key] = pipeline.seal().batches
+        run = pipeline.run(key)
+        pipeline.chunk(run)
+    pipeline.embed(run)
+    run.finish()
+    assert status_of(connection, NAME) == ("indexed", None) and "xyzzy-plugh" in dump(pipeline)
+    forgotten(pipeline)
+    assert "xyzzy" not in dump(pipeline).lower()
+    orphans = "SELECT count(*) FROM embeddings e WHERE NOT EXISTS (SELECT FROM chunks WHERE text_hash = e.text_hash)"
+    assert connection.execute(orphans).fetchone() == (0,)
+
+
+def test_answers_go(pipeline: Pipeline) -> None:
+    """Answers go with the content that they are about, by earlier prompts and about earlier versions, too."""
+    connection = pipeline.connection
+    connection.execute(
+        "INSERT INTO section_extracts (generation_id, prompt, ordinal, title, page_from, page_to, content_hash,"
+        " prompt_version, model, status) SELECT generation_id, 'p', 0, 't', 1, 1, sha256(convert_to(path, 'UTF8')),"
+        " 'v2', 'm', 'done' FROM files"
+    )
+    answers = [(NAME, "v1"), (NAME, "v2"), ("a version that was replaced", "v1"), ("other.jsonl", "v1")]
+    for content, prompt in answers:
+        connection.execute(
+            "INSERT INTO extract_answers (content_hash, prompt_version, model, answer, prompt_tokens,"
+            " completion_tokens, seconds) VALUES (sha256(%s), %s, 'm', %s, 1, 1, 1)",
+            (content.encode(), prompt, json.dumps(content)),
+        )
+    receipt = forgotten(pipeline)
+    assert (receipt.before["extract_answers"], receipt.after["extract_answers"]) == (2, 0)
+    assert connection.execute("SELECT answer FROM extract_answers").fetchall() == [("other.jsonl",)]
 
 
 def test_shared_text_stays(pipeline: Pipeline) -> None:
@@ -168,6 +213,36 @@ def test_dagster_tables(pipeline: Pipeline, name: str) -> None:
     assert [row[0] for row in rows] == [markdown, markdown, '"(erased): stopped"', "nothing"]
 
 
+@pytest.mark.parametrize("words", ['Smith "Bob" Jones', "a\\nb", "C:\\new", "ends with \\", "größe \t\x01"])
+def test_quoted_entities(pipeline: Pipeline, words: str) -> None:
+    """What the row of a Markdown table says goes whole, whatever JSON escapes in it, and the event stays JSON."""
+    pipeline.connection.execute("CREATE TABLE dagster.event_logs (id int, event text)")
+    path = escaped(NAME)
+    table = f"| file | entities |\n|---|---|\n| {path} | {words} (PERSON, 2) |\n| other.jsonl | x |"
+    for number, ascii_only in enumerate((True, False)):
+        event = json.dumps({"md_str": table, "next": 1}, ensure_ascii=ascii_only)
+        pipeline.connection.execute("INSERT INTO dagster.event_logs VALUES (%s, %s)", (number, event))
+    forgotten(pipeline)
+    for (event,) in pipeline.connection.execute("SELECT event FROM dagster.event_logs").fetchall():
+        shown = json.loads(event)
+        assert shown == {"md_str": f"| file | entities |\n|---|---|\n| {MARK} |\n| other.jsonl | x |", "next": 1}
+
+
+def test_run_configuration(pipeline: Pipeline) -> None:
+    """The path goes from the configuration of a run of `ingest_reset`; keys of its JSON stay."""
+    connection = pipeline.connection
+    connection.execute("CREATE TABLE dagster.runs (id int, run_body text)")
+    other = f"folder/{NAME}"
+    for number, ascii_only in enumerate((True, False)):
+        config = {"paths": [NAME, "a", 'b]"\\', other, NAME], "failed": False, NAME: 1}
+        body = json.dumps({"run_config": {"ops": {"reset_files": {"config": config}}}}, ensure_ascii=ascii_only)
+        connection.execute("INSERT INTO dagster.runs VALUES (%s, %s)", (number, body))
+    forgotten(pipeline)
+    for (body,) in connection.execute("SELECT run_body FROM dagster.runs").fetchall():
+        config = json.loads(body)["run_config"]["ops"]["reset_files"]["config"]
+        assert config == {"paths": [MARK, "a", 'b]"\\', other, MARK], "failed": False, NAME: 1}
+
+
 def test_log_files(pipeline: Pipeline) -> None:
     """The name goes from the logs of runs, too."""
     logs = pipeline.settings.home / "runs"
@@ -176,6 +251,18 @@ def test_log_files(pipeline: Pipeline) -> None:
     (logs / "other.log").write_text("nothing\n")
     assert forgotten(pipeline).log_files == 1
     assert (logs / "run.log").read_text() == "stopped at (erased)\n"
+
+
+def test_log_of_others(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that cannot be rewritten stops the command before the ledger forgets: the name would stay in silence."""
+    logs = pipeline.settings.home / "runs"
+    logs.mkdir()
+    (logs / "run.log").write_text(f"stopped at {pipeline.settings.sources[0]}/{NAME}\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_bytes", Mock(side_effect=PermissionError(13, "Permission denied", "run.log")))
+        with pytest.raises(PermissionError):
+            forgotten(pipeline)
+    assert forgotten(pipeline).log_files == 1
 
 
 def test_run_messages(pipeline: Pipeline) -> None:

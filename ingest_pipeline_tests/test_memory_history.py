@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from ingest_pipeline.memory.record import memory_file, read_records
 from ingest_pipeline.memory.recorder import Position, Recorder
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import memory_records
+from ingest_pipeline.store import generations, memory_records
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.command import Command
 from ingest_pipeline_tests.pipeline import Pipeline
@@ -46,8 +47,15 @@ def wrote(settings: Settings, run_id: str, *stages: str, batch: str = "b1", mib:
         time.sleep(0.01)  # in the order in which they began
 
 
-def test_each_stage_is_recorded(pipeline: Pipeline, source: Path) -> None:
+def test_each_stage_is_recorded(pipeline: Pipeline, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both stages are in the store with the files that were at work, and how far each came."""
+    write_chunks = generations.write_chunks
+
+    def measured(*arguments: Any, **options: Any) -> None:
+        pipeline.watch.look()  # a short file is through between two regular measurements
+        write_chunks(*arguments, **options)
+
+    monkeypatch.setattr(generations, "write_chunks", measured)
     (source / "long.md").write_text(PAGES)
     pipeline.scan()
     [key] = pipeline.seal().batches
@@ -64,7 +72,7 @@ def test_each_stage_is_recorded(pipeline: Pipeline, source: Path) -> None:
     ]
     [file] = pipeline.files(run)
     chunks, embeddings = memory_records.records_of_run(pipeline.connection, run.run_id)
-    assert file.file_id in chunks.file_ids  # a fake model is through with it between two measurements
+    assert file.file_id in chunks.file_ids
     for record in (chunks, embeddings):
         assert {*record.file_ids} <= {0, file.file_id}
         assert max(record.pages) <= 8

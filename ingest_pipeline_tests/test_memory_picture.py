@@ -97,6 +97,13 @@ def test_small_records_are_drawn(used: list[int]) -> None:
         assert drawn(record([1] * len(used), used, limit_mib=limit)).startswith("<svg ")
 
 
+@pytest.mark.parametrize("name", ["a\x1bb.txt", "\ufffe", "new\nline", "<&\"']]>", "\udcff", "\x0b"])
+def test_hostile_names_are_drawn(name: str) -> None:
+    """A picture is XML, whatever characters the name of a file has."""
+    picture = memory_svg([(record([1] * 20, [100] * 20), {1: (name, 3)})], named=True)
+    assert picture.encode() and "100.0 MiB" in titles(picture)[0]
+
+
 def test_stages_one_below_the_other() -> None:
     """Two stages are one picture, as high as both."""
     one, two = (ET.fromstring(drawn(*[record([1], [100])] * count)) for count in (1, 2))

@@ -44,6 +44,7 @@ def actions(connection: Connection, selection: ResetSelection, *, dry_run: bool 
         (ResetSelection(paths=["dir/"]), {"dir/b.pdf", "dir/c.pdf"}),
         (ResetSelection(paths=[f"{SOURCE}/a.pdf"]), {"a.pdf"}),
         (ResetSelection(paths=["di"]), set()),
+        (ResetSelection(paths=["", "/"]), set()),
         (ResetSelection(reason="NoText"), set()),
         (ResetSelection(stuck=True), set()),
     ],

@@ -262,3 +262,11 @@ def test_the_job_prunes_every_night(instance: dg.DagsterInstance) -> None:
     assert metadata["runs"].value == 0
     assert metadata["bytes_per_run"].value > 0
     assert retention_schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+
+
+def test_many_days(instance: dg.DagsterInstance, command: Command) -> None:
+    """More days than PostgreSQL counts back keep everything."""
+    run(instance, "a")
+    for days in ("3000000", str(2**31 - 1)):
+        [row] = command.json("retention", "--days", days)
+        assert (row["runs"], row["runs_in_history"]) == (0, 1)

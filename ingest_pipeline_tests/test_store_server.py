@@ -46,6 +46,24 @@ def test_committed_rows_survive_a_kill(fresh: EmbeddedServer) -> None:
         assert connection.execute("SELECT count(*) FROM kept").fetchone() == (1000,)
 
 
+def test_no_text_in_its_log(fresh: EmbeddedServer) -> None:
+    """The server's log says what failed, without statements and rows: those have names and texts of documents."""
+    with psycopg.connect(fresh.start(), autocommit=True) as connection:
+        connection.execute("CREATE TABLE chunks (ordinal int PRIMARY KEY, text text)")
+        connection.execute("INSERT INTO chunks VALUES (1, 'x')")
+        statements = ("INSERT INTO chunks VALUES (1, 'plugh')", "SELECT 'plugh'::int")
+        for statement in statements:
+            with pytest.raises(psycopg.Error):
+                connection.execute(statement.encode())
+        with (
+            pytest.raises(psycopg.errors.InvalidTextRepresentation),
+            connection.cursor().copy("COPY chunks FROM STDIN") as copy,
+        ):
+            copy.write(b"2\tplugh\nplugh-in-context\tplugh\n")
+    log = fresh.log.read_text()
+    assert "duplicate key value" in log and "STATEMENT" not in log and "DETAIL" not in log and "CONTEXT" not in log
+
+
 def test_a_server_that_lost_its_socket(fresh: EmbeddedServer) -> None:
     """A home deleted and made again under a live server: the old one takes the new one's socket when it ends."""
     with psycopg.connect(fresh.start(), autocommit=True) as connection:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest_pipeline.cli import rows
 from ingest_pipeline.cli.codes import FAILED, OK
-from ingest_pipeline.cli.command import Commands, Parser, add_command
+from ingest_pipeline.cli.command import Commands, Parser, add_command, ledger_name
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.settings import Settings
@@ -26,7 +26,9 @@ def add_commands(commands: Commands[Parser]) -> None:
     command = add_command(
         commands, "autopsy", autopsy, "what is known of a failed or gapped file, in a folder to hand to a developer"
     )
-    command.add_argument("path", nargs="?", metavar="PATH", help="of the file, as `ingest files` shows it")
+    command.add_argument(
+        "path", nargs="?", type=ledger_name, metavar="PATH", help="of the file, as `ingest files` shows it"
+    )
     command.add_argument("--out", metavar="FOLDER", help="new folder, or FILE.zip; default autopsy-ID")
     command.add_argument(
         "--with-document", action="store_true", help="put the whole document in, with its name and all messages"

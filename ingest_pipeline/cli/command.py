@@ -9,6 +9,7 @@ from ingest_pipeline.settings import Settings
 
 Commands = argparse._SubParsersAction
 """What `ArgumentParser.add_subparsers` returns."""
+MOST = 2**31 - 1
 Parser = argparse.ArgumentParser
 
 
@@ -40,8 +41,23 @@ def positive_count(text: str) -> int:
     """Return a whole number above 0.
 
     Raises:
-        ArgumentTypeError: it is none.
+        ArgumentTypeError: it is none, or more than PostgreSQL's integer.
     """
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0")
+    if not text.isdecimal() or not 0 < int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text!r}: expected a whole number above 0, at most {MOST:,}")
     return int(text)
+
+
+def ledger_name(text: str) -> str:
+    """Return a name or path that the ledger can have.
+
+    Raises:
+        ArgumentTypeError: it is empty, as `"$UNSET"` is, or not UTF-8.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("it is not UTF-8; write it as `ingest files` shows it") from None
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty")
+    return text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ingest_pipeline.cli import prices, rows
 from ingest_pipeline.cli.codes import FAILED, OK
-from ingest_pipeline.cli.command import Commands, Parser, add_command
+from ingest_pipeline.cli.command import Commands, Parser, add_command, ledger_name
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import FILE_STATUSES
@@ -29,8 +29,10 @@ def add_commands(commands: Commands[Parser]) -> None:
     command = add_command(commands, "memory", memory, "predicted and measured peaks of files and runs, and the errors")
     command.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
     which = command.add_mutually_exclusive_group()
-    which.add_argument("--run", metavar="RUN_ID", help="the memory of this run over time, also while it is at work")
-    which.add_argument("--batch", metavar="KEY", help="of each run of this batch")
+    which.add_argument(
+        "--run", type=ledger_name, metavar="RUN_ID", help="the memory of this run over time, also while it is at work"
+    )
+    which.add_argument("--batch", type=ledger_name, metavar="KEY", help="of each run of this batch")
 
 
 def status(options: argparse.Namespace, settings: Settings) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -41,6 +42,9 @@ EXIT_CODES = """exit codes:
   130  interrupted; what is committed stays, and the next run goes on from there
 """
 
+OF_USERS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG)
+"""Errors of a file that another path or another user cures: a home that belongs to somebody else."""
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a user's mistake gives one line and exit code 2, never a traceback."""
@@ -60,6 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # `ingest files | head`; the interpreter flushes stdout at exit, which would fail again
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(OK)
+    except OSError as error:
+        if error.errno not in OF_USERS or error.filename is None:
+            raise
+        _fail(f"{os.fsdecode(error.filename)}: {error.strerror}; `ingest doctor` looks at INGEST_HOME", BAD_USAGE)
 
 
 def _run_command(arguments: Sequence[str] | None) -> None:

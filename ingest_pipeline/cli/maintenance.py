@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.cli import rows
 from ingest_pipeline.cli.codes import FAILED, OK
-from ingest_pipeline.cli.command import Commands, Parser, add_command
+from ingest_pipeline.cli.command import Commands, Parser, add_command, ledger_name
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.cli.text import printable
 from ingest_pipeline.errors import ConfigurationError
@@ -39,12 +39,15 @@ def add_commands(commands: Commands[Parser]) -> None:
     """Add the commands of this module to the parser."""
     add_command(commands, "errors", errors, "what failed, by reason: how often, an example, what to do about it")
     command = add_command(commands, "reset", reset, "try files again that failed, are stuck, or have gaps")
-    command.add_argument("paths", nargs="*", metavar="PATH", help="files or folders, with or without their source")
+    command.add_argument(
+        "paths", nargs="*", type=ledger_name, metavar="PATH", help="files or folders, with or without their source"
+    )
     command.add_argument("--failed", action="store_true", help="all failed files")
     command.add_argument("--stuck", action="store_true", help="unfinished files that no run is at work on")
     command.add_argument(
-        "--reason", metavar="R", help="files that failed, or have gaps, for this reason: ParserTimedOut"
-    )
+        "--reason", type=ledger_name, metavar="R",
+        help="files that failed, or have gaps, for this reason: ParserTimedOut",
+    )  # fmt: skip
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command = add_command(
         commands, "cleanup", cleanup, "find what is damaged or left over; exit code 1 if something is"
@@ -54,7 +57,9 @@ def add_commands(commands: Commands[Parser]) -> None:
     )
 
     command = add_command(commands, "forget", forget, "erase documents everywhere; print a receipt")
-    command.add_argument("paths", nargs="+", metavar="PATH", help="of a file, with or without its source")
+    command.add_argument(
+        "paths", nargs="+", type=ledger_name, metavar="PATH", help="of a file, with or without its source"
+    )
     command.add_argument("--and-ignore", action="store_true", help="keep it out, though its source holds it")
     command.add_argument("--stop-ignoring", action="store_true", help="let the next catalog run take it up again")
     command.add_argument("--dry-run", action="store_true", help="only say what would be erased")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from html import escape
 
 from ingest_pipeline.planning.predict import Outcome
 from ingest_pipeline.sizes import format_size
-from ingest_pipeline.stages.memory_drawing import text
+from ingest_pipeline.stages.memory_drawing import in_xml, text
 
 WIDTH, HEIGHT, MARGIN = 760, 560, 70
 COLORS = ("#1b6ca8", "#c1440e", "#3c7d3c", "#8a4fa0", "#a88a1b", "#555555")
@@ -55,7 +54,7 @@ def _axes(low: float, high: float) -> str:
 
 def _dot(outcome: Outcome, color: str, low: float, high: float) -> str:
     x, y = _place(outcome.measured_bytes, outcome.predicted_bytes, low, high)
-    name = escape(outcome.name.rpartition("/")[2])
+    name = in_xml(outcome.name.rpartition("/")[2])
     return f'<circle cx="{x}" cy="{y}" r="4" fill="{color}" fill-opacity="0.6"><title>{name}</title></circle>'
 
 

@@ -11,12 +11,13 @@ import dagster as dg
 
 from ingest_pipeline.engines import LOCAL
 from ingest_pipeline.instance.names import MEMORY_OVER_TIME
+from ingest_pipeline.markdown import escaped
 from ingest_pipeline.memory.process import peak_memory_bytes
 from ingest_pipeline.memory.watch import TreeWatch
 from ingest_pipeline.models import ScanCounts, Usage
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.index import IndexWork
-from ingest_pipeline.stages.memory_picture import escaped, memory_markdown
+from ingest_pipeline.stages.memory_picture import memory_markdown
 from ingest_pipeline.stages.run import BatchRun, FileOutcome
 from ingest_pipeline.stages.sealing import Sealed
 from ingest_pipeline.store import batches, entities, extracts, reports, usage, vectors

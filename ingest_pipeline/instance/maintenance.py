@@ -64,16 +64,18 @@ def _is_over(instance: DagsterInstance, batch: Batch) -> bool:
 
 def _missing_partitions(instance: DagsterInstance, connection: Connection) -> list[str]:
     """Return the batches that wait and are no partition."""
-    known = {*instance.get_dynamic_partitions(BATCHES)}
-    return [batch.key for batch in batches.list_batches(connection, status="waiting") if batch.key not in known]
+    waiting = batches.list_batches(connection, status="waiting")
+    known = {*instance.get_dynamic_partitions(BATCHES)}  # read last: who seals a batch adds its partition then
+    return [batch.key for batch in waiting if batch.key not in known]
 
 
 def _unknown_partitions(instance: DagsterInstance, connection: Connection) -> list[str]:
     """Return the partitions that are no batch, and that no run is at work on."""
+    partitions = instance.get_dynamic_partitions(BATCHES)  # read first: a batch is there before its partition
     known = {batch.key for batch in batches.list_batches(connection)}
     runs = instance.get_runs(RunsFilter(statuses=IN_PROGRESS_RUN_STATUSES))
     used = {run.tags.get(PARTITION_NAME_TAG) for run in runs}
-    return [key for key in instance.get_dynamic_partitions(BATCHES) if key not in known and key not in used]
+    return [key for key in partitions if key not in known and key not in used]
 
 
 def _of_runs(ended: list[str]) -> list[Damage]:

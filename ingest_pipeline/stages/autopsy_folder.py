@@ -27,9 +27,9 @@ def new_folder(out: Path) -> Iterator[Path]:
     Raises:
         ConfigurationError: `out` exists, or cannot be written.
     """
-    if out.exists():
-        raise ConfigurationError(f"--out {out}: exists already; name a new folder or .zip")
     try:
+        if out.exists():
+            raise ConfigurationError(f"--out {out}: exists already; name a new folder or .zip")
         with tempfile.TemporaryDirectory(prefix=".autopsy-", dir=out.parent) as temporary:
             folder = Path(temporary) / "autopsy"
             folder.mkdir(mode=0o700)

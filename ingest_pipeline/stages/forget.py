@@ -98,6 +98,7 @@ def _receipt(
 def _erased(connection: Connection, file: ErasableFile, receipt: Receipt, settings: Settings) -> Receipt:
     log_files = sum(_erase_in_log(path, file) for path in _log_files(settings.home))
     dagster_rows = erasure.erase_in_dagster(connection, file)
+    erasure.erase_replaced(connection)
     with connection.transaction():
         locks.hold_sealing(connection)  # whoever seals locks batches first, and files then
         _idle_files(connection, file.name)
@@ -132,7 +133,7 @@ def _log_files(home: Path) -> Iterator[Path]:
 def _erase_in_log(path: Path, file: ErasableFile) -> bool:
     """Erase the name of a file in a log; return whether it stood there. Logs are small."""
     name, mark = os.fsencode(file.name), erasure.MARK.encode()
-    with contextlib.suppress(OSError):  # it has just been removed
+    with contextlib.suppress(FileNotFoundError):  # it has just been removed
         content = path.read_bytes()
         if name in content:
             path.write_bytes(content.replace(name, mark))

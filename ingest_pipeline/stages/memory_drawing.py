@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -21,6 +22,8 @@ SLICE_PIXELS = 34
 MOST_AREAS = 100
 ANY_OTHER = -1
 TICKS = 5
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that no XML may have, in whatever form; a file's name may."""
 
 
 def height_of(shares: Sequence[FileShare]) -> int:
@@ -102,7 +105,7 @@ def _areas(record: MemoryRecord, shares: Sequence[FileShare], scale: _Scale) -> 
             others = len({record.file_ids[point] for point in points})
             label = _in_words(record, points, f"{others} files" if file_id else "no file", "")
         parts.append(
-            f'<path d="{_outline(record, points, scale)}" fill="{color}"><title>{escape(label)}</title></path>'
+            f'<path d="{_outline(record, points, scale)}" fill="{color}"><title>{in_xml(label)}</title></path>'
         )
     return "".join(parts)
 
@@ -175,6 +178,11 @@ def _legend(record: MemoryRecord, shares: Sequence[FileShare]) -> str:
     return "".join(parts)
 
 
+def in_xml(words: str) -> str:
+    """Return words as XML has them."""
+    return escape(NOT_XML.sub("\ufffd", words))
+
+
 def text(
     x: float,
     y: float,
@@ -190,4 +198,4 @@ def text(
     given = {"fill": color, "text-anchor": anchor, "font-size": size or "", "font-weight": weight}
     given |= {"stroke": "#fff", "stroke-width": 3, "paint-order": "stroke"} if halo else {}
     attributes = "".join(f' {name}="{value}"' for name, value in given.items() if value)
-    return f'<text x="{x:g}" y="{y:g}"{attributes}>{escape(words)}</text>'
+    return f'<text x="{x:g}" y="{y:g}"{attributes}>{in_xml(words)}</text>'

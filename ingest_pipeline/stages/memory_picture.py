@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 
+from ingest_pipeline.markdown import escaped
 from ingest_pipeline.memory.record import MemoryRecord
 from ingest_pipeline.sizes import format_size
 from ingest_pipeline.stages.memory_drawing import WIDTH, height_of, stage_svg
@@ -12,7 +13,6 @@ from ingest_pipeline.stages.memory_shares import Files, shares_of
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.memory_records import files_of_record
 
-SPECIAL = "|\\`*_[]<>"
 LEGEND = ["", "| | file | pages | peak |", "|--|--|--|--:|"]
 
 
@@ -43,8 +43,3 @@ def memory_markdown(connection: Connection, record: MemoryRecord) -> str:
         path = files.get(share.file_id, ("", 0))[0]
         lines.append(f"| {share.label} | {escaped(path)} | {share.pages} | {format_size(share.peak_bytes)} |")
     return "\n".join(lines)
-
-
-def escaped(text: str) -> str:
-    """Return a text as Markdown shows it: a file may be named `[click](https://...)`."""
-    return "".join(f"\\{character}" if character in SPECIAL else character for character in text.replace("\n", " "))

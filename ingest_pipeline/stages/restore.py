@@ -16,7 +16,7 @@ from ingest_pipeline.sources.registry import make_source, spelled_source, takes_
 from ingest_pipeline.stages.access import access_of
 from ingest_pipeline.stages.documents import CopiedDocuments, read_documents, refuse_hostile
 from ingest_pipeline.store import backup as content
-from ingest_pipeline.store import batches, vectors
+from ingest_pipeline.store import batches, run_ends, vectors
 from ingest_pipeline.store.backup_file import DOCUMENTS, DUMP, VIEWS, BackupFile, opened_backup
 from ingest_pipeline.store.connection import Connection, connected, database_url, place_of, store
 from ingest_pipeline.store.dump import Timing, restored_script
@@ -113,6 +113,9 @@ def _folders(backup: BackupFile, request: RestoreRequest) -> dict[str, str]:
     documents = backup.manifest["documents"]
     if not request.with_documents:
         return {}
+    for folder in documents["folders"]:  # made by `folder_names`; the file may come from somebody else
+        if folder in ("", ".", "..") or "/" in folder:
+            raise BackupRefused(f"{request.path}: its folder {folder!r} leaves the place of documents")
     if request.documents_to:
         place = spelled_source(request.documents_to)
         folders = {folder: f"{place.rstrip('/')}/{folder}" for folder in documents["folders"]}
@@ -167,6 +170,7 @@ def _restore_database(backup: BackupFile, url: str, report: RestoreReport) -> No
     report.migrations = migrate(url)
     with store(url) as connection:
         report.waiting_batches = _release_batches(connection)
+        run_ends.end_unfinished(connection, RESTORED)  # else they count as at work elsewhere, for hours
         vectors.vacuum(connection)
 
 

@@ -255,9 +255,15 @@ def refuse_other_counts(connection: Connection, counts: Mapping[str, int]) -> No
 
 
 def rename_sources(connection: Connection, names: Mapping[str, str]) -> None:
-    """Give sources of the ledger other names: their files are the same ones."""
-    for before, name in names.items():
-        files.rename_source(connection, before, name)
+    """Give sources of the ledger other names: their files are the same ones.
+
+    First names that no source has: of two sources one may get the name that the other had.
+    """
+    marks = {before: f"\x01{number}" for number, before in enumerate(names)}
+    for before, mark in marks.items():
+        files.rename_source(connection, before, mark)
+    for before, mark in marks.items():
+        files.rename_source(connection, mark, names[before])
 
 
 def scalar_of(connection: Connection, statement: str, schema: str, table: str) -> Any:

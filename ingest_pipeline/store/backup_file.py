@@ -128,9 +128,13 @@ def refuse_existing(path: Path) -> None:
     Raises:
         BackupRefused: there is a file of this name, or no folder for it.
     """
-    if path.exists():
+    try:
+        is_taken, has_folder = path.exists(), path.parent.is_dir()
+    except OSError as error:  # a name that is too long, a folder of somebody else
+        raise BackupRefused(f"{path}: cannot be written: {error.strerror}") from error
+    if is_taken:
         raise BackupRefused(f"{path}: there is a file of this name; a backup replaces none, so give it another name")
-    if not path.parent.is_dir():
+    if not has_folder:
         raise BackupRefused(f"{path}: there is no folder {path.parent}")
 
 

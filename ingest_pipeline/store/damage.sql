@@ -150,11 +150,14 @@ SELECT encode(text_hash, 'hex'), 'a text read by ' || model FROM (
 ) e
 
 -- index_missing --
--- Models with vectors whose HNSW index is missing, or was left invalid by an interrupted rebuild.
+-- Models with vectors whose HNSW index is missing, or was left invalid by an interrupted rebuild. While a run is at
+-- work the index is not due yet, and one that is being made is not missing.
 SELECT m.model_id, 'model ' || m.name FROM models m
 WHERE EXISTS (SELECT FROM embeddings e WHERE e.model_id = m.model_id)
   AND NOT EXISTS (SELECT FROM pg_class c JOIN pg_index i ON i.indexrelid = c.oid
                   WHERE c.relname = 'embeddings_hnsw_' || m.model_id AND i.indisvalid)
+  AND NOT EXISTS (SELECT FROM batches WHERE status = 'running' AND run_id <> '')
+  AND NOT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = 'embeddings'::regclass)
 
 -- gaps_under_lower_limits --
 -- Indexed files with gaps that were recorded under lower limits than those of the settings.

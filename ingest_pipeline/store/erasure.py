@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from psycopg import sql
 
-from ingest_pipeline.store import files, locks
+from ingest_pipeline.markdown import escaped
+from ingest_pipeline.store import entities, files, locks, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.queries import query
 
@@ -24,6 +25,10 @@ TABLES = ("files", "attempts", "batch_files", "generations", "chunks", "sections
 ERASE = """
 UPDATE dagster.{table} SET {column} = regexp_replace(replace({column}, %(name)s, %(mark)s), %(row)s, %(mark_row)s, 'g')
 WHERE position(%(name)s IN {column}) > 0 OR {column} ~ %(row)s
+"""
+# The configuration of a run of the job `ingest_reset` has paths as they were written into the launchpad.
+ERASE_IN_CONFIG = """
+UPDATE dagster.runs SET run_body = regexp_replace(run_body, %(row)s, %(mark_row)s) WHERE run_body ~ %(row)s
 """
 
 
@@ -87,14 +92,41 @@ def erase(connection: Connection, file: ErasableFile) -> ErasedRows:
     return ErasedRows(before, after)
 
 
+def erase_replaced(connection: Connection) -> None:
+    """Delete what was made of versions that were replaced: their chunks are gone, and it is not known whose it is."""
+    with connection.transaction():
+        connection.execute(query("erasure", "hold_sections"))
+        connection.execute(query("erasure", "delete_unused_answers"))
+    vectors.drop_unused_vectors(connection)
+    entities.drop_unused_entities(connection)
+
+
 def erase_in_dagster(connection: Connection, file: ErasableFile) -> int:
     """Erase the name of a document in Dagster's tables, and what tables in metadata say of it; return how many rows."""
     erased = 0
+    tables = set[str]()
     for table, column in connection.execute(query("erasure", "text_columns")).fetchall():
         statement = sql.SQL(ERASE).format(table=sql.Identifier(table), column=sql.Identifier(column))
         for name, row in _forms(file):
             wanted = {"name": name, "mark": MARK, "row": row, "mark_row": rf"| {MARK} |\1"}
-            erased += connection.execute(statement, wanted).rowcount
+            changed = connection.execute(statement, wanted).rowcount
+            erased += changed
+            tables |= {table} if changed else set()
+        if (table, column) == ("runs", "run_body") and (changed := _erase_in_configuration(connection, file)):
+            erased += changed
+            tables |= {table}
+    for table in tables:  # the rows as they were
+        connection.execute(sql.SQL("VACUUM {table}").format(table=sql.Identifier("dagster", table)))
+    return erased
+
+
+def _erase_in_configuration(connection: Connection, file: ErasableFile) -> int:
+    erased = 0
+    for ascii_only in (True, False) if file.path != MARK else ():
+        path = re.escape(_in_json(file.path, ascii_only))
+        wanted = {"row": rf'("paths": \[(?:"(?:\\.|[^"\\])*", )*)"{path}/?"', "mark_row": rf'\1"{MARK}"'}
+        while changed := connection.execute(ERASE_IN_CONFIG, wanted).rowcount:  # it may be there twice
+            erased += changed
     return erased
 
 
@@ -122,17 +154,11 @@ def _forms(file: ErasableFile) -> Iterator[tuple[str, str]]:
     Dagster stores JSON, with characters beyond ASCII escaped or not.
     """
     for ascii_only in (True, False):
-        name, path = (_in_json(text, ascii_only) for text in (file.name, _in_markdown(file.path)))
-        yield name, rf"\| {re.escape(path)} \|(?:(?!\\n)[^\"])*(\\n|\")"
-    yield file.name, rf"\| {re.escape(_in_markdown(file.path))} \|[^\n]*(\n|$)"
+        name, path = (_in_json(text, ascii_only) for text in (file.name, escaped(file.path)))
+        # Escapes are taken in pairs: a quotation mark in a cell must not end the row, and its half must not stay.
+        yield name, rf"\| {re.escape(path)} \|(?:\\[^n]|[^\"\\])*(\\n|\")"
+    yield file.name, rf"\| {re.escape(escaped(file.path))} \|[^\n]*(\n|$)"
 
 
 def _in_json(text: str, ascii_only: bool) -> str:
     return json.dumps(text, ensure_ascii=ascii_only)[1:-1]
-
-
-def _in_markdown(text: str) -> str:
-    """Return a name as `defs.metadata` writes it into a table."""
-    return "".join(
-        f"\\{character}" if character in "|\\`*_[]<>" else character for character in text.replace("\n", " ")
-    )

@@ -12,11 +12,14 @@ SELECT b.batch FROM batches b JOIN files f USING (batch)
 WHERE f.file_id = ANY(%(file_ids)s) AND b.status = 'waiting' ORDER BY b.batch FOR UPDATE OF b
 
 -- note_generations --
--- What is stored of the files, and of nothing else: the same bytes at another path keep it.
+-- What is stored of the files, also of versions that were replaced and not swept yet, and of nothing else: the same
+-- bytes at another path keep it.
 CREATE TEMP TABLE erased_generations AS
 SELECT g.generation_id FROM generations g
-WHERE EXISTS (SELECT FROM files f WHERE f.file_id = ANY(%(file_ids)s)
-              AND (f.version = g.version OR g.generation_id IN (f.generation_id, f.next_generation_id)))
+WHERE (g.version IN (SELECT version FROM attempts WHERE file_id = ANY(%(file_ids)s)
+                     UNION SELECT version FROM batch_files WHERE file_id = ANY(%(file_ids)s))
+       OR EXISTS (SELECT FROM files f WHERE f.file_id = ANY(%(file_ids)s)
+                  AND (f.version = g.version OR g.generation_id IN (f.generation_id, f.next_generation_id))))
   AND NOT EXISTS (SELECT FROM files o WHERE o.file_id <> ALL(%(file_ids)s)
                   AND (o.generation_id = g.generation_id
                        OR o.version = g.version AND o.status IN ('synced', 'processing', 'processed')))
@@ -27,9 +30,9 @@ CREATE TEMP TABLE erased_texts AS
 SELECT DISTINCT text_hash FROM chunks JOIN erased_generations USING (generation_id)
 
 -- note_answers --
--- What was answered about their sections.
+-- The content that questions about their sections were asked of, by this prompt and earlier ones.
 CREATE TEMP TABLE erased_answers AS
-SELECT DISTINCT content_hash, prompt_version, model FROM section_extracts JOIN erased_generations USING (generation_id)
+SELECT DISTINCT content_hash FROM section_extracts JOIN erased_generations USING (generation_id)
 
 -- count_rows --
 -- The rows of the documents in each table.
@@ -41,7 +44,7 @@ UNION ALL SELECT 'chunks', count(*) FROM chunks JOIN erased_generations USING (g
 UNION ALL SELECT 'sections', count(*) FROM sections JOIN erased_generations USING (generation_id)
 UNION ALL SELECT 'section_extracts', count(*) FROM section_extracts JOIN erased_generations USING (generation_id)
 UNION ALL SELECT 'extract_answers', count(*) FROM extract_answers
-    JOIN erased_answers USING (content_hash, prompt_version, model)
+    JOIN erased_answers USING (content_hash)
 UNION ALL SELECT 'embeddings', count(*) FROM embeddings JOIN erased_texts USING (text_hash)
 UNION ALL SELECT 'unembedded_texts', count(*) FROM unembedded_texts JOIN erased_texts USING (text_hash)
 UNION ALL SELECT 'entity_texts', count(*) FROM entity_texts JOIN erased_texts USING (text_hash)
@@ -60,11 +63,20 @@ DELETE FROM batch_files WHERE file_id = ANY(%(file_ids)s)
 DELETE FROM generations g USING erased_generations e WHERE g.generation_id = e.generation_id
 
 -- delete_answers --
--- Answers that no section of another document relies on.
+-- Answers about content that no section of another document has.
 DELETE FROM extract_answers a USING erased_answers e
-WHERE (a.content_hash, a.prompt_version, a.model) = (e.content_hash, e.prompt_version, e.model)
-  AND NOT EXISTS (SELECT FROM section_extracts x WHERE x.content_hash = a.content_hash
-                  AND x.prompt_version = a.prompt_version AND x.model = a.model)
+WHERE a.content_hash = e.content_hash
+  AND NOT EXISTS (SELECT FROM section_extracts x WHERE x.content_hash = a.content_hash)
+
+-- hold_sections --
+-- No section takes up an answer meanwhile that is about to be deleted.
+LOCK TABLE section_extracts IN SHARE MODE
+
+-- delete_unused_answers --
+-- Answers about content that no document has any more: of versions that were replaced or deleted. They are kept so that
+-- nobody pays for them twice, and nothing says whose they are.
+DELETE FROM extract_answers a
+WHERE NOT EXISTS (SELECT FROM section_extracts x WHERE x.content_hash = a.content_hash)
 
 -- delete_vectors --
 -- Vectors of texts that no chunk has any more.

@@ -17,6 +17,8 @@ from ingest_pipeline.store.queries import query
 
 FULL_RUNS = 1000
 """The newest runs that keep everything, at 94 kB each, unless they are too old (docs/findings.md, K1)."""
+MOST_DAYS = 36_500
+"""So many days before now is a moment that PostgreSQL knows."""
 SLAB_RUNS = 100
 """In one transaction: some 5,000 rows, below a second."""
 REINDEX_ROWS = 50_000
@@ -70,7 +72,7 @@ def prune_runs(
     newest = [number for _, number in connection.execute(query("event_log", "newest"))]
     checks = connection.execute(query("event_log", "checks")).fetchall()
     wanted: dict[str, Any] = {
-        "days": days, "full_until": _value(connection, "full_until", full_runs=full_runs),
+        "days": min(days, MOST_DAYS), "full_until": _value(connection, "full_until", full_runs=full_runs),
         "kept": list(KEPT), "kept_of_last": list(KEPT_OF_LAST),
     }  # fmt: skip
     for after, until in _slabs(connection):
@@ -93,7 +95,8 @@ def _slabs(connection: Connection) -> Iterator[tuple[int, int]]:
 
 def prune_states(connection: Connection, *, days: int) -> int:
     """Delete old states of assets but for the newest of each; return how many."""
-    return connection.execute(query("event_log", "delete_states"), {"days": days, "states": list(STATES)}).rowcount
+    wanted = {"days": min(days, MOST_DAYS), "states": list(STATES)}
+    return connection.execute(query("event_log", "delete_states"), wanted).rowcount
 
 
 def reclaim(connection: Connection, *, deleted_rows: int, compact: bool = False) -> None:

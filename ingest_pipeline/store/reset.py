@@ -42,7 +42,7 @@ class ResetFile:
 def select_files(connection: Connection, selection: ResetSelection) -> list[ResetFile]:
     """Return the selected files, by source and path."""
     with connection.cursor(row_factory=class_row(ResetFile)) as cursor:
-        wanted = asdict(selection) | {"paths": [path.rstrip("/") for path in selection.paths]}
+        wanted = asdict(selection) | {"paths": [path.rstrip("/") for path in selection.paths if path.strip("/ ")]}
         return cursor.execute(query("reset", "select_files"), wanted).fetchall()
 
 

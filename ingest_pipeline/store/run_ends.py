@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 
 from psycopg.rows import class_row
 
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, scalar
 
 KEEP_DAYS = 365
 
@@ -28,6 +28,13 @@ OF_BATCH = f"{SELECT} WHERE batch = %s ORDER BY run_ends.ended_at"
 MISSING = """
 SELECT run_id FROM unnest(%s::text[]) AS run (run_id)
 WHERE NOT EXISTS (SELECT FROM run_ends e WHERE e.run_id = run.run_id)
+"""
+HAS_RUNS = "SELECT to_regclass('dagster.runs') IS NOT NULL"
+# Nobody asks the machine on which they were: it has another database.
+END_UNFINISHED = """
+INSERT INTO run_ends (run_id, batch, host, exit_code, cause, ended_at)
+SELECT run_id, partition, 'another machine', NULL, %s, now() FROM dagster.runs
+WHERE status IN ('STARTING', 'STARTED', 'CANCELING') ON CONFLICT DO NOTHING
 """
 PRUNE = "DELETE FROM run_ends WHERE ended_at < now() - make_interval(days => %s)"
 
@@ -76,6 +83,11 @@ def ends_of_batch(connection: Connection, batch: str) -> list[RunEnd]:
 def without_end(connection: Connection, run_ids: Sequence[str]) -> list[str]:
     """Return those of some runs of which no end is stored."""
     return [run_id for (run_id,) in connection.execute(MISSING, (list(run_ids),))]
+
+
+def end_unfinished(connection: Connection, cause: str) -> int:
+    """Note the end of every run that Dagster's history shows at work; return how many."""
+    return connection.execute(END_UNFINISHED, (cause,)).rowcount if scalar(connection, HAS_RUNS) else 0
 
 
 def prune_ends(connection: Connection, *, days: int = KEEP_DAYS) -> int:

@@ -46,7 +46,11 @@ LITE = {
     "listen_addresses": "",
     "unix_socket_permissions": "0700",
     "log_min_messages": "warning",
+    "log_min_error_statement": "panic",  # Dagster's statements have their values in them: names, entities
 }
+# DETAIL and CONTEXT quote rows: a COPY that a killed restore left, the text of a chunk. What Postgres says of its own
+# start keeps them.
+TERSE = f"ALTER DATABASE {DATABASE} SET log_error_verbosity = terse"
 
 AS_ROOT = (
     "embedded Postgres cannot run as root here: neither unshare nor setpriv; run as another user or set "
@@ -146,11 +150,10 @@ class EmbeddedServer:
             "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log), "-w", "-t", str(START_SECONDS),
             "-o", f"{options} -c unix_socket_directories='{sockets}'",
         )  # fmt: skip
-        with (
-            psycopg.connect(self.url, dbname="postgres", autocommit=True) as connection,
-            contextlib.suppress(psycopg.errors.DuplicateDatabase),
-        ):
-            connection.execute(f"CREATE DATABASE {DATABASE}")
+        with psycopg.connect(self.url, dbname="postgres", autocommit=True) as connection:
+            with contextlib.suppress(psycopg.errors.DuplicateDatabase):
+                connection.execute(f"CREATE DATABASE {DATABASE}")
+            connection.execute(TERSE)
 
     def _stop_deaf(self) -> None:
         # A server whose folder was deleted under it notices within a minute, and takes the socket of its successor

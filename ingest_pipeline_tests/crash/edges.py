@@ -288,8 +288,9 @@ CALLS = (
     ),
 )  # fmt: skip
 NOT_TRIED = {
-    "erase_file": "it deletes the row in whatever status", "rename_source": "it renames, in whatever status",
-}  # fmt: skip
+    "erase_file": "it deletes the row in whatever status",
+    "rename_source": "it changes no status: the files of a restored ledger have another place",
+}
 
 
 def table_edges() -> set[Edge]:
