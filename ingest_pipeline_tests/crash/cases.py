@@ -7,7 +7,7 @@ from typing import Any
 
 from ingest_pipeline.errors import NoText
 from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
-from ingest_pipeline.store import batches, embedding_models, entities, files, generations, ledger
+from ingest_pipeline.store import batches, embedding_models, entities, files, generations, ledger, run_ends
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline.store.queries import query
@@ -175,10 +175,20 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
     assert [one.path for one in ledger.waiting_files(connection)] == ["b.txt"]
 
 
+def an_ended_run_has_its_end(connection: Connection) -> None:
+    """A restore ends the runs that the other machine's history shows at work, and none that had ended there."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE SCHEMA IF NOT EXISTS dagster")
+        connection.execute("CREATE TABLE dagster.runs (run_id text, partition text, status text)")
+        connection.execute("INSERT INTO dagster.runs VALUES ('run1', 'b', 'STARTED'), ('run2', 'b', 'SUCCESS')")
+        assert run_ends.end_unfinished(connection, "restored") == 1
+        assert [end.run_id for end in run_ends.ends_of_batch(connection, "b")] == ["run1"]
+
+
 CASES = (
     only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept,
     no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
     the_last_failed_file_ends_it, only_failed_batches_are_retried,
-    a_file_goes_to_the_batch_of_its_version,
+    a_file_goes_to_the_batch_of_its_version, an_ended_run_has_its_end,
 )  # fmt: skip
