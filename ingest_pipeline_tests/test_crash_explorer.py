@@ -23,7 +23,7 @@ OPERATORS = {
 
 SHAPES = ((1, 2, Limits()), (2, 1, Limits()), (2, 2, Limits(versions=1)))
 """Files, runs, and how far the model goes. Two files and two runs never see other bytes, only a file that goes and
-comes back: with two versions there are more than 2.7 million states within 20 steps, already with one kill (2026-11)."""
+comes back: two versions have more than 2.7 million states within 20 steps, already with one kill (2026-11)."""
 
 
 def require_sound(explored: Explored) -> None:
