@@ -65,13 +65,13 @@ def killed_at(exchanges: range) -> int:
 def test_many_orders_of_events() -> None:
     """The same, for longer."""
     machine.counted.clear()
-    examples = 1000 if WHOLE_PROOF else 60
+    examples = 240 if WHOLE_PROOF else 24
     with figures("machine", seeds=["derandomized"]) as found:
         run_state_machine_as_test(machine.StoreMachine, settings=machine.machine_settings(examples))
         found |= {name: machine.counted[name] for name in ("examples", "steps", "kills")}
         found["rules"] = dict(machine.counted)
         machine.counted.clear()
-        for seed in range(walks := 400 if WHOLE_PROOF else 40):
+        for seed in range(walks := 160 if WHOLE_PROOF else 16):
             machine.walk(seed)
         found |= {
             "walks": walks,

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from ingest_pipeline_tests.conftest import REPOSITORY, WHOLE_PROOF
-from ingest_pipeline_tests.crash.figures import figures, results_folder
+from ingest_pipeline_tests.crash.figures import figures
 from ingest_pipeline_tests.crash.guards import guards, without_guards
 from ingest_pipeline_tests.crash.mutants import EQUIVALENT
+from ingest_pipeline_tests.crash.results import results_folder
 
-SOME = 4
+SOME = 12
 STATEMENT = """
 UPDATE files SET version = %(version)s, status = 'indexed'
 WHERE file_id = 1 AND version = %(version)s AND status = 'processed'
@@ -43,7 +44,7 @@ def test_every_guard_has_its_name() -> None:
 @pytest.mark.proof
 @pytest.mark.timeout(3000)
 def test_mutants_are_noticed(tmp_path: Path) -> None:
-    """Some guards that a seed chooses; all of them in the whole form, which goes on where it was stopped."""
+    """Twelve guards that a seed chooses; all of them in the whole form, which goes on where it was stopped."""
     folder = results_folder() or tmp_path
     wanted = [] if WHOLE_PROOF else ["--some", str(SOME), "--seed", "11"]
     command = [sys.executable, "-m", "ingest_pipeline_tests.crash.mutants", "--results", str(folder), *wanted]

@@ -22,7 +22,7 @@ def test_some_orders(connection: Connection, url: str, scenario: Scenario) -> No
 @pytest.mark.timeout(1500)
 def test_many_orders(connection: Connection, url: str) -> None:
     """Many orders of each."""
-    orders = 400 if WHOLE_PROOF else 40
+    orders = 300 if WHOLE_PROOF else 20
     with figures("sessions", seeds=[0, orders - 1]) as found, theatre(connection, url) as stage:
         played = {one.name: {stage.play(one, seed) for seed in range(orders)} for one in SCENARIOS}
         found |= {"scenarios": len(SCENARIOS), "interleavings": orders * len(SCENARIOS)}

@@ -13,6 +13,7 @@
 | `file_trials.py`   | work on files, killed before and after each call that changes a folder            |
 | `small_disk.py`    | a disk that is soon full                                                          |
 | `results.py`       | the results of all parts of the proof, one JSON file each                         |
+| `figures.py`       | collects the figures of one part while it runs, with the seconds that it took     |
 | `certificate.py`   | runs the proof and prints its certificate                                         |
 | `invariants.py`    | what is true of the store at every moment, whatever runs, is killed, or is swept  |
 | `killing.py`       | a connection whose client dies at its n-th exchange with the server               |
@@ -20,9 +21,13 @@
 | `machine.py`       | hypothesis' state machine over them                                               |
 | `sessions.py`      | what two or three sessions do at once, statement by statement, by a seed          |
 | `readers.py`       | readers that query in a loop while files are replaced                             |
-| `explorer.py`      | the life of files, batches, runs and the sweep as a table, explored breadth first |
+| `lifecycle.py`     | the life of files, batches, runs and the sweep as a table of transitions          |
+| `packing.py`       | its states as numbers, the same for states that differ in names alone             |
+| `explorer.py`      | explores it breadth first                                                         |
 | `edges.py`         | the edges that each statement of `files.sql` really has                           |
 | `guards.py`        | lists the guards in the store's SQL, and takes one away at run time               |
+| `cases.py`         | cases for one guard each, of files and batches                                    |
+| `content_cases.py` | the same of chunks, vectors, entities and extracts                                |
 | `mutants.py`       | runs the checks against a store without one guard                                 |
 | `migrating.py`     | migrations that lose their connection at each statement                           |
 """

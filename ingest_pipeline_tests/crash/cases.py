@@ -1,14 +1,13 @@
-"""Cases that were written for one guard each: what the walks and the sessions reach too rarely, or not at all."""
+"""Cases for one guard each, of files and batches: what walks and sessions reach too rarely, or not at all."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 from ingest_pipeline.errors import NoText
-from ingest_pipeline.models import FileCost, PlannedBatch, RawFile, TextEntities
-from ingest_pipeline.store import batches, embedding_models, entities, extracts, files, generations, ledger
+from ingest_pipeline.models import FileCost, PlannedBatch, RawFile
+from ingest_pipeline.store import batches, embedding_models, entities, files, generations, ledger, run_ends
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.ledger import AttemptCost
 from ingest_pipeline.store.queries import query
@@ -78,19 +77,6 @@ def repairs_leave_what_is_right(connection: Connection) -> None:
         assert connection.execute("SELECT status FROM batches").fetchone() == (status,)
 
 
-def a_failed_section_is_not_asked_again(connection: Connection) -> None:
-    """A section that lost its answer is asked about again; one that failed stays so."""
-    _, known = two_files(connection)
-    generation = write(connection, known["a.txt"], ["text"], CARD).generation_id
-    connection.execute(
-        "INSERT INTO section_extracts (generation_id, prompt, ordinal, title, page_from, page_to, content_hash, "
-        "prompt_version, model, status) VALUES (%s, 'p', 0, '', 1, 1, '', '', '', 'failed')",
-        (generation,),
-    )
-    connection.execute(query("repairs", "ask_again"), {"keys": [f"{generation} 0 p"]})
-    assert connection.execute("SELECT status FROM section_extracts").fetchone() == ("failed",)
-
-
 def what_is_swept_is_not_adopted(connection: Connection) -> None:
     """A catalog run that finds a copy of bytes whose chunks are just being deleted leaves the copy waiting."""
     indexed(connection, "a.txt", "v1")
@@ -156,53 +142,6 @@ def waits(future: Future[Any]) -> None:
     raise AssertionError("it did not wait")
 
 
-def a_skipped_text_stays_skipped(connection: Connection) -> None:
-    """A text that no answer came for twice is skipped; one that was answered once is not, whatever comes then."""
-    for skipped in (True, True):
-        entities.write_entities(connection, "m", [TextEntities(b"a", (), skipped)])
-    assert connection.execute("SELECT skipped FROM entity_texts").fetchone() == (True,)
-    for skipped in (False, True):
-        entities.write_entities(connection, "m", [TextEntities(b"a", (), skipped)])
-    assert connection.execute("SELECT skipped FROM entity_texts").fetchone() == (False,)
-
-
-def a_plan_keeps_what_is_known(connection: Connection) -> None:
-    """Parts that are planned again keep how they ended, also where an answer to their question came meanwhile."""
-    batch, known = two_files(connection)
-    generation = write(connection, known["a.txt"], ["text"], CARD).generation_id
-    key = extracts.PlanKey(generation, "p", "1", "m", "v")
-    parts = [extracts.PlannedPart(number, "", 1, 1, bytes([number])) for number in range(2)]
-    extracts.write_plan(connection, key, parts)
-    failed, skipped = extracts.waiting_parts(connection, key)
-    extracts.fail_part(connection, failed, error="AnswerInvalid", message="why")
-    extracts.skip_part(connection, skipped, "empty")
-    connection.execute(
-        "INSERT INTO extract_answers (content_hash, prompt_version, model, answer, prompt_tokens, completion_tokens, "
-        "seconds) VALUES (%s, '1', 'm', '{}', 1, 1, 1)",
-        (bytes([1]),),
-    )
-    extracts.write_plan(connection, key, parts)
-    rows = connection.execute("SELECT status FROM section_extracts ORDER BY ordinal").fetchall()
-    assert rows == [("failed",), ("skipped",)]
-    extracts.reopen_parts(connection, batch)
-    rows = connection.execute("SELECT status FROM section_extracts ORDER BY ordinal").fetchall()
-    assert rows == [("waiting",), ("skipped",)]
-
-
-def a_new_model_answers_with_its_vectors(connection: Connection) -> None:
-    """A file that is published under another model with all its vectors is shown under that one from then on."""
-    indexed(connection, "a.txt", "v1")
-    row = connection.execute("SELECT file_id, generation_id FROM files").fetchone()
-    assert row is not None
-    other = embedding_models.model_id(connection, replace(CARD, identity="e" * 64))
-    files.requeue_indexed(connection, [row[0]])
-    file = files_of(connection, seal(connection))["a.txt"]
-    files.mark_processed(connection, file, generation_id=row[1], pages=2)
-    connection.execute("INSERT INTO embeddings SELECT %s, text_hash, embedding FROM embeddings", (other,))
-    assert files.publish(connection, file, row[1], fingerprint=FINGERPRINT, model=other)
-    assert connection.execute("SELECT model_id FROM files").fetchone() == (other,)
-
-
 def the_last_failed_file_ends_it(connection: Connection) -> None:
     """A batch of which every file failed is done when its run is reconciled, and does not wait."""
     batch, known = two_files(connection)
@@ -236,12 +175,20 @@ def a_file_goes_to_the_batch_of_its_version(connection: Connection) -> None:
     assert [one.path for one in ledger.waiting_files(connection)] == ["b.txt"]
 
 
+def an_ended_run_has_its_end(connection: Connection) -> None:
+    """A restore ends the runs that the other machine's history shows at work, and none that had ended there."""
+    with connection.transaction(force_rollback=True):
+        connection.execute("CREATE SCHEMA IF NOT EXISTS dagster")
+        connection.execute("CREATE TABLE dagster.runs (run_id text, partition text, status text)")
+        connection.execute("INSERT INTO dagster.runs VALUES ('run1', 'b', 'STARTED'), ('run2', 'b', 'SUCCESS')")
+        assert run_ends.end_unfinished(connection, "restored") == 1
+        assert [end.run_id for end in run_ends.ends_of_batch(connection, "b")] == ["run1"]
+
+
 CASES = (
-    a_new_model_answers_with_its_vectors,
-    a_skipped_text_stays_skipped, a_plan_keeps_what_is_known,
     only_waiting_files_adopt, what_is_swept_is_not_adopted, what_is_adopted_is_not_swept,
     no_file_is_found_during_a_sweep,
     each_run_has_its_attempt, a_done_batch_is_done, a_killed_file_has_left, repairs_leave_what_is_right,
-    a_failed_section_is_not_asked_again, the_last_failed_file_ends_it, only_failed_batches_are_retried,
-    a_file_goes_to_the_batch_of_its_version,
+    the_last_failed_file_ends_it, only_failed_batches_are_retried,
+    a_file_goes_to_the_batch_of_its_version, an_ended_run_has_its_end,
 )  # fmt: skip

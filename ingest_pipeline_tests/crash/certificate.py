@@ -22,7 +22,9 @@ from ingest_pipeline_tests.crash.results import VARIABLE, read_results
 REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "build" / "proof-crash"
 APART = ("part", "of", "seeds")
-REQUIRED = ("kill points", "pairs", "storms")
+OF_KILLS = ("kill points", "pairs", "storms", "rivals")
+OF_MODELS = ("edges", "explorer", "machine", "migrations", "mutants", "readers", "sessions")
+REQUIRED = (*OF_KILLS, *OF_MODELS)
 """Parts without which there is no certificate."""
 
 

@@ -156,6 +156,7 @@ def kill_at_each_exchange(url: str, *, after_answer: bool) -> int:
                 except (Killed, psycopg.Error):  # what is done after the kill fails, too
                     assert connection.exchanges_left == -1
                 else:
+                    connection.exchanges_left = None  # it closes in peace
                     return exchanges
     raise AssertionError("it does not come to an end")
 

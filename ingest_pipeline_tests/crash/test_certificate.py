@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,16 @@ def test_a_missing_part_is_no_proof(folder: Path, capfd: pytest.CaptureFixture[s
     (folder / "pairs.json").write_text('{"part": "pairs", "pairs": 2000}')
     this = f"{__file__}::test_no_result_without_a_folder"
     assert certificate.main([this]) == 1
-    assert "NOT PROVED: no result of kill points, pairs, storms" in capfd.readouterr().out
+    assert f"NOT PROVED: no result of {', '.join(sorted(certificate.REQUIRED))}" in capfd.readouterr().out
+
+
+def test_required_parts_have_names() -> None:
+    """Every part that the certificate asks for is written by a test under this name."""
+    tests = [*Path(__file__).parent.glob("test_*.py"), *Path(__file__).parents[1].glob("test_crash_*.py")]
+    written = " ".join(path.read_text() for path in tests)
+    assert [
+        part for part in certificate.REQUIRED if not re.search(rf'(figures|report|result)\("{part}"', written)
+    ] == []
 
 
 def test_a_failed_test_is_no_proof(folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
