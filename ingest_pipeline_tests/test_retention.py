@@ -244,7 +244,7 @@ def test_the_command_says_what_it_did(instance: dg.DagsterInstance, command: Com
     run(instance, "a")
     [dry] = command.json("retention", "--dry-run", "--days", "7")
     assert (dry["runs"], dry["dry_run"], connection_rows - dry.keys()) == (1, True, set())
-    assert command("retention", "--compact").startswith(f"deleted {dry['rows_deleted']} rows of 1 old runs, and ")
+    assert command("retention", "--compact").startswith(f"deleted {dry['rows_deleted']} rows of 1 old run, and ")
     assert command.json("retention")[0]["rows_deleted"] == 0
 
 
