@@ -52,4 +52,5 @@ def _print_work(work: RetentionWork, *, dry_run: bool) -> None:
         if dry_run
         else f"{format_size(work.bytes_before)} -> " + format_size(work.bytes_after)
     )
-    print(f"history: {sizes} for {counted(work.runs_in_history, 'run')}, {format_size(work.bytes_per_run)} each")
+    each = f", {format_size(work.bytes_per_run)} each" if work.runs_in_history else ""
+    print(f"history: {sizes} for {counted(work.runs_in_history, 'run')}{each}")
