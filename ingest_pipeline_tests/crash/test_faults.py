@@ -92,15 +92,16 @@ def add_documents(ingest: Ingest) -> None:
         (ingest.source / f"{number}.txt").write_text(text_of(SENTENCES, seed=number))
 
 
-def wait_for(what: str, done: Callable[[], Any], process: subprocess.Popen[str], *, seconds: float = 240.0) -> Any:
-    """Wait until something is true while a command runs; return it."""
+def wait_for(what: str, done: Callable[[], Any], *processes: subprocess.Popen[str], seconds: float = 240.0) -> Any:
+    """Wait until something is true while one of the commands runs; return it."""
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and process.poll() is None:
+    while time.monotonic() < deadline and any(process.poll() is None for process in processes):
         with suppress(psycopg.Error, OSError):  # not there yet
             if found := done():
                 return found
         time.sleep(0.02)
-    raise AssertionError(f"{what} did not come; exit code {process.poll()}: {process.communicate()}")
+    ends = [(process.poll(), process.communicate()) for process in processes]
+    raise AssertionError(f"{what} did not come; exit codes and outputs: {ends}")
 
 
 def ended_well(ingest: Ingest, process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -226,11 +227,13 @@ def test_two_runs_and_a_backfill(make: Make, url: str, embedder: Served) -> None
     add_documents(ingest)
     embedder.script(script=["slow"] * 3)
     both = [ingest.start("run"), ingest.start("run")]
-    wait_for("embedding", lambda: ingest.count(EMBEDDING), both[0])
+    # One of them has the batch; the other one ends when it sees that nothing is left for it.
+    wait_for("embedding", lambda: ingest.count(EMBEDDING), *both)
     [(batch,)] = ingest.rows("SELECT batch FROM batches WHERE status = 'running'")
     subprocess.run([sys.executable, "-c", SECOND_RUN, batch], env=ingest.environment, cwd=REPOSITORY, check=True)
-    for process in both:
-        ended_well(ingest, process)
+    for process in both:  # one of them ends while the other's run is still at work
+        account = ingest.ended(process)
+        assert (account["stopped"], account["failed"]) == (None, {}), account
     deadline = time.monotonic() + 120
     while ingest.workers() and time.monotonic() < deadline:
         time.sleep(0.2)
