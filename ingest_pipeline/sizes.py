@@ -1,4 +1,4 @@
-"""Parses and formats sizes in bytes."""
+"""Parses and formats sizes in bytes; formats counts."""
 
 from __future__ import annotations
 
@@ -36,3 +36,9 @@ def format_size(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if unit in ("B", "KiB") else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1024
     raise AssertionError("unreachable")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun: `1 file`, `1,200 files`, `2 batches`."""
+    ending = "" if count == 1 else "es" if noun.endswith("ch") else "s"
+    return f"{count:,} {noun}{ending}"

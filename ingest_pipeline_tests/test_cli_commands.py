@@ -507,7 +507,7 @@ def test_run_indexes_a_folder(launched: Command, source: Path) -> None:
     assert "NoText" in lines[1]
     assert "UnsupportedFormat" in lines[2]
     assert "Where time and memory went:" in lines
-    assert lines[-1] == "Files: 1 indexed, 2 failed. Searchable: 1 chunks."
+    assert lines[-1] == "Files: 1 indexed, 2 failed. Searchable: 1 chunk."
     [hit] = launched.json("search", "How long is the warranty?", "--top", "3")
     assert (hit["path"], hit["section"], hit["pages"]) == ("歌.md", "Warranty", [1, 1])
     assert (hit["heading"], hit["page_label"]) == ("Warranty", None)
@@ -525,7 +525,7 @@ def test_run_again_changes_nothing(launched: Command, source: Path) -> None:
     [second] = launched.json("run")
     assert (second["files_parsed"], second["chunks_embedded"], second["runs"]) == (0, 0, 1)
     assert (second["batches_run"], second["peak_memory_bytes"], second["stopped"]) == ([], None, None)
-    assert "Nothing changed: 1 files known, 0 parsed, 0 chunks embedded, in " in launched("run")
+    assert "Nothing changed: 1 file known, 0 parsed, 0 chunks embedded, in " in launched("run")
 
 
 def test_run_leaves_deleted_files_out(launched: Command, source: Path) -> None:

@@ -25,7 +25,7 @@ def test_errors(command: Command, connection: Connection) -> None:  # noqa: F811
         failed_file(connection, path, f"{SOURCE}/{path}: there is no text")
     assert command("errors").splitlines() == [
         "2 files: NoText",
-        f"    example   {SOURCE}/a.pdf: there is no text",
+        f"    example      {SOURCE}/a.pdf: there is no text",
         "    what to do   run OCR on scans, and replace the file; remove empty ones",
         "    then         ingest run",
     ]
@@ -37,12 +37,12 @@ def test_reset(command: Command, connection: Connection) -> None:  # noqa: F811
     """A reset says what becomes of how many files; a dry run that nothing was changed."""
     for path in ("a.pdf", "b.pdf"):
         failed_file(connection, path, "x")
-    assert command("reset", "--failed", "--dry-run") == "2 files: wait again\nnothing was changed: --dry-run\n"
+    assert command("reset", "--failed", "--dry-run") == "2 files: to be tried again\nnothing was changed: --dry-run\n"
     assert status_of(connection, "a.pdf") == ("failed", "NoText")
     [row] = command.json("reset", "a.pdf")
     assert (row["path"], row["action"], row["dry_run"]) == ("a.pdf", "try again", False)
     assert status_of(connection, "a.pdf") == ("synced", None)
-    assert command("reset", "--reason", "NoText") == "1 file: wait again\n`ingest run` goes on with them\n"
+    assert command("reset", "--reason", "NoText") == "1 file: to be tried again\n`ingest run` goes on with them\n"
     assert command("reset", "--failed") == "no file to reset\n"
 
 

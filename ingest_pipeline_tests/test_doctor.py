@@ -210,7 +210,7 @@ def test_too_few_connections(settings: Settings, connection: Connection, sound: 
     """The least of what server, role and database allow must hold the runs; with the services it had better."""
     connection.execute(f"ALTER DATABASE {connection.info.dbname} CONNECTION LIMIT 5")  # type: ignore[arg-type]
     line = of_database(replace(settings, max_runs=2))["connections"]
-    assert (line.state, line.seen) == ("fail", "5 may be opened, 2 runs at once need 6")
+    assert (line.state, line.seen) == ("fail", "5 may be opened, 2 runs at once: 6 are needed")
     assert database._connections(replace(sound, connections=20), 2)[0] == "warn"
     assert database._connections(replace(sound, connections=97), 2)[0] == "ok"
 

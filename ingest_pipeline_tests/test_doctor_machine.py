@@ -90,7 +90,7 @@ def test_memory_that_is_not_there(settings: Settings) -> None:
     """A run that does not fit, one that is too small, and a machine's budget beyond the machine are red."""
     sound = replace(settings, run_memory=GIB, machine_memory=2 * GIB)
     assert of_machine(sound, "memory").state == "ok"
-    assert "1 runs at once with 1.0 GiB each" in of_machine(sound, "memory").seen
+    assert "1 run at once with 1.0 GiB each" in of_machine(sound, "memory").seen
     assert of_machine(replace(sound, run_memory=3 * GIB), "memory").state == "fail"
     assert of_machine(replace(sound, run_memory=GIB // 8), "memory").state == "fail"
     beyond = of_machine(replace(sound, machine_memory=psutil.virtual_memory().total * 2), "memory")

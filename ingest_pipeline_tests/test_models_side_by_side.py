@@ -139,7 +139,7 @@ def test_models_are_listed_and_dropped(
     with pytest.raises(ConfigurationError, match="INGEST_MODEL"):
         drop_model(connection, "one", settings=stages.settings)
     embedding_models.model_id(connection, card_of(second.settings))
-    with pytest.raises(ConfigurationError, match="readers see 1 files"):
+    with pytest.raises(ConfigurationError, match="readers see 1 file "):
         drop_model(connection, "one", settings=second.settings)
     with pytest.raises(ConfigurationError, match="no such model"):
         drop_model(connection, "three", settings=second.settings)
@@ -215,7 +215,7 @@ def test_on_demand_keeps_the_old_model(stages: Stages, source: Path, connection:
     second = other(stages, embed="on-demand")
     second.ingest()
     assert paths(second, "paragraph") == {"a.txt"}
-    with pytest.raises(ConfigurationError, match="readers see 1 files"):
+    with pytest.raises(ConfigurationError, match="readers see 1 file "):
         drop_model(connection, "one", settings=second.settings)
     request_vectors(connection, settings=second.settings)
     embed_waiting(connection, settings=second.settings)

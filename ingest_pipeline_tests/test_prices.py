@@ -260,7 +260,7 @@ def test_command_table(command: Command, source: Path) -> None:
     assert lines[0].split() == ("machine run memory files refused runs at once time near limit batches".split())
     assert lines[1].split()[:7] == ["1.0", "GiB", "819.2", "MiB", "4", "0", "1"]
     assert lines[2].split()[:7] == ["8.0", "GiB", "1.0", "GiB", "4", "0", "2"]
-    assert "more memory does not help: 2 cores are the limit" in lines[-1]
+    assert "more memory does not help: the limit is 2 cores" in lines[-1]
 
 
 def test_command_mistakes(command: Command) -> None:

@@ -49,7 +49,7 @@ def test_so_many_files(waiting: World) -> None:
     """With a limit so many files are processed, the first by path; the others wait, and the result says so."""
     process(waiting, 2)
     assert indexed(waiting.connection) == ["a.txt", "b.txt"]
-    assert (waiting.result.stopped, waiting.result.incomplete) == ("3 files wait: --max-files 2", True)
+    assert (waiting.result.stopped, waiting.result.incomplete) == ("3 files still to do: --max-files 2", True)
 
 
 def test_in_portions(waiting: World) -> None:
@@ -174,5 +174,5 @@ def test_commands(launched: Command, connection: Connection) -> None:  # noqa: F
     assert launched("index", "--rebuild").startswith("all-MiniLM-L6-v2: 5 vectors, the index in order after ")
     connection.execute("UPDATE files SET status = 'synced', batch = NULL, generation_id = NULL")
     ended = launched.ended("process", "--max-files", "2", "--json")
-    assert (ended.code, json.loads(ended.out)["stopped"]) == (4, "3 files wait: --max-files 2")
+    assert (ended.code, json.loads(ended.out)["stopped"]) == (4, "3 files still to do: --max-files 2")
     assert launched.ended("process").code == 0

@@ -244,13 +244,15 @@ def test_the_command_says_what_it_did(instance: dg.DagsterInstance, command: Com
     run(instance, "a")
     [dry] = command.json("retention", "--dry-run", "--days", "7")
     assert (dry["runs"], dry["dry_run"], connection_rows - dry.keys()) == (1, True, set())
-    assert command("retention", "--compact").startswith(f"deleted {dry['rows_deleted']} rows of 1 old runs, and ")
+    assert command("retention", "--compact").startswith(f"deleted {dry['rows_deleted']} rows of 1 old run, and ")
     assert command.json("retention")[0]["rows_deleted"] == 0
 
 
 def test_nothing_before_the_first_run(command: Command) -> None:
     """Where Dagster has no tables yet there is nothing to prune."""
-    assert command("retention").startswith("deleted 0 rows of 0 old runs")
+    first, history = command("retention").splitlines()
+    assert first == "deleted 0 rows of 0 old runs, and 0 logs"
+    assert history.endswith(" for 0 runs")
 
 
 def test_the_job_prunes_every_night(instance: dg.DagsterInstance) -> None:

@@ -275,7 +275,7 @@ def test_serve_until_a_signal(
     monkeypatch.setattr(services, "_await_port", await_port)
     assert serve(settings) == 0
     assert capfd.readouterr().out == (
-        f"http://127.0.0.1:{settings.ui_port}  (1 runs at once)  Ctrl-C ends it\nstopping\n"
+        f"http://127.0.0.1:{settings.ui_port}  (1 run at once)  Ctrl-C ends it\nstopping\n"
     )
     assert not port_answers(settings.ui_port)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest_pipeline.errors import BadSetting, ConfigurationError
 from ingest_pipeline.settings import SAMPLES, Settings, info_of, read_settings, variable
-from ingest_pipeline.sizes import format_size, parse_size
+from ingest_pipeline.sizes import counted, format_size, parse_size
 
 BAD = [
     ("extract_mode", "parallel"),
@@ -317,3 +317,9 @@ def test_a_size_is_shown_in_a_suitable_unit(size: int, text: str) -> None:
 def test_a_shown_size_can_be_read_again(size: int) -> None:
     """What the UI shows can be pasted into a setting; only its rounding is lost."""
     assert parse_size(format_size(size)) == pytest.approx(size, rel=0.51)
+
+
+def test_counts_agree_with_nouns() -> None:
+    """One is singular, every other number plural, with thousands apart."""
+    texts = [counted(1, "file"), counted(0, "file"), counted(1200, "chunk"), counted(2, "batch"), counted(1, "batch")]
+    assert texts == ["1 file", "0 files", "1,200 chunks", "2 batches", "1 batch"]

@@ -12,6 +12,7 @@ from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 
 
 def add_commands(commands: Commands[Parser]) -> None:
@@ -63,7 +64,7 @@ def embed(options: argparse.Namespace, settings: Settings) -> int:
         on_demand.request_vectors(connection, settings=settings, path=options.file)
         made, rejected = on_demand.embed_waiting(connection, settings=settings)
     row = {"embedded": made, "rejected": rejected}
-    rows.print_rows([row]) if options.json else print(f"{made:,} texts embedded, {rejected:,} rejected")
+    rows.print_rows([row]) if options.json else print(f"{counted(made, 'text')} embedded, {rejected:,} rejected")
     return OK
 
 
@@ -77,7 +78,7 @@ def models(options: argparse.Namespace, settings: Settings) -> int:
             dropped = drop_model(connection, options.drop, settings=settings, dry_run=options.dry_run)
             row = {"model": options.drop, "vectors_dropped": dropped, "dry_run": options.dry_run}
             would = "would be dropped" if options.dry_run else "dropped"
-            rows.print_rows([row]) if options.json else print(f"{options.drop}: {dropped:,} vectors {would}")
+            rows.print_rows([row]) if options.json else print(f"{options.drop}: {counted(dropped, 'vector')} {would}")
             return OK
         listed = models_with_default(connection, settings=settings)
     rows.print_rows(map(rows.model_row, listed)) if options.json else tables.print_models(listed)

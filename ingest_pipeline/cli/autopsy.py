@@ -69,8 +69,8 @@ def _print_made(made: Autopsy) -> None:
     came = {True: "it came again", False: "it did not come again", None: "it was not replayed"}[made.reproduced]
     print(f"{made.out}: {made.reason or made.status}; {came}")
     if made.document:
-        what = in_words(*made.pages) if made.pages else "THE WHOLE DOCUMENT"
-        print(f"{what} of the document: {made.document}")
+        what = f"{in_words(*made.pages)} of the document" if made.pages else "the whole document"
+        print(f"{what}: {made.document}")
     if made.note:
         print(made.note)
     print("Read its README.txt before you send it.")

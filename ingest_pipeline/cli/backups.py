@@ -12,6 +12,7 @@ from ingest_pipeline.cli.codes import FAILED, OK
 from ingest_pipeline.cli.command import Commands, Parser, add_command
 from ingest_pipeline.errors import BadSetting, ConfigurationError
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 
 if TYPE_CHECKING:
     from ingest_pipeline.stages.backup import BackupReport
@@ -30,7 +31,9 @@ def add_commands(commands: Commands[Parser]) -> None:
     command.add_argument("--dry-run", action="store_true", help="say what would be written; write nothing")
     command = add_command(commands, "restore", restore, "read a backup into an empty database")
     command.add_argument("file", metavar="FILE", type=Path)
-    command.add_argument("--to", metavar="URL", help="postgresql://user@host:5432/database; default this one's")
+    command.add_argument(
+        "--to", metavar="URL", help="postgresql://user@host:5432/database; default: the database of the settings"
+    )
     command.add_argument("--with-documents", action="store_true", help="also its documents, into their sources")
     command.add_argument(
         "--documents-to", metavar="PLACE", help="a folder or s3://bucket/prefix; each source becomes a folder in it"
@@ -104,7 +107,8 @@ def _print_restore(report: RestoreReport, *, to: bool) -> None:
     if report.migrations:
         print(f"  migrations: {', '.join(report.migrations)}")
     if report.waiting_batches:
-        print(f"  {report.waiting_batches} batches were at work when the backup was taken; the next run takes them up")
+        batches = counted(report.waiting_batches, "batch")
+        print(f"  {batches} at work when the backup was made: the next `ingest run` goes on with the files")
     if report.restored and to:
         print("set INGEST_DATABASE_URL to this database, so that `ingest` works with it")
 

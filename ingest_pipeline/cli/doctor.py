@@ -1,4 +1,4 @@
-"""The command `doctor`: what is needed for a run, one line each, and what to do where it is red."""
+"""The command `doctor`: what is needed for a run, one line each, and what to do where it fails."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def add_commands(commands: Commands[Parser]) -> None:
 
 
 def doctor(options: argparse.Namespace, settings: Settings) -> int:
-    """Print a line for each check; the exit code says whether one is red."""
+    """Print a line for each check; the exit code says whether one fails."""
     failed = False
     for finding in findings(settings):
         rows.print_rows([asdict(finding)]) if options.json else _print(finding)

@@ -26,7 +26,7 @@ def add_commands(commands: Commands[Parser]) -> None:
     command.add_argument("--status", choices=FILE_STATUSES)
     command = add_command(commands, "plan", plan, "the batches that the waiting files would make; changes nothing")
     prices.add_options(command)
-    command = add_command(commands, "memory", memory, "predicted and measured peaks of files and runs, and the errors")
+    command = add_command(commands, "memory", memory, "predicted against measured peaks; the memory of a run over time")
     command.add_argument("--plot", metavar="FILE.svg", help="also write an SVG plot")
     which = command.add_mutually_exclusive_group()
     which.add_argument(

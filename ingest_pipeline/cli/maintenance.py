@@ -17,6 +17,7 @@ from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.cli.text import printable
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 
 if TYPE_CHECKING:
     from ingest_pipeline.stages.failures import Failure
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from ingest_pipeline.store.reset import ResetFile, ResetSelection
 
 ACTIONS = {
-    "try again": "wait again",
-    "read again": "are read again by the next catalog run",
-    "release": "were stuck, and wait again",
-    "parse again": "with gaps are parsed again; readers see them as before",
-    "none": "have nothing to reset",
+    "try again": "to be tried again",
+    "read again": "to be read again by the next catalog run",
+    "release": "stuck until now, to be tried again",
+    "parse again": "with gaps, to be parsed again; until then readers see what they see now",
+    "none": "with nothing to reset",
 }
 WHATS = {"file": "files", "gap": "files with gaps", "section": "sections", "batch": "batches", "incident": "runs"}
 
@@ -46,7 +47,7 @@ def add_commands(commands: Commands[Parser]) -> None:
     command.add_argument("--stuck", action="store_true", help="unfinished files that no run is at work on")
     command.add_argument(
         "--reason", type=ledger_name, metavar="R",
-        help="files that failed, or have gaps, for this reason: ParserTimedOut",
+        help="files that failed, or have gaps, for this reason, such as ParserTimedOut",
     )  # fmt: skip
     command.add_argument("--dry-run", action="store_true", help="only say what would be done")
     command = add_command(
@@ -85,7 +86,7 @@ def _print_failure(group: Failure) -> None:
     what = WHATS[group.kind] if group.count != 1 else WHATS[group.kind].replace("files", "file").removesuffix("s")
     print(f"{group.count:,} {what}: {printable(group.reason) or 'no reason was recorded'}")
     message = printable(group.message).removeprefix(f"{printable(group.example)}: ")
-    print(f"    example   {printable(group.example)}{f': {message}' if message else ''}")
+    print(f"    example      {printable(group.example)}{f': {message}' if message else ''}")
     print(f"    what to do   {group.advice}\n    then         {group.command}")
 
 
@@ -128,7 +129,7 @@ def _names(file: ResetFile, wanted: str) -> bool:
 
 def _print_reset(selected: Sequence[ResetFile], *, dry_run: bool) -> None:
     for action, count in Counter(file.action for file in selected).items():
-        print(f"{count:,} {'file' if count == 1 else 'files'}: {ACTIONS[action]}")
+        print(f"{counted(count, 'file')}: {ACTIONS[action]}")
     if not selected:
         print("no file to reset")
     elif dry_run:
@@ -199,9 +200,10 @@ def _print_receipt(receipt: Receipt) -> None:
         table.add_row(f"  {kind}", *map(str, numbers))
     print_table(table)
     if not receipt.dry_run:
-        print(f"its name was erased in {receipt.dagster_rows} rows of Dagster's and {receipt.log_files} log files")
+        where = f"{counted(receipt.dagster_rows, 'row')} of Dagster's and {counted(receipt.log_files, 'log file')}"
+        print(f"its name was erased in {where}")
     if sum(receipt.after.values()) and not receipt.dry_run:
-        print("what is left belongs to texts that other documents have, too")
+        print("what is left belongs to texts that other documents have as well")
     for copy in receipt.copies:
         print(f"the same bytes stay searchable as {printable(copy)}")
     print(_what_comes(receipt))

@@ -13,7 +13,7 @@ from ingest_pipeline.cli.command import Parser
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sizes import format_size, parse_size
+from ingest_pipeline.sizes import counted, format_size, parse_size
 
 if TYPE_CHECKING:
     from ingest_pipeline.planning.prices import Price
@@ -30,7 +30,7 @@ def add_options(command: Parser) -> None:
         help="instead a price list: what the unfinished work costs on machines of so much memory, with these cores",
     )  # fmt: skip
     command.add_argument(
-        "--within", type=_seconds, metavar="TIME", help="also the smallest of them that ends within 8h, 90m, 2d"
+        "--within", type=_seconds, metavar="TIME", help="also the smallest of them that ends in time: 90m, 8h, 2d"
     )
     command.add_argument("--all", action="store_true", help="price every known file, as if from the beginning")
 
@@ -107,19 +107,25 @@ def _verdict(listed: PriceList, within: float) -> str:
 
     chosen, fitting = smallest_within(listed.prices, within), [one for one in listed.prices if one.run_memory_bytes]
     if chosen:
-        left = f"; it refuses {chosen.refused} files, as every machine that holds a run" if chosen.refused else ""
+        left = f"; it refuses {counted(chosen.refused, 'file')}, as every machine of the list" if chosen.refused else ""
         return f"{format_size(chosen.memory_bytes)} is the smallest that ends within {_time(within)}{left}."
     if not fitting:
         return "None of these machines holds a run."
     fewest = min(one.refused for one in fitting)
     best = min((one for one in fitting if one.refused == fewest), key=lambda one: one.seconds)
     if best.runs < listed.cores:
-        reason = f"more memory would let more than {best.runs} run at once: {listed.cores} cores are there"
+        reason = f"more memory would let more than {best.runs} run at once on {counted(listed.cores, 'core')}"
     else:
         cores = math.ceil(best.core_seconds / within)
-        reason = f"more memory does not help: {listed.cores} cores are the limit, about {cores} would end in time"
+        reason = (
+            f"more memory does not help: the limit is {counted(listed.cores, 'core')}, about {cores} would end in time"
+        )
     earlier = next((one for one in fitting if one.seconds <= within), None)
-    also = f" {format_size(earlier.memory_bytes)} ends in time, but refuses {earlier.refused} files." if earlier else ""
+    also = (
+        f" {format_size(earlier.memory_bytes)} ends in time, but refuses {counted(earlier.refused, 'file')}."
+        if earlier
+        else ""
+    )
     return f"None of these machines ends within {_time(within)}; the best takes {_time(best.seconds)}: {reason}.{also}"
 
 
@@ -127,7 +133,7 @@ def _time(seconds: float) -> str:
     """Return a duration in the unit that suits it: `40s`, `12m`, `3.5h`."""
     if seconds < 120:
         return f"{seconds:.0f}s"
-    return f"{seconds / 60:.0f}m" if seconds < 7200 else f"{seconds / 3600:.1f}h"
+    return f"{seconds / 60:.0f}m" if seconds < 7200 else f"{round(seconds / 3600, 1):g}h"
 
 
 def _sizes(text: str) -> list[int]:

@@ -11,7 +11,7 @@ from ingest_pipeline.cli.codes import OK
 from ingest_pipeline.cli.command import Commands, Parser, add_command, positive_count
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sizes import format_size
+from ingest_pipeline.sizes import counted, format_size
 
 if TYPE_CHECKING:
     from ingest_pipeline.stages.retention import RetentionWork
@@ -21,7 +21,7 @@ def add_commands(commands: Commands[Parser]) -> None:
     """Add the command to the parser."""
     command = add_command(commands, "retention", retention, "delete what nobody reads of old runs in Dagster's history")
     command.add_argument(
-        "--days", type=positive_count, metavar="N", help="how old a run is then; default INGEST_RETENTION_DAYS"
+        "--days", type=positive_count, metavar="N", help="of runs older than N days; default INGEST_RETENTION_DAYS"
     )
     command.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
     command.add_argument(
@@ -45,10 +45,12 @@ def retention(options: argparse.Namespace, settings: Settings) -> int:
 
 def _print_work(work: RetentionWork, *, dry_run: bool) -> None:
     would = "would delete" if dry_run else "deleted"
-    print(f"{would} {work.rows_deleted:,} rows of {work.runs:,} old runs, and {work.logs_deleted:,} logs")
+    rows_of_runs = f"{counted(work.rows_deleted, 'row')} of {counted(work.runs, 'old run')}"
+    print(f"{would} {rows_of_runs}, and {counted(work.logs_deleted, 'log')}")
     sizes = (
         format_size(work.bytes_after)
         if dry_run
         else f"{format_size(work.bytes_before)} -> " + format_size(work.bytes_after)
     )
-    print(f"history: {sizes} for {work.runs_in_history:,} runs, {format_size(work.bytes_per_run)} each")
+    each = f", {format_size(work.bytes_per_run)} each" if work.runs_in_history else ""
+    print(f"history: {sizes} for {counted(work.runs_in_history, 'run')}{each}")

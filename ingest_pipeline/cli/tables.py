@@ -13,7 +13,7 @@ from ingest_pipeline.cli.text import clock, fitted, passage, printable, size
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan, SearchHit
 from ingest_pipeline.parsing.detect import short_name
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sizes import format_size
+from ingest_pipeline.sizes import counted, format_size
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -60,7 +60,7 @@ def _reason(row: dict[str, Any]) -> str:
         message = str(row["message"] or "").removeprefix(f"{row['source']}/{row['path']}: ")
         return f"{row['error']}: {message}"
     if row["gaps"]:
-        return f"{len(row['gaps'])} gaps: pages {', '.join(_gap(gap) for gap in row['gaps'][:SHOWN_GAPS])}"
+        return f"{counted(len(row['gaps']), 'gap')}: pages {', '.join(_gap(gap) for gap in row['gaps'][:SHOWN_GAPS])}"
     return ""
 
 
@@ -117,7 +117,9 @@ def print_plan(plan: Plan, settings: Settings) -> None:
         print("nothing waits: every file of the sources is accounted for")
     for number, batch in enumerate(plan.batches, start=1):
         peak = f"{format_size(batch.predicted_peak_bytes)} of {format_size(settings.run_memory)}"
-        print(f"batch {number}: {len(batch.costs)} files, peak {peak}, about {clock(batch.predicted_seconds)}")
+        print(
+            f"batch {number}: {counted(len(batch.costs), 'file')}, peak {peak}, about {clock(batch.predicted_seconds)}"
+        )
         for cost in batch.costs:
             predicted = f"{format_size(cost.predicted_peak_bytes):>10}  {cost.predicted_seconds:>7.1f} s"
             print(f"  {predicted}  {printable(cost.name)}\n{'':>25}{cost.why}")
@@ -147,12 +149,13 @@ def print_account(account: Account, files: Iterable[dict[str, Any]]) -> None:
     print()
     if account.did_nothing:
         print(
-            f"Nothing changed: {account.files:,} files known, 0 parsed, 0 chunks embedded, in {account.seconds:.1f} s."
+            f"Nothing changed: {counted(account.files, 'file')} known, 0 parsed, 0 chunks embedded, "
+            f"in {account.seconds:.1f} s."
         )
     else:
         _print_costs(account)
     states = ", ".join(f"{count:,} {status}" for status, count in account.counts["files"].items() if count)
-    print(f"Files: {states or 'none'}. Searchable: {account.counts['chunks']:,} chunks.")
+    print(f"Files: {states or 'none'}. Searchable: {counted(account.counts['chunks'], 'chunk')}.")
     if account.stopped:
         print(f"Stopped before the end: {account.stopped}")
 
@@ -172,8 +175,9 @@ def _print_costs(account: Account) -> None:
         print(f"{used['stage']} by {printable(used['model'])}: {calls}, {tokens}.")
     work = account.work
     print(
-        f"{work['parsed']:,} files parsed, {work['pages']:,} pages, {work['embedded']:,} chunks embedded in "
-        f"{clock(account.seconds)} by {account.runs} runs; highest peak of a run {size(account.peak_memory_bytes)}."
+        f"{counted(work['parsed'], 'file')} parsed, {counted(work['pages'], 'page')}, "
+        f"{counted(work['embedded'], 'chunk')} embedded in {clock(account.seconds)} by {counted(account.runs, 'run')}; "
+        f"highest peak of a run {size(account.peak_memory_bytes)}."
     )
 
 

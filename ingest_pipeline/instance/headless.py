@@ -44,6 +44,7 @@ from ingest_pipeline.instance.supervisor import GRACE_SECONDS
 from ingest_pipeline.memory.machine import run_slots, threads_of_run
 from ingest_pipeline.models import Batch
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 from ingest_pipeline.stages.fingerprint import fingerprint_of
 from ingest_pipeline.stages.requeue import requeue_unfinished
 from ingest_pipeline.stages.sealing import seal_some, seal_waiting
@@ -129,7 +130,7 @@ class Headless:
             self._drain(report)
         if max_files is not None and not self._result.stopped and (left := waiting_count(self._connection)):
             self._result.incomplete = True
-            self._result.stopped = f"{left:,} files wait: --max-files {max_files}"
+            self._result.stopped = f"{counted(left, 'file')} still to do: --max-files {max_files}"
         return self._result
 
     def index(self, report: Report) -> HeadlessResult:

@@ -22,6 +22,7 @@ from ingest_pipeline.memory.machine import run_slots
 from ingest_pipeline.memory.process import ProcessId, command_of, descendants_of, identity_of
 from ingest_pipeline.memory.watch import SUPERVISOR
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
@@ -53,7 +54,8 @@ def serve(settings: Settings) -> int:
             dagster = _start_dagster(settings)
             if _await_port(dagster, settings):
                 print(
-                    f"http://{settings.ui_host}:{settings.ui_port}  ({slots} runs at once)  Ctrl-C ends it", flush=True
+                    f"http://{settings.ui_host}:{settings.ui_port}  ({counted(slots, 'run')} at once)  Ctrl-C ends it",
+                    flush=True,
                 )
             code = dagster.wait()
             print(f"ingest: dagster dev ended by itself with exit code {code}", file=sys.stderr)

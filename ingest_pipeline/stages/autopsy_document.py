@@ -81,7 +81,9 @@ def _examined(stream: BinaryIO, spec: ReplaySpec, folder: Path, settings: Settin
     for pages in pages_at_fault(observed, spec.media_type, most=MOST_PAGES):
         if document := _cut(stream, pages, spec, folder, settings):
             return Examined(document, observed, reproduced)
-    return Examined(None, observed, reproduced, "no pages of it alone fail in the same way: --with-document adds it")
+    return Examined(
+        None, observed, reproduced, "no pages of it alone fail in the same way; --with-document adds the document"
+    )
 
 
 def _cut(

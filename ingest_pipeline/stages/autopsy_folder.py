@@ -68,8 +68,14 @@ def opened_replay(place: Path, document: Path | None) -> Iterator[tuple[ReplaySp
             if document is None and spec.document and sha256_of(stream) != spec.document.sha256:
                 raise ConfigurationError(f"{place}: its document is not the one that replay.json was written for")
         except (OSError, UnicodeError, zipfile.BadZipFile, KeyError) as error:
-            raise ConfigurationError(f"--replay {place}: not a folder or .zip of `ingest autopsy`: {error}") from None
+            raise ConfigurationError(
+                f"--replay {place}: not a folder or .zip of `ingest autopsy`: {_reason(error)}"
+            ) from None
         yield spec, stream
+
+
+def _reason(error: Exception) -> str:
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _document_of(folder: Path, spec: ReplaySpec, document: Path | None) -> Path:

@@ -84,7 +84,12 @@ def _of_files(connection: Connection) -> Iterator[Metric]:
     yield Metric("ingest_chunks", "Chunks of whole documents in the store.", [((), chunks)])
     yield Metric("ingest_pages", "Pages of whole documents in the store.", [((), pages)])
     states = {"rejected": 0, "deferred": 0} | dict(metric_rows(connection, "unembedded"))
-    yield Metric("ingest_texts_without_vector", "Texts that wait for no vector.", _labelled(states), ("state",))
+    yield Metric(
+        "ingest_texts_without_vector",
+        "Texts that have no vector and wait for none, by state.",
+        _labelled(states),
+        ("state",),
+    )
     [(embeddings,)] = metric_rows(connection, "embeddings")
     yield Metric("ingest_embeddings", "Vectors; above 100,000 an estimate.", [((), embeddings)])
 

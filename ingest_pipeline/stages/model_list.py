@@ -8,6 +8,7 @@ from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.models import StoredModel
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 from ingest_pipeline.store import batches, embedding_models
 from ingest_pipeline.store.connection import Connection
 
@@ -44,6 +45,7 @@ def drop_model(connection: Connection, name: str, *, settings: Settings, dry_run
         raise ConfigurationError(f"{name} is the model of the settings (INGEST_MODEL); set another one first")
     if listed.model.files:
         raise ConfigurationError(
-            f"readers see {listed.model.files} files under {name} only; `ingest run` with the other model first"
+            f"readers see {counted(listed.model.files, 'file')} under {name} only; "
+            "`ingest run` with the other model first"
         )
     return listed.model.vectors if dry_run else embedding_models.drop_model(connection, listed.model.model_id)

@@ -7,6 +7,7 @@ from functools import partial
 
 from ingest_pipeline.models import Finding
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.sizes import counted
 from ingest_pipeline.stages.doctor.bounded import Seen, fail, looked, ok, warn
 from ingest_pipeline.stages.doctor.machine import runs_at_once
 from ingest_pipeline.store.health import (
@@ -111,10 +112,10 @@ def _schema(server: ServerHealth) -> Seen:
 def _connections(server: ServerHealth, runs: int) -> Seen:
     left = server.connections - server.connections_of_others
     least, most = LEAST_OF_PROCESS * (1 + runs), MOST_OF_PROCESS * (1 + runs) + CONNECTIONS_OF_SERVICES
-    seen = f"{left} may be opened, {runs} runs at once"
+    seen = f"{left} may be opened, {counted(runs, 'run')} at once"
     advice = f"raise max_connections (or the limit of the role or database) to {100 + server.connections_of_others}"
     if left < least:
-        return fail(f"{seen} need {least}", advice)
+        return fail(f"{seen}: {least} are needed", advice)
     if left < most:
         return warn(f"{seen} with Dagster's services may need {most}", advice)
     return ok(seen)

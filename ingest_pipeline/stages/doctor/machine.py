@@ -17,7 +17,7 @@ from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory.machine import machine_budget_bytes, machine_memory_bytes, run_slots, usable_cores
 from ingest_pipeline.models import Finding
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sizes import format_size
+from ingest_pipeline.sizes import counted, format_size
 from ingest_pipeline.stages.doctor.bounded import Seen, fail, looked, ok, warn
 from ingest_pipeline.stages.doctor.model_on_disk import with_model_on_disk
 
@@ -82,7 +82,8 @@ def _disk(folder: Path, needed: Callable[[], int]) -> Seen:
         return fail(seen, advice)
     if status.f_files and status.f_favail < LEAST_FILES:
         return fail(
-            f"{seen}, but only {status.f_favail} more files", "delete some files: the file system has no inodes"
+            f"{seen}, but only {counted(status.f_favail, 'more file')}",
+            "delete some files: the file system has no inodes",
         )
     return warn(seen, f"{advice}, and documents need more") if free_bytes < 2 * needed_bytes else ok(seen)
 
@@ -94,7 +95,7 @@ def _memory(settings: Settings) -> Seen:
     where = "the cgroup's limit" if limits and min(limits) == memory else "the machine's"
     slots = run_slots(budget_of(located), located)  # refuses what does not fit
     seen = (
-        f"{format_size(memory)} ({where}); {format_size(budget)} for everything, {slots} runs at once with "
+        f"{format_size(memory)} ({where}); {format_size(budget)} for everything, {counted(slots, 'run')} at once with "
         f"{format_size(settings.run_memory)} each"
     )
     if settings.machine_memory > memory:
