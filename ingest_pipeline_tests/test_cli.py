@@ -34,7 +34,9 @@ class Ingest:
 
     def __init__(self, home: Path, **environment: str) -> None:
         self.home, self.server = home, EmbeddedServer(home)
-        self.environment = {**os.environ, "INGEST_HOME": str(home), **environment}
+        # Made for a whole module: variables of the developer's shell are still there.
+        shell = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+        self.environment = {**shell, "INGEST_HOME": str(home), **environment}
 
     def __call__(self, *arguments: str, code: int = 0) -> str:
         result = self.result(*arguments)
