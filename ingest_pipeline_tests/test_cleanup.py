@@ -118,6 +118,13 @@ def test_find_changes_nothing(pipeline: Pipeline, source: Path) -> None:
     assert str(rows) == str(again)
 
 
+def test_index_closes_attempts(pipeline: Pipeline) -> None:
+    """An attempt that an overtaken run has left open, after its batch was done, is closed by the next index."""
+    make_damage(pipeline.connection, "open_attempts")
+    refresh_index(pipeline.connection, pipeline.settings)
+    assert kinds(pipeline) == []
+
+
 def test_withdrawn_until_indexed(pipeline: Pipeline) -> None:
     """Readers see nothing of a document that lacks a chunk, and all of it after the next run."""
     make_damage(pipeline.connection, "chunks_incomplete")

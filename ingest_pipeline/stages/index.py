@@ -9,7 +9,7 @@ from typing import Any
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.memory.machine import usable_cores
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import embedding_models, entities, generations, recall, reports, vectors
+from ingest_pipeline.store import damage, embedding_models, entities, generations, recall, reports, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.recall import Recall
 
@@ -53,6 +53,7 @@ def refresh_index(connection: Connection, settings: Settings) -> IndexWork:
         vectors.drop_unused_vectors(connection),
         entities.drop_unused_entities(connection),
     )
+    damage.close_open_attempts(connection)
     number = embedding_models.model_id(connection, card)
     vectors.ensure_index(connection, number, card.dimension, workers=usable_cores() - 1)
     vectors.vacuum(connection)

@@ -200,6 +200,12 @@ def repair(connection: Connection, limits: Mapping[str, float]) -> Iterator[Dama
             yield damage
 
 
+def close_open_attempts(connection: Connection) -> None:
+    """Close attempts of runs that are not at work: one that was overtaken may open one when its batch is done."""
+    [kind] = (kind for kind in KINDS if kind.name == "open_attempts")
+    _repaired(connection, kind, {})
+
+
 def _repaired(connection: Connection, kind: DamageKind, limits: Mapping[str, float]) -> Damage | None:
     row = connection.execute(_around(COUNT, kind), limits).fetchone()
     if row is None or not row[0]:
