@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.proving import Ingest
 from ingest_pipeline_tests.servers import free_port
+from ingest_pipeline_tests.test_run_queue import wait_for
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -83,15 +83,7 @@ class DagsterUi:
 
     def wait_for(self, what: str, done: Callable[[], Any]) -> None:
         """Wait until something is so."""
-        deadline = time.monotonic() + SLOW_SECONDS
-        while time.monotonic() < deadline:
-            try:
-                if done():
-                    return
-            except OSError:  # the webserver is not there yet
-                pass
-            time.sleep(0.5)
-        raise AssertionError(f"{what} did not come; {self.log.read_text(errors='replace')[-3000:]}")
+        wait_for(what, done, seconds=SLOW_SECONDS, log=self.log)
 
 
 @contextmanager

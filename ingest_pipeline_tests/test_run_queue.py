@@ -209,7 +209,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def wait_for(what: str, done: Callable[[], bool], *, seconds: float, log: Path) -> None:
+def wait_for(what: str, done: Callable[[], Any], *, seconds: float, log: Path) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         try:

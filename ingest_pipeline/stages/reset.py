@@ -34,5 +34,4 @@ def _apply(connection: Connection, selected: Sequence[ResetFile]) -> None:
     files.reset_failed(connection, by_action["try again"])
     files.look_again(connection, by_action["read again"])
     files.release_stuck(connection, by_action["release"])
-    generations.retire_generations(connection, generations.shown_by(connection, by_action["parse again"]))
-    files.requeue_indexed(connection, by_action["parse again"])
+    generations.parse_again(connection, by_action["parse again"])

@@ -55,12 +55,6 @@ def _drop_entities(connection: Connection, keys: Sequence[Any]) -> None:
     entities.drop_unused_entities(connection)
 
 
-def _retry_gaps(connection: Connection, keys: Sequence[Any]) -> None:
-    with connection.transaction():
-        generations.retire_generations(connection, generations.shown_by(connection, keys))
-        files.requeue_indexed(connection, keys)
-
-
 def _make_indexes(connection: Connection, keys: Sequence[Any]) -> None:
     for model in keys:
         vectors.drop_invalid_index(connection, model)
@@ -163,7 +157,7 @@ KINDS = (
     ),
     DamageKind(
         "gaps_under_lower_limits", "retry", "files have gaps that higher limits may close",
-        "they are parsed again; readers see them as before until then", _retry_gaps,
+        "they are parsed again; readers see them as before until then", generations.parse_again,
     ),
 )  # fmt: skip
 

@@ -342,9 +342,11 @@ def _drop_unused(connection: Connection, generation_id: int | None) -> int:
     return connection.execute(DROP_UNUSED.encode(), (locked,)).rowcount if locked else 0
 
 
-def retire_generations(connection: Connection, generation_ids: Sequence[int]) -> int:
-    """Have these bytes parsed again, though their chunks are complete; readers see them until then; return how many."""
-    return connection.execute(RETIRE, (list(generation_ids),)).rowcount
+def parse_again(connection: Connection, file_ids: Sequence[int]) -> int:
+    """Have files parsed again whose chunks are complete; readers see these until then. Return how many files."""
+    with connection.transaction():
+        connection.execute(RETIRE, (shown_by(connection, file_ids),))
+        return files.requeue_indexed(connection, file_ids)
 
 
 def shown_by(connection: Connection, file_ids: Sequence[int]) -> list[int]:
