@@ -39,8 +39,9 @@ from ingest_pipeline.embedding.model import model_folder
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import ModelCard, SearchHit, SearchQuery
+from ingest_pipeline.models import ModelCard
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.search_models import SearchHit, SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.chunks import check_files, chunk_files
 from ingest_pipeline.stages.embeddings import embed_files

@@ -3,6 +3,7 @@
 | package          | what it does                                                                  |
 |------------------|-------------------------------------------------------------------------------|
 | `models.py`      | frozen dataclasses that packages pass to each other                           |
+| `search_models.py` | what is looked for, and what an answer says                                |
 | `errors.py`      | the error types, by cause: configuration, file, run                           |
 | `settings.py`    | the table of settings: the `INGEST_*` environment, read once and checked      |
 | `engines.py`     | the table of engines: who computes vectors, and what each needs               |
@@ -23,10 +24,11 @@
 | `instance/`      | the classes in dagster.yaml: launcher, queue, storage; `ingest run`, `ui`     |
 | `defs/`          | Dagster's definitions: assets, checks, metadata, automation, the resource     |
 | `definitions.py` | builds the `dg.Definitions`                                                   |
+| `service/`       | the web service: a page for people, an API for programs, tools for agents      |
 | `cli/`           | the `ingest` command                                                          |
 
-Imports go in one direction: `cli -> definitions -> defs -> instance -> stages -> the packages in the middle -> memory
--> settings -> engines, schemes, sizes, markdown -> models, errors`. The packages in the middle (sources, planning,
-parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/` combines them.
-Import contracts in pyproject.toml check this. This module imports nothing.
+Imports go in one direction: `cli -> service, definitions -> defs -> instance -> stages -> the packages in the middle ->
+memory -> settings -> search_models -> engines, schemes, sizes, markdown -> models, errors`. The packages in the middle
+(sources, planning, parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/`
+combines them. Import contracts in pyproject.toml check this. This module imports nothing.
 """

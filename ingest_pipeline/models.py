@@ -397,34 +397,6 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
-class SearchQuery:
-    """What is looked for."""
-
-    text: str
-    """Words or a sentence."""
-    top: int = 5
-    """Hits at most."""
-    entity: str | None = None
-    """Only passages in which this name was found, in upper or lower case."""
-
-
-@dataclass(frozen=True, slots=True)
-class SearchHit:
-    """One chunk that matches a query."""
-
-    score: float
-    source: str
-    path: str
-    page_from: int
-    page_to: int
-    text: str
-    heading: str | None = None
-    page_label: str | None = None
-    section: str | None = None
-    """The path of the section in which the chunk begins."""
-
-
-@dataclass(frozen=True, slots=True)
 class Finding:
     """What one check of `ingest doctor` saw."""
 

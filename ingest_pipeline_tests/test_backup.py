@@ -22,8 +22,8 @@ from ingest_pipeline.errors import BackupRefused
 from ingest_pipeline.instance.home import open_instance
 from ingest_pipeline.instance.names import HOST_TAG
 from ingest_pipeline.instance.reconcile import has_ended
-from ingest_pipeline.models import SearchQuery
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
+from ingest_pipeline.search_models import SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store import backup as store_backup
 from ingest_pipeline.store import backup_file, batches, migrate, vectors

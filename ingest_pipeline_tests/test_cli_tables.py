@@ -9,16 +9,9 @@ import pytest
 from rich.cells import cell_len
 
 from ingest_pipeline.cli import tables, text
-from ingest_pipeline.models import (
-    BATCH_STATUSES,
-    FILE_STATUSES,
-    CostModel,
-    FileCost,
-    Plan,
-    PlannedBatch,
-    SearchHit,
-)
+from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, CostModel, FileCost, Plan, PlannedBatch
 from ingest_pipeline.planning.predict import Outcome
+from ingest_pipeline.search_models import SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.account import Account
 from ingest_pipeline.stages.costs import MemoryReport, RunOutcome

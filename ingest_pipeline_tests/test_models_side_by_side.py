@@ -12,7 +12,7 @@ import pytest
 from ingest_pipeline.cli.main import main
 from ingest_pipeline.embedding.choice import card_of
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.models import SearchQuery
+from ingest_pipeline.search_models import SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import chunks as chunks_stage
 from ingest_pipeline.stages.index import refresh_index
@@ -53,7 +53,8 @@ def other(stages: Stages, **changes: object) -> Stages:
 def paths(stages: Stages, query: str, model: str | None = None) -> set[str]:
     """The files that answer a query."""
     return {
-        hit.path for hit in search(stages.connection, SearchQuery(query, 20), settings=stages.settings, model=model)
+        hit.path
+        for hit in search(stages.connection, SearchQuery(query, 20), settings=stages.settings, model=model).hits
     }
 
 
@@ -219,7 +220,7 @@ def test_on_demand_keeps_the_old_model(stages: Stages, source: Path, connection:
         drop_model(connection, "one", settings=second.settings)
     request_vectors(connection, settings=second.settings)
     embed_waiting(connection, settings=second.settings)
-    hits = search(connection, SearchQuery("paragraph", 50), settings=second.settings)
+    hits = search(connection, SearchQuery("paragraph", 50), settings=second.settings).hits
     assert len(hits) == count(connection, "chunks"), "no passage comes twice"
     assert [row[0] for row in connection.execute("SELECT DISTINCT model FROM searchable_chunks")] == ["two"]
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import Checkpoint, Gap, ParsedFile, RawFile, SearchQuery
+from ingest_pipeline.models import Checkpoint, Gap, ParsedFile, RawFile
+from ingest_pipeline.search_models import SearchQuery
 from ingest_pipeline.store import embedding_models, generations, reports, vectors
 from ingest_pipeline.store.connection import Connection, store
 from ingest_pipeline.store.search import search

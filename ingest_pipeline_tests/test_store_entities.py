@@ -8,7 +8,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ingest_pipeline.chunking import text_hash
-from ingest_pipeline.models import Entity, RawFile, SearchQuery, TextEntities
+from ingest_pipeline.models import Entity, RawFile, TextEntities
+from ingest_pipeline.search_models import SearchQuery, SearchScope
 from ingest_pipeline.store import embedding_models, entities, generations, vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.entities import EntityCount, TextCounts
@@ -129,7 +130,7 @@ def test_texts_with_an_entity(connection: Connection, name: str, found: bool) ->
     publish(connection, files["a"])
     generations.note_model(connection, generation, model)
     vector = FakeEmbedder().embed(["two"])[0]
-    hits = search(connection, model, vector, SearchQuery("two", 5, name))
+    hits = search(connection, model, vector, SearchQuery("two", 5, SearchScope(entity=name)))
     assert [hit.text for hit in hits] == (["one"] if found else [])
 
 

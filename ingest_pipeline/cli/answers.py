@@ -10,7 +10,7 @@ from ingest_pipeline.cli.codes import FAILED, OK
 from ingest_pipeline.cli.command import Commands, Parser, add_command, positive_count
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.models import SearchQuery
+from ingest_pipeline.search_models import SearchQuery, SearchScope
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import counted
 
@@ -40,12 +40,13 @@ def add_commands(commands: Commands[Parser]) -> None:
 def search(options: argparse.Namespace, settings: Settings) -> int:
     """Print the passages that match a query."""
     from ingest_pipeline.cli import tables
+    from ingest_pipeline.stages.answer_rows import hit_row
     from ingest_pipeline.stages.search import search as search_store
 
     with opened_store(settings) as connection:
-        query = SearchQuery(options.query, options.top, options.entity)
-        hits = search_store(connection, query, settings=settings, model=options.model)
-    rows.print_rows(map(rows.hit_row, hits)) if options.json else tables.print_hits(hits)
+        query = SearchQuery(options.query, options.top, SearchScope(entity=options.entity))
+        answer = search_store(connection, query, settings=settings, model=options.model)
+    rows.print_rows(map(hit_row, answer.hits)) if options.json else tables.print_hits(answer.hits)
     return OK
 
 

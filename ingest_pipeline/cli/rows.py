@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ingest_pipeline.models import FileCost, Plan, SearchHit
+from ingest_pipeline.models import FileCost, Plan
 
 if TYPE_CHECKING:
     from ingest_pipeline.memory.record import MemoryRecord
@@ -38,14 +38,6 @@ def account_row(account: Account) -> dict[str, Any]:
         "stopped": account.stopped,
         "usage": account.usage,
     }
-
-
-def hit_row(hit: SearchHit) -> dict[str, Any]:
-    """Return one search result."""
-    row: dict[str, Any] = {"score": round(hit.score, 6), "source": hit.source, "path": hit.path}
-    row |= {"pages": [hit.page_from, hit.page_to], "text": hit.text}
-    # New keys go to the end, because the order is part of the contract.
-    return row | {"page_label": hit.page_label, "section": hit.section, "heading": hit.heading}
 
 
 def plan_row(plan: Plan) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ingest_pipeline.cli.table import new_table, print_table
 from ingest_pipeline.cli.text import clock, fitted, passage, printable, size
-from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan, SearchHit
+from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan
 from ingest_pipeline.parsing.detect import short_name
+from ingest_pipeline.search_models import SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import counted, format_size
 

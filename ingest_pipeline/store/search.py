@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from psycopg import sql
 from psycopg.rows import class_row
 
-from ingest_pipeline.models import SearchHit, SearchQuery
+from ingest_pipeline.search_models import SearchHit, SearchQuery
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.entities import entity_name
 
@@ -27,7 +26,7 @@ WITH near AS MATERIALIZED (
     LIMIT %(candidates)s
 )
 SELECT 1 - near.distance AS score, f.source, f.path, c.page_from, c.page_to, c.text, c.heading,
-       c.page_label, s.path AS section
+       c.page_label, s.path AS section, f.file_id, c.ordinal, c.char_from, c.char_to, f.media_type
 FROM near
 JOIN chunks c USING (text_hash)
 JOIN generation_models m ON m.generation_id = c.generation_id AND m.model_id = {model}
@@ -46,10 +45,6 @@ CANDIDATES_PER_HIT = 5
 MIN_CANDIDATES = 100
 MAX_PLACES = 4
 """Rows read for each candidate text: a boilerplate text that stands everywhere must not fill the answer."""
-MIN_COPIED_WORDS = 6
-"""A shorter query is a set of words, not a copied sentence."""
-RUN_WORDS = 3
-WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|\w+")  # scripts without spaces: each sign is a word
 BEAM = "SET LOCAL hnsw.ef_search = {candidates}"
 MAX_BEAM = 1000
 
@@ -58,9 +53,6 @@ def search(
     connection: Connection, model: int, vector: np.ndarray, query: SearchQuery, *, only_shown: bool = False
 ) -> list[SearchHit]:
     """Return the chunks nearest to a query vector, best first.
-
-    A chunk from which at least half of the query was copied goes before those that are merely near: who pastes a
-    sentence wants the place it is from, also when a chunk ends in the middle of it.
 
     Args:
         connection: from `store`, so that vectors are known.
@@ -75,27 +67,11 @@ def search(
     number = sql.Literal(model)
     scope = sql.SQL(SHOWN_UNDER).format(model=number) if only_shown else EVERYTHING
     names = {"dimension": sql.Literal(len(vector)), "model": number, "scope": scope}
-    names["filter"] = HAS_ENTITY if query.entity else EVERYTHING
+    names["filter"] = HAS_ENTITY if query.scope.entity else EVERYTHING
     wanted = max(candidates, query.top)
     parameters = {"vector": HalfVector(vector), "candidates": wanted, "rows": wanted * MAX_PLACES}
-    parameters["entity"] = entity_name(query.entity or "")
+    parameters["entity"] = entity_name(query.scope.entity or "")
     with connection.transaction(), connection.cursor(row_factory=class_row(SearchHit)) as cursor:
         cursor.execute(sql.SQL(BEAM).format(candidates=sql.Literal(candidates)))
         hits = cursor.execute(sql.SQL(SEARCH).format(**names), parameters).fetchall()
-    return sorted(hits, key=lambda hit: -_copied(query.text, hit.text))[
-        : query.top
-    ]  # stable: by distance within a share
-
-
-def _copied(query: str, text: str) -> float:
-    """Return the share of the query that was copied from a text, in runs of three words; 0 when under a half."""
-    wanted = _runs(query)
-    if len(wanted) <= MIN_COPIED_WORDS - RUN_WORDS:
-        return 0.0
-    share = len(wanted & _runs(text)) / len(wanted)
-    return share if share >= 0.5 else 0.0
-
-
-def _runs(text: str) -> set[tuple[str, ...]]:
-    words = WORD.findall(text.lower())
-    return set(zip(*(words[offset:] for offset in range(RUN_WORDS)), strict=False))
+    return hits[: query.top]

@@ -1,0 +1,1 @@
+"""The web service: a page for people, an API for programs, tools for agents."""
