@@ -93,6 +93,11 @@ class ModelMismatch(ConfigurationError):
 class UploadRefused(IngestError):
     """A file cannot be added to a source: its name is taken, leaves the source, or the folder cannot be written."""
 
+    def __init__(self, message: str, *, is_taken: bool = False) -> None:
+        self.is_taken = is_taken
+        """Whether the source has a file of this name already."""
+        super().__init__(message)
+
 
 class BackupRefused(IngestError):
     """A backup cannot be made or restored: the file is damaged, the target not empty, the schema newer."""

@@ -10,6 +10,6 @@ A new kind of source is one module and one line of `schemes.SCHEMES`.
 
 from ingest_pipeline.sources.access import Access
 from ingest_pipeline.sources.base import Source
-from ingest_pipeline.sources.registry import canonical_source, canonical_sources, source_of
+from ingest_pipeline.sources.registry import canonical_source, canonical_sources, source_of, spelled_source, takes_files
 
-__all__ = ["Access", "Source", "canonical_source", "canonical_sources", "source_of"]
+__all__ = ["Access", "Source", "canonical_source", "canonical_sources", "source_of", "spelled_source", "takes_files"]

@@ -117,6 +117,8 @@ class Folder:
         """Write a file under a hidden name, which no catalog run lists, and rename it when it is complete."""
         try:
             target = self._upload_target(path)
+            if not replace and os.path.lexists(target):  # looked for before the bytes come, and again at their end
+                raise name_taken(self.name, path)
             with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".upload-", delete=False) as temporary:
                 try:
                     temporary.writelines(pieces)

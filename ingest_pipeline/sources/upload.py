@@ -12,6 +12,11 @@ from ingest_pipeline.sources.hashing import pieces_of
 from ingest_pipeline.sources.registry import uploads_of
 from ingest_pipeline.sources.wording import too_large
 
+MAX_NAME_BYTES = 1024
+"""Of a key in S3; the path of a file may have 4,096."""
+MAX_PART_BYTES = 255
+"""Between two slashes: what ext4, XFS and APFS take."""
+
 
 def add_file(source: str, name: str, stream: BinaryIO, access: Access, *, max_bytes: int, replace: bool = False) -> int:
     """Stream an upload into a source under a name; return its length in bytes.
@@ -57,8 +62,15 @@ def refuse_name(name: str) -> None:
         UploadRefused: it leaves the source, or would be hidden.
     """
     parts = name.split("/")
+    longest = max(map(_length, parts))
+    if _length(name) > MAX_NAME_BYTES or longest > MAX_PART_BYTES:
+        raise UploadRefused(f"{name[:60]!r}…: a name has at most {MAX_NAME_BYTES} bytes, {MAX_PART_BYTES} in a part")
     invalid = "\x00" in name or not is_utf8(name)
     if invalid or any(part in ("", ".", "..") for part in parts):
         raise UploadRefused(f"{name!r}: not a name inside a source")
     if any(part.startswith(".") for part in parts):
         raise UploadRefused(f"{name}: hidden files are not documents; give it another name with --name")
+
+
+def _length(name: str) -> int:
+    return len(name.encode("utf-8", "replace"))

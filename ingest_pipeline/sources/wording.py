@@ -30,4 +30,5 @@ def too_large(name: str, size_bytes: int, max_bytes: int) -> FileTooLarge:
 
 def name_taken(source: str, path: str) -> UploadRefused:
     """Return the error for an upload whose name is taken."""
-    return UploadRefused(f"{path}: {source} has a file of this name; --replace makes this its new version")
+    message = f"{path}: {source} has a file of this name; --replace makes this its new version"
+    return UploadRefused(message, is_taken=True)

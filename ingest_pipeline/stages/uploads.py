@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from ingest_pipeline.errors import ConfigurationError, IngestError, UploadRefused
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.sources import canonical_source
-from ingest_pipeline.sources.upload import add_file
+from ingest_pipeline.sources import canonical_source, spelled_source, takes_files
+from ingest_pipeline.sources.upload import add_file, refuse_name
 from ingest_pipeline.stages.access import access_of
 
 STDIN = "-"
@@ -48,6 +48,54 @@ def add_files(
             yield Added(source, as_named, error=str(error))
         else:
             yield Added(source, as_named, size)
+
+
+def add_stream(name: str, stream: BinaryIO, *, to: str, replace: bool, settings: Settings) -> Added:
+    """Stream one file into a source.
+
+    Args:
+        name: in the source, with `/` for folders.
+        stream: read in pieces of 256 KiB.
+        to: the source, as `upload_source` returns it.
+        replace: whether a file of this name gets a new version.
+        settings: the limit of a file, and how the source is reached.
+
+    Raises:
+        UploadRefused: the name cannot be used or is taken, or the source cannot be written.
+        FileTooLarge: more bytes came than `INGEST_MAX_FILE_SIZE`.
+        BadSetting, SourceUnavailable: the source cannot be used.
+    """
+    limit, access = settings.max_file_size, access_of(settings)
+    return Added(to, name, add_file(to, name, stream, access, max_bytes=limit, replace=replace))
+
+
+def refuse_upload_name(name: str) -> None:
+    """Make sure that a name is one of a document inside a source, before its bytes are read.
+
+    Raises:
+        UploadRefused: it leaves the source, is hidden or too long.
+    """
+    refuse_name(name)
+
+
+def upload_source(named: str | None, settings: Settings) -> str:
+    """Return the source of the settings that takes an upload: the one that is named, or the only one.
+
+    A name that is none of the settings' is never used as a path: whoever uploads may be on another machine.
+
+    Raises:
+        ConfigurationError: there is no such source, or none is named and there are several.
+        BadSetting: its folder does not exist.
+    """
+    own = {spelled_source(source): source for source in settings.sources if source not in Settings().sources}
+    takers = {spelled: source for spelled, source in own.items() if takes_files(spelled)}
+    chosen = [spelled for spelled, source in takers.items() if named in (None, spelled, source)]
+    if len(chosen) == 1:
+        return canonical_source(chosen[0])
+    if not takers:
+        raise ConfigurationError("no source takes uploads: set INGEST_SOURCES to a folder or a bucket")
+    wanted = "say to which source" if named is None else "no source of this name takes uploads"
+    raise ConfigurationError(f"source: {wanted}; one of {', '.join(takers)}")
 
 
 def _target(to: str | None, settings: Settings) -> str:

@@ -25,6 +25,11 @@ FROM file_status WHERE (%(status)s::text IS NULL OR status = %(status)s)
   AND (%(batch)s::text IS NULL OR batch = %(batch)s) AND (source, path) > (%(source)s, %(path)s)
 ORDER BY source, path LIMIT %(limit)s
 """
+FILE = """
+SELECT source, path, version, media_type, bytes, pages, status, attempts, error, message, retryable, gaps, chunks,
+       predicted_peak_bytes, measured_peak_bytes, seconds, batch, embed_peak_bytes
+FROM file_status WHERE source = %s AND path = %s
+"""
 PAGE_ROWS = 500
 NOW = "SELECT now()"
 WORK_SINCE = """
@@ -124,6 +129,12 @@ def files(connection: Connection, *, status: str | None = None, batch: str | Non
         if len(rows) < PAGE_ROWS:
             return
         source, path = rows[-1]["source"], rows[-1]["path"]
+
+
+def file_at(connection: Connection, source: str, path: str) -> dict[str, Any] | None:
+    """Return what happened to one file, as `files` shows it; None if no catalog run has seen it."""
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(FILE, (source, path)).fetchone()
 
 
 def now(connection: Connection) -> Any:

@@ -1,0 +1,76 @@
+"""What the service uses while it takes documents: measured in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ingest_pipeline.settings import Settings
+
+MIB = 1024**2
+SERVICE = """
+from ingest_pipeline.settings import read_settings
+from ingest_pipeline_tests.running_service import running_service
+with running_service(read_settings()) as url:
+    print(url, flush=True)
+    input()
+"""
+
+
+@contextmanager
+def service_process(settings: Settings) -> Iterator[tuple[str, int]]:
+    """Run the service in a process; yield its URL and process id."""
+    command, environment = [sys.executable, "-c", SERVICE], {**os.environ, **settings.environ()}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
+        yield process.stdout.readline().strip(), process.pid
+        process.communicate("\n", timeout=30)
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024
+
+
+def pieces(size_bytes: int) -> Iterator[bytes]:
+    piece = os.urandom(MIB)
+    for _ in range(size_bytes // MIB):
+        yield piece
+
+
+@pytest.mark.proof
+def test_memory_of_uploads(settings: Settings, source: Path) -> None:
+    """A document of 50 MB costs the service less than 1 MiB more than one of 2 MB, as a body and in a form."""
+    with service_process(replace(settings, max_file_size=64 * MIB)) as (url, pid):
+
+        def upload(name: str, size_bytes: int) -> None:
+            answer = httpx.post(f"{url}/documents", params={"name": name}, content=pieces(size_bytes), timeout=60)
+            assert answer.json()["size_bytes"] == size_bytes
+
+        def upload_form(name: str, size_bytes: int) -> None:
+            big = source.parent / name
+            big.write_bytes(os.urandom(size_bytes))
+            with big.open("rb") as stream:
+                endpoint = f"{url}/api/v1/documents/upload"
+                answer = httpx.post(endpoint, files={"file": (name, stream)}, timeout=60)
+            assert answer.json()["size_bytes"] == size_bytes
+
+        for kind in (upload, upload_form):
+            for number in range(3):
+                kind(f"small-{kind.__name__}-{number}", 2 * MIB)
+            before = peak_bytes(pid)
+            kind(f"big-{kind.__name__}", 50 * MIB)
+            grown = peak_bytes(pid) - before
+            print(f"{kind.__name__}: {before / MIB:.1f} MiB before, {grown / 1024:.0f} KiB more")
+            assert grown < MIB
