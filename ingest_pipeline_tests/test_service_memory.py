@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,10 +15,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ingest_pipeline.embedding.model import PACKAGED
 from ingest_pipeline.settings import Settings
+from ingest_pipeline_tests.running_service import HEADERS
 
 MIB = 1024**2
 SERVICE = """
+from ingest_pipeline.embedding.model import PACKAGED
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline_tests.running_service import running_service
 with running_service(read_settings()) as url:
@@ -32,8 +36,11 @@ def service_process(settings: Settings) -> Iterator[tuple[str, int]]:
     command, environment = [sys.executable, "-c", SERVICE], {**os.environ, **settings.environ()}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=environment, text=True, **pipes) as process:  # type: ignore[call-overload]
-        yield process.stdout.readline().strip(), process.pid
-        process.communicate("\n", timeout=30)
+        try:
+            yield process.stdout.readline().strip(), process.pid
+            process.communicate("\n", timeout=30)
+        finally:
+            process.kill()
 
 
 def peak_bytes(pid: int) -> int:
@@ -74,3 +81,17 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
             grown = peak_bytes(pid) - before
             print(f"{kind.__name__}: {before / MIB:.1f} MiB before, {grown / 1024:.0f} KiB more")
             assert grown < MIB
+
+
+@pytest.mark.proof
+def test_memory_of_vectors(settings: Settings) -> None:
+    """The service stays within 300 MiB with the packaged model, also for the largest request for vectors."""
+    texts = [" ".join(f"word{number}" for number in range(first, first + 60)) for first in range(512)]
+    with service_process(settings) as (url, pid):
+        began = time.monotonic()
+        answer = httpx.post(
+            f"{url}/v1/embeddings", json={"model": PACKAGED, "input": texts}, headers=HEADERS, timeout=300
+        )
+        print(f"{len(texts)} texts in {time.monotonic() - began:.1f} s, peak {peak_bytes(pid) / MIB:.0f} MiB")
+        assert len(answer.json()["data"]) == 512
+        assert peak_bytes(pid) < 300 * MIB

@@ -33,8 +33,8 @@ class Prefixed:
     """An embedder that reads a text before each text: `query:` or `passage:` for models of the E5 family."""
 
     def __init__(self, embedder: Embedder, prefix: str) -> None:
-        self._embedder, self._prefix = embedder, prefix
+        self.embedder, self._prefix = embedder, prefix
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Return the vectors of the texts with their prefix."""
-        return self._embedder.embed([f"{self._prefix} {text}" for text in texts])
+        return self.embedder.embed([f"{self._prefix} {text}" for text in texts])

@@ -72,6 +72,19 @@ def load_query_embedder(settings: Settings, card: ModelCard) -> Embedder:
     return _prefixed(_loaded(settings, card), settings.query_prefix)
 
 
+def passages_beside(queries: Embedder, settings: Settings, card: ModelCard) -> Embedder:
+    """Return what embeds chunks beside a loaded embedder of queries: by the same weights, which are not loaded again.
+
+    Raises:
+        BadSetting: the client library or the key of a server is missing.
+    """
+    engine = engine_of(settings)
+    if ENGINES[engine].server:
+        return server_module(engine).connect(settings, card)
+    weights = queries.embedder if isinstance(queries, Prefixed) else queries
+    return _prefixed(weights, settings.passage_prefix)
+
+
 def _loaded(settings: Settings, card: ModelCard) -> Embedder:
     engine = engine_of(settings)
     files = ModelFiles(model_folder(settings.model), card, engine, settings.passage_prefix)

@@ -12,7 +12,7 @@ import anyio
 from anyio import from_thread
 from starlette.requests import Request
 
-from ingest_pipeline.service.refusals import BAD_REQUEST, TIMED_OUT, TOO_LARGE, Refused
+from ingest_pipeline.service.refused import BAD_REQUEST, TIMED_OUT, TOO_LARGE, Refused
 
 SILENCE_SECONDS = 30.0
 """The longest that a client may send nothing."""

@@ -19,7 +19,7 @@ from ingest_pipeline.errors import BadSetting, ConfigurationError
 from ingest_pipeline.service.body import Body, Pulled
 from ingest_pipeline.service.form import OVERHEAD_BYTES, UploadForm
 from ingest_pipeline.service.parameters import BadParameter
-from ingest_pipeline.service.refusals import BAD_REQUEST, Refused, refusing
+from ingest_pipeline.service.refused import BAD_REQUEST, Refused, refusing
 from ingest_pipeline.service.slots import Slots
 from ingest_pipeline.service.state import Service, service_of
 from ingest_pipeline.settings import Settings

@@ -8,7 +8,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ingest_pipeline.service.body import Body
-from ingest_pipeline.service.refusals import BAD_REQUEST, Refused
+from ingest_pipeline.service.refused import BAD_REQUEST, Refused
 
 FILE = "file"
 MAX_PARTS = 16

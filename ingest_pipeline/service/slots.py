@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 
-from ingest_pipeline.service.refusals import BUSY, Refused
+from ingest_pipeline.service.refused import BUSY, Refused
 
 
 class Slots:

@@ -14,7 +14,7 @@ from ingest_pipeline.embedding.load import load_embedder, load_query_embedder
 from ingest_pipeline.errors import ConfigurationError
 from ingest_pipeline.memory.degradation import Degradation
 from ingest_pipeline.memory.watch import TreeWatch
-from ingest_pipeline.models import RawFile
+from ingest_pipeline.models import ModelCard, RawFile
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.embeddings import WINDOW_CHUNKS, maker_for, store_made
 from ingest_pipeline.stages.run import run_without_batch
@@ -54,8 +54,7 @@ def embed_texts(
         BadSetting, ModelMismatch, ServiceUnavailable: the model cannot be used.
     """
     card = card_of(settings)
-    model = embedding_models.known_model_id(connection, card)
-    known = {} if queries or model is None else _known(connection, model, texts)
+    known = {} if queries else known_vectors(connection, texts, card)
     unknown = list(dict.fromkeys(text for text in texts if text not in known))
     made: dict[str, list[float]] = {}
     if unknown:
@@ -116,7 +115,11 @@ def embed_waiting(connection: Connection, *, settings: Settings) -> tuple[int, i
     return made, rejected
 
 
-def _known(connection: Connection, model: int, texts: Sequence[str]) -> dict[str, list[float]]:
+def known_vectors(connection: Connection, texts: Sequence[str], card: ModelCard) -> dict[str, list[float]]:
+    """Return the vectors, by text, of those texts that are a chunk's under this model."""
+    model = embedding_models.known_model_id(connection, card)
+    if model is None:
+        return {}
     found = ((text, vectors.known_vector(connection, model, text_hash(text))) for text in texts)
     return {text: vector for text, vector in found if vector is not None}
 

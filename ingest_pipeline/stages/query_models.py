@@ -1,21 +1,26 @@
-"""Models that embed queries, loaded once for as long as somebody asks."""
+"""Models that embed queries and passages, loaded once for as long as somebody asks."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import product
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from ingest_pipeline.chunking import Encode, load_encoder
 from ingest_pipeline.embedding.base import Embedder
-from ingest_pipeline.embedding.choice import card_of
-from ingest_pipeline.embedding.load import load_query_embedder
+from ingest_pipeline.embedding.choice import card_of, tokenizer_of
+from ingest_pipeline.embedding.load import load_query_embedder, passages_beside
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.settings import Settings
 
 if TYPE_CHECKING:
     import numpy as np
+
+PASSAGES_AT_A_TIME = 2
+"""As fast as 8 on two cores, with 40 MiB less: a service has 300."""
 
 
 class QueryModels:
@@ -30,6 +35,9 @@ class QueryModels:
         self._lock = Lock()
         self._card: ModelCard | None = None
         self._loaded: dict[str, Embedder] = {}
+        self._passages: Embedder | None = None
+        self._counting = Lock()
+        self._encode: Encode | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -50,13 +58,43 @@ class QueryModels:
             ServiceUnavailable: its server cannot be used.
             IngestError: what is loaded under the stored model's name is another model.
         """
-        key = stored.identity if stored else ""
         with self._lock:
-            if key not in self._loaded:
-                under, card = self._settings_for(stored) if stored else (self.settings, self.card)
-                self._loaded[key] = load_query_embedder(under, card)
-            vector: np.ndarray = self._loaded[key].embed([text])[0]
+            vector: np.ndarray = self._embedder(stored).embed([text])[0]
         return vector
+
+    def passages(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
+        """Yield the vector of each text as a chunk's, of shape (dimension,), by the model of the settings.
+
+        A few texts hold the model at a time: queries come between them.
+
+        Raises:
+            BadSetting, ModelMismatch: the model cannot be used.
+            InputRejected, CallFailed, ServiceUnavailable: its server cannot be used, or refuses a text.
+        """
+        for start in range(0, len(texts), PASSAGES_AT_A_TIME):
+            with self._lock:
+                if self._passages is None:
+                    self._passages = passages_beside(self._embedder(None), self.settings, self.card)
+                vectors = self._passages.embed(texts[start : start + PASSAGES_AT_A_TIME])
+            yield from vectors
+
+    def tokens(self, text: str) -> int:
+        """Return how many tokens a text has for the model of the settings, without special ones.
+
+        Raises:
+            BadSetting: the model has no tokenizer that can be used.
+        """
+        with self._counting:
+            if self._encode is None:
+                self._encode = load_encoder(tokenizer_of(self.settings))
+        return len(self._encode(text))
+
+    def _embedder(self, stored: ModelCard | None) -> Embedder:
+        key = stored.identity if stored else ""
+        if key not in self._loaded:
+            under, card = self._settings_for(stored) if stored else (self.settings, self.card)
+            self._loaded[key] = load_query_embedder(under, card)
+        return self._loaded[key]
 
     def _settings_for(self, stored: ModelCard) -> tuple[Settings, ModelCard]:
         """Return settings that load a stored model, and its card.

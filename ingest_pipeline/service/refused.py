@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from ingest_pipeline.errors import (
     AccessRefused,
+    CallError,
     ConfigurationError,
     FileTooLarge,
     IngestError,
+    InputRejected,
     RunError,
     ServiceUnavailable,
     StoreUnavailable,
@@ -30,6 +32,8 @@ CLIENT_GONE = 499
 STATUSES: tuple[tuple[type[IngestError], int], ...] = (
     (FileTooLarge, TOO_LARGE),
     (BadParameter, BAD_REQUEST),
+    (InputRejected, BAD_REQUEST),
+    (CallError, FAULTY_SERVER),
     (AccessRefused, FAULTY_SERVER),
     (ServiceUnavailable, FAULTY_SERVER),
     (StoreUnavailable, BUSY),
