@@ -53,6 +53,15 @@ class Slots:
         except anyio.WouldBlock:
             await self._wait()
 
+    def refuse_without(self) -> None:
+        """Make sure that there is a slot now; it is not taken.
+
+        Raises:
+            Refused: there is none.
+        """
+        if self._free.value == 0:
+            raise self._busy()
+
     def give_back(self) -> None:
         """Give a slot back."""
         self._free.release()
@@ -62,7 +71,8 @@ class Slots:
             with anyio.move_on_after(self._patience_seconds):
                 await self._free.acquire()
                 return
-        raise Refused(
-            BUSY, f"{self._count} {self._what} at once at most; ask again", error="Busy",
-            retry_after_seconds=self._retry_after_seconds,
-        )  # fmt: skip
+        raise self._busy()
+
+    def _busy(self) -> Refused:
+        why, seconds = f"{self._count} {self._what} at once at most; ask again", self._retry_after_seconds
+        return Refused(BUSY, why, error="Busy", retry_after_seconds=seconds)

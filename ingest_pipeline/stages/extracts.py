@@ -122,6 +122,20 @@ class ExtractRun:
             ledger.add_extract_seconds(self.run.connection, file, run_id=self.run.run_id, seconds=seconds)
         return ExtractOutcome(file, parts, asked, seconds=seconds)
 
+    def stored(self, file: RawFile, key: PlanKey) -> Iterator[int]:
+        """Ask about the waiting parts of one file; yield the number of each when what became of it is stored.
+
+        Raises:
+            FileError: the file cannot be read.
+            ServiceUnavailable, TokenLimitReached: no more can be asked; what was answered is stored.
+        """
+        began = time.monotonic()
+        try:
+            yield from (asked.part.ordinal for asked in self._asked(file, key))
+        finally:
+            seconds = time.monotonic() - began
+            ledger.add_extract_seconds(self.run.connection, file, run_id=self.run.run_id, seconds=seconds)
+
     def _asked(self, file: RawFile, key: PlanKey) -> Iterator[Asked]:
         """Ask about each waiting part; yield what became of it, stored."""
         total = extracts.count_parts(self.run.connection, key)
@@ -142,7 +156,7 @@ class ExtractRun:
                     )  # fmt: skip
                     yield asked
                     self.watch.degradation.after_micro_batch(file.name)
-            except RunError:  # no part's fault
+            except (RunError, GeneratorExit):  # no part's fault
                 with self._writing:
                     for part in begun.values():
                         extracts.give_back_part(self.run.connection, part)

@@ -280,9 +280,8 @@ def failures_by_reason(connection: Connection, prompt: str, *, batch: str) -> di
     return dict(connection.execute(FAILED_BY_REASON, (batch, prompt)).fetchall())
 
 
-def answers_of(connection: Connection, generation_id: int, prompt: str) -> Iterator[dict[str, Any]]:
-    """Yield what is known of each part of a generation, in order; 100 in memory."""
-    after = -1
+def answers_of(connection: Connection, generation_id: int, prompt: str, *, after: int = -1) -> Iterator[dict[str, Any]]:
+    """Yield what is known of each part of a generation behind a number, in order; 100 in memory."""
     while True:
         with connection.cursor(row_factory=dict_row) as cursor:
             rows = cursor.execute(ANSWERS, (generation_id, prompt, after)).fetchall()
