@@ -174,7 +174,7 @@ def test_error_on_the_way(service: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_uploaded_document(service: str, source: Path, asking: Asking) -> None:  # noqa: F811
-    """A document that comes with the question is stored, waited for and asked about; 202 if it is not indexed by then."""
+    """A document that comes with the question is stored, waited for, asked about; 202 if it is not indexed by then."""
     write_pdf(source.parent / "new.pdf", "Sugar")
     content = (source.parent / "new.pdf").read_bytes()
     form = part("prompt", b"What is {title}?") + part("document", content, '; filename="new.pdf"')

@@ -132,7 +132,7 @@ def _refuse_other_model(wanted: Texts, card: ModelCard, name: str) -> None:
 
 def _tokens(service: Service, texts: Sequence[str], card: ModelCard) -> int:
     """Return the tokens of all texts; estimated where a server has the model."""
-    counts = [service.models.tokens(text) for text in texts]
+    counts = [service.models.count_tokens(text) for text in texts]
     if service.settings.embedder == LOCAL and max(counts) > card.max_tokens:
         index = counts.index(max(counts))
         why = f"input: text {index} has {counts[index]:,} tokens, {card.name} takes {card.max_tokens}"

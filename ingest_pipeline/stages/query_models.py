@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from ingest_pipeline.chunking import Encode, load_encoder
+from ingest_pipeline.chunking import estimated_offsets
 from ingest_pipeline.embedding.base import Embedder
 from ingest_pipeline.embedding.choice import card_of, tokenizer_of
 from ingest_pipeline.embedding.load import load_query_embedder, passages_beside
+from ingest_pipeline.embedding.reading import Tokens, load_tokens, reads
 from ingest_pipeline.errors import IngestError
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.settings import Settings
@@ -19,8 +20,33 @@ from ingest_pipeline.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
+
 PASSAGES_AT_A_TIME = 2
 """As fast as 8 on two cores, with 40 MiB less: a service has 300."""
+UNREAD_WEIGHT = 0.01
+"""Of a vector whose model does not know the words of the query: it only adds where words find too little."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryVector:
+    """The vector of a query under a model."""
+
+    vector: np.ndarray
+    """Shape (dimension,)."""
+    is_read: bool = True
+    """False when the model does not know the words of the query: what is near to its vector is near by chance."""
+
+    @property
+    def weight(self) -> float:
+        """How much a rank among the vectors counts."""
+        return 1.0 if self.is_read else UNREAD_WEIGHT
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    embedder: Embedder
+    tokens: Tokens | None
+    """None: nobody here knows the tokens of a model on a server."""
 
 
 class QueryModels:
@@ -34,10 +60,8 @@ class QueryModels:
         self.settings = settings
         self._lock = Lock()
         self._card: ModelCard | None = None
-        self._loaded: dict[str, Embedder] = {}
+        self._loaded: dict[str, _Loaded] = {}
         self._passages: Embedder | None = None
-        self._counting = Lock()
-        self._encode: Encode | None = None
 
     @property
     def card(self) -> ModelCard:
@@ -50,8 +74,8 @@ class QueryModels:
             self._card = card_of(self.settings)  # of a model in a folder it reads all the weights
         return self._card
 
-    def vector(self, text: str, stored: ModelCard | None = None) -> np.ndarray:
-        """Return the vector of a query, of shape (dimension,), by the model of the settings or by a stored one.
+    def vector(self, text: str, stored: ModelCard | None = None) -> QueryVector:
+        """Return the vector of a query by the model of the settings or by a stored one.
 
         Raises:
             BadSetting, ModelMismatch: the model cannot be used.
@@ -59,8 +83,9 @@ class QueryModels:
             IngestError: what is loaded under the stored model's name is another model.
         """
         with self._lock:
-            vector: np.ndarray = self._embedder(stored).embed([text])[0]
-        return vector
+            model = self._model(stored)
+            vector: np.ndarray = model.embedder.embed([text])[0]
+            return QueryVector(vector, model.tokens is None or reads(model.tokens, text))
 
     def passages(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the vector of each text as a chunk's, of shape (dimension,), by the model of the settings.
@@ -74,27 +99,31 @@ class QueryModels:
         for start in range(0, len(texts), PASSAGES_AT_A_TIME):
             with self._lock:
                 if self._passages is None:
-                    self._passages = passages_beside(self._embedder(None), self.settings, self.card)
+                    self._passages = passages_beside(self._model(None).embedder, self.settings, self.card)
                 vectors = self._passages.embed(texts[start : start + PASSAGES_AT_A_TIME])
             yield from vectors
 
-    def tokens(self, text: str) -> int:
-        """Return how many tokens a text has for the model of the settings, without special ones.
+    def count_tokens(self, text: str) -> int:
+        """Return how many tokens a text has for the model of the settings, without special ones; estimated where a
+        server has the model and no tokenizer is set.
 
         Raises:
-            BadSetting: the model has no tokenizer that can be used.
+            BadSetting, ModelMismatch: the model cannot be used.
         """
-        with self._counting:
-            if self._encode is None:
-                self._encode = load_encoder(tokenizer_of(self.settings))
-        return len(self._encode(text))
+        with self._lock:
+            tokens = self._model(None).tokens
+        return len(tokens(text) if tokens else estimated_offsets(text))
 
-    def _embedder(self, stored: ModelCard | None) -> Embedder:
+    def _model(self, stored: ModelCard | None) -> _Loaded:
         key = stored.identity if stored else ""
         if key not in self._loaded:
-            under, card = self._settings_for(stored) if stored else (self.settings, self.card)
-            self._loaded[key] = load_query_embedder(under, card)
+            self._loaded[key] = self._load(stored)
         return self._loaded[key]
+
+    def _load(self, stored: ModelCard | None) -> _Loaded:
+        under, card = self._settings_for(stored) if stored else (self.settings, self.card)
+        tokenizer = tokenizer_of(under)
+        return _Loaded(load_query_embedder(under, card), load_tokens(tokenizer) if tokenizer else None)
 
     def _settings_for(self, stored: ModelCard) -> tuple[Settings, ModelCard]:
         """Return settings that load a stored model, and its card.
