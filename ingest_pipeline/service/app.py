@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
-from ingest_pipeline.service import documents, embeddings, extract, search_api
+from ingest_pipeline.service import documents, embeddings, extract, openapi, search_api
 from ingest_pipeline.service.state import Service
 
-ROUTE_MODULES = (search_api, documents, embeddings, extract)
+ROUTE_MODULES = (search_api, documents, embeddings, extract, openapi)
 """Each has `routes()`; a new group of routes is a module beside these, and a name here."""
 
 
