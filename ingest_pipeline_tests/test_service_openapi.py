@@ -84,17 +84,16 @@ def test_description_is_whole() -> None:
     assert len({one["operationId"] for one in operations}) == len(operations)
     for one in operations:
         assert {"default", "401"} < set(one["responses"]) and one["summary"].endswith(".")
-    assert all(
-        one["security"] == [{"bearer": []}] for path in PATHS.values() for name, one in path.items() if name != "get"
-    )
+    writing = [one for path in PATHS.values() for method, one in path.items() if method != "get"]
+    assert all(one["security"] == [{"bearer": []}] for one in writing)
 
 
 @pytest.fixture
 def described_service(
-    asking: Asking,
-    gemini: GeminiServer,
+    asking: Asking,  # noqa: F811
+    gemini: GeminiServer,  # noqa: F811
     source: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[str]:
     """A service with a searchable PDF, an LLM and a quick embedder; nobody waits long."""
     write_pdf(source / "a.pdf", "Bread and flour", "Ovens")
