@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from itertools import product
 from threading import Lock
@@ -17,6 +18,9 @@ from ingest_pipeline.settings import Settings
 if TYPE_CHECKING:
     import numpy as np
 
+logger = logging.getLogger(__name__)
+LOADING, LOADED, UNAVAILABLE = "loading", "loaded", "unavailable"
+
 
 class QueryModels:
     """The models of one process: each is loaded when it is first asked, and used by one thread at a time.
@@ -30,6 +34,8 @@ class QueryModels:
         self._lock = Lock()
         self._card: ModelCard | None = None
         self._loaded: dict[str, Embedder] = {}
+        self.state = LOADING
+        """What `prepare` has come to."""
 
     @property
     def card(self) -> ModelCard:
@@ -50,13 +56,26 @@ class QueryModels:
             ServiceUnavailable: its server cannot be used.
             IngestError: what is loaded under the stored model's name is another model.
         """
-        key = stored.identity if stored else ""
         with self._lock:
-            if key not in self._loaded:
-                under, card = self._settings_for(stored) if stored else (self.settings, self.card)
-                self._loaded[key] = load_query_embedder(under, card)
-            vector: np.ndarray = self._loaded[key].embed([text])[0]
+            vector: np.ndarray = self._embedder(stored).embed([text])[0]
         return vector
+
+    def prepare(self) -> None:
+        """Load the model of the settings before somebody asks; one that cannot be loaded is a warning."""
+        try:
+            with self._lock:
+                self._embedder(None)
+            self.state = LOADED
+        except IngestError as error:
+            self.state = UNAVAILABLE
+            logger.warning("the model cannot be loaded: %s", error)
+
+    def _embedder(self, stored: ModelCard | None) -> Embedder:
+        key = stored.identity if stored else ""
+        if key not in self._loaded:
+            under, card = self._settings_for(stored) if stored else (self.settings, self.card)
+            self._loaded[key] = load_query_embedder(under, card)
+        return self._loaded[key]
 
     def _settings_for(self, stored: ModelCard) -> tuple[Settings, ModelCard]:
         """Return settings that load a stored model, and its card.

@@ -1,0 +1,52 @@
+"""The commands that serve: `serve` for people and programs, `mcp` for an agent."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from threading import Thread
+
+from ingest_pipeline.cli import rows
+from ingest_pipeline.cli.codes import OK
+from ingest_pipeline.cli.command import Commands, Parser, add_command
+from ingest_pipeline.settings import Settings
+
+
+def add_commands(commands: Commands[Parser]) -> None:
+    """Add the commands of this module to the parser."""
+    add_command(commands, "serve", serve, "a page for people and an API for programs on INGEST_SERVICE_PORT")
+
+
+def serve(options: argparse.Namespace, settings: Settings) -> int:
+    """Serve until a signal; print the address once everything is loaded."""
+    from ingest_pipeline.memory.process import limit_arenas
+    from ingest_pipeline.service import server
+    from ingest_pipeline.service.access import Access
+    from ingest_pipeline.service.app import create_app
+    from ingest_pipeline.service.state import opened_service
+    from ingest_pipeline.stages.listening import bound_socket
+
+    Access.of(settings)  # what is not allowed is said before anything is started
+    limit_arenas()
+    with (
+        bound_socket(settings.service_host, settings.service_port, service="SERVICE") as bound,
+        opened_service(settings) as service,
+    ):
+
+        def announce() -> None:
+            service.models.prepare()
+            _print_ready(options, settings)
+
+        # In a thread: `/healthz` answers meanwhile, and a search waits for the model.
+        server.serve(create_app(service), bound, Thread(target=announce, daemon=True).start)
+    return OK
+
+
+def _print_ready(options: argparse.Namespace, settings: Settings) -> None:
+    url = f"http://{settings.service_host}:{settings.service_port}"
+    if options.json:
+        rows.print_rows([{"url": url, "pid": os.getpid()}])
+    else:
+        print(f"{url}  Ctrl-C ends it")
+    sys.stdout.flush()
