@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from ingest_pipeline.errors import StoreUnavailable
+from ingest_pipeline.store.backup import public_views
 from ingest_pipeline.store.connection import Connection, scalar
 from ingest_pipeline.store.pool import ReadPool
 from ingest_pipeline.store.reader import READER, prepare_reader
@@ -24,6 +25,10 @@ WRITES = (
     "CREATE TABLE ingest.mine (one int)",
     "DROP TABLE ingest.files CASCADE",
 )
+TABLES = """
+SELECT 'ingest.' || relname FROM pg_class
+WHERE relnamespace = 'ingest'::regnamespace AND relkind IN ('r', 'v', 'm', 'p')
+"""
 WRITABLE = "SET default_transaction_read_only = off"
 
 
@@ -58,9 +63,8 @@ def test_the_role_refuses_writes(url: str, statement: str) -> None:
         assert scalar(connection, "SELECT current_user") == READER
         connection.execute(WRITABLE)
         assert refused(connection, statement) == "42501"
-        for (view,) in connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'ingest'::regnamespace "
-                                          "AND relkind IN ('r', 'v', 'm', 'p')").fetchall():  # fmt: skip
-            connection.execute(f"SELECT * FROM {view} LIMIT 1".encode())
+        for name in (*connection.execute(TABLES), *((f"public.{view}",) for view in public_views(connection))):
+            connection.execute(f"SELECT * FROM {name[0]} LIMIT 1".encode())
 
 
 def test_vectors_are_read_by_the_role(url: str) -> None:

@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from ingest_pipeline.service import monitoring, search_api, sign_in
+from ingest_pipeline.service import mcp, monitoring, search_api, sign_in
 from ingest_pipeline.service.access import Access
 from ingest_pipeline.service.limits import Limits
 from ingest_pipeline.service.refusals import HANDLERS
@@ -14,7 +14,7 @@ from ingest_pipeline.service.running import running
 from ingest_pipeline.service.security import Security
 from ingest_pipeline.service.state import Service
 
-ROUTE_MODULES = (search_api, monitoring, sign_in)
+ROUTE_MODULES = (search_api, monitoring, sign_in, mcp)
 """Each has `routes()`; a new group of routes is a module beside these, and a name here."""
 
 

@@ -1,4 +1,4 @@
-"""What lives as long as the application: its threads."""
+"""What lives as long as the application: its threads, and what answers agents."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from contextlib import asynccontextmanager
 from anyio.to_thread import current_default_thread_limiter
 from starlette.applications import Starlette
 
-THREADS = 8
-"""That answer requests. Each that waits for one of the four connections holds one; by default there would be 40, and
-each keeps free memory of its own."""
+from ingest_pipeline.service.mcp import agents
+
+THREADS = 12
+"""That answer requests: four that read, four that take documents, and some that wait. By default there would be 40."""
 
 
 @asynccontextmanager
 async def running(app: Starlette) -> AsyncIterator[None]:
     """Prepare the application, and clear up behind it."""
     current_default_thread_limiter().total_tokens = THREADS
-    yield
+    async with agents(app.state.service) as app.state.agents:
+        yield

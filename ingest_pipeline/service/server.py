@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -121,5 +120,4 @@ def serve(app: ASGIApp, bound: socket.socket, started: Callable[[], None]) -> No
         bound: see `stages.listening`.
         started: called once connections are taken.
     """
-    os.environ["OMP_NUM_THREADS"] = "1"  # one query needs no more, and runs compute with all cores
     Server(app, started).run(sockets=[bound])

@@ -10,6 +10,7 @@ import logging
 import psycopg
 from psycopg import sql
 
+from ingest_pipeline.store.backup import public_views
 from ingest_pipeline.store.connection import Connection, connected, first_line, scalar
 from ingest_pipeline.store.migrate import LOCK
 
@@ -21,6 +22,7 @@ CREATE = sql.SQL("CREATE ROLE {reader} NOLOGIN")
 # The extension's operators are found only by who may use its schema.
 SCHEMAS = "SELECT 'ingest' UNION SELECT extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
 USE = sql.SQL("GRANT USAGE ON SCHEMA {schema} TO {reader}")
+READ_VIEW = sql.SQL("GRANT SELECT ON public.{view} TO {reader}")
 GRANTS = (
     sql.SQL("GRANT SELECT ON ALL TABLES IN SCHEMA ingest TO {reader}"),
     # Of tables that this user makes later: a migration, the vectors of another model.
@@ -70,6 +72,8 @@ def _made(connection: Connection) -> str | None:
             connection.execute(WAIT_FOR_OTHERS, (LOCK,))  # two that grant at once fail with each other
             for (schema,) in connection.execute(SCHEMAS).fetchall():
                 connection.execute(USE.format(schema=sql.Identifier(schema), reader=reader))
+            for view in public_views(connection):
+                connection.execute(READ_VIEW.format(view=sql.Identifier(view), reader=reader))
             for grant in GRANTS:
                 connection.execute(grant.format(reader=reader))
     except psycopg.errors.InsufficientPrivilege as error:
