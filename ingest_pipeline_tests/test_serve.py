@@ -73,8 +73,8 @@ def test_a_request_at_work_is_finished(settings: Settings) -> None:
         assert service.process.wait(20) == 0
 
 
-def test_health_while_the_model_loads(served: Served) -> None:
-    """The health check says what there is: database, model, version; a missing database is 503."""
+def test_health_of_a_service(served: Served) -> None:
+    """The health check says what there is: database, model, version."""
     from importlib.metadata import version
 
     answer = served.get("/healthz")
