@@ -24,6 +24,7 @@ def add_commands(commands: Commands[Parser]) -> None:
 
 def serve(options: argparse.Namespace, settings: Settings) -> int:
     """Serve until a signal; print the address once everything is loaded."""
+    from ingest_pipeline.memory.service_mark import marked_in_use
     from ingest_pipeline.service import server
     from ingest_pipeline.service.access import Access
     from ingest_pipeline.service.app import create_app
@@ -34,6 +35,7 @@ def serve(options: argparse.Namespace, settings: Settings) -> int:
     _stay_small()
     with (
         bound_socket(settings.service_host, settings.service_port, service="SERVICE") as bound,
+        marked_in_use(settings.home),
         opened_service(settings) as service,
     ):
 
