@@ -87,6 +87,19 @@ def _address(text: str) -> str:
     return str(ipaddress.IPv4Address(text))
 
 
+def _token(text: str) -> str:
+    if not re.fullmatch(r"[!-~]{16,256}", text):  # it goes into a header
+        raise ValueError(text)
+    return text
+
+
+def _host_names(text: str) -> tuple[str, ...]:
+    names = tuple(name.lower() for name in _listed(text))
+    if not all(re.fullmatch(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", name) for name in names):
+        raise ValueError(text)
+    return names
+
+
 def _database_url(text: str) -> str:
     if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError(text)
@@ -418,6 +431,22 @@ class Settings:
         "127.0.0.1", _address, "an IPv4 address",
         "Address that `ingest ui` listens on. The UI asks for no password: `0.0.0.0` only in a container whose port is "
         "published to this machine alone, or behind a proxy that asks.", of_instance=True,
+    )  # fmt: skip
+    service_port: int = _setting(3080, _port, "a port number", "Port of `ingest serve`.", of_instance=True)
+    service_host: str = _setting(
+        "127.0.0.1", _address, "an IPv4 address",
+        "Address that `ingest serve` listens on. Any other than `127.…` needs `INGEST_SERVICE_TOKEN`.",
+        of_instance=True,
+    )  # fmt: skip
+    service_token: str = _setting(
+        "", _token, "16 to 256 letters, digits and signs without spaces, such as `openssl rand -hex 16` prints",
+        "Who writes through `ingest serve` has to show it, and on another address than `127.…` who reads, too; without "
+        "one nobody writes.", default_text="none", of_instance=True, secret=True,
+    )  # fmt: skip
+    service_names: tuple[str, ...] = _setting(
+        (), _host_names, "host names without ports, with commas between them",
+        "Names by which others call `ingest serve`: of this machine, of its container, or of the proxy before it. Who "
+        "calls it by one of them has to show the token.", write=",".join, default_text="none", of_instance=True,
     )  # fmt: skip
 
     @property

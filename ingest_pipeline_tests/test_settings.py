@@ -85,6 +85,13 @@ BAD = [
     ("ui_port", "http"),
     ("ui_host", "localhost"),
     ("ui_host", "::1"),
+    ("service_port", "70000"),
+    ("service_host", "localhost"),
+    ("service_token", "too short"),
+    ("service_token", "a token with spaces in it"),
+    ("service_token", "x" * 257),
+    ("service_names", "http://host"),
+    ("service_names", "host:3080"),
 ]
 
 
@@ -191,6 +198,7 @@ def test_every_setting_can_be_set() -> None:
             page_seconds=1.0, file_seconds=2.5, model="some/model", engine="openvino", pdf_passwords=("one", "two"),
             record_text="{a}", record_id="key", s3_endpoint="http://minio:9000", allow_gaps=False, max_errors=3,
             max_failed_share=0.25, schedule="*/5 * * * 1-5", ui_port=8080, ui_host="0.0.0.0",
+            service_port=8081, service_host="0.0.0.0", service_token="0123456789abcdef", service_names=("a.b", "c"),
         ),
     ],
 )  # fmt: skip

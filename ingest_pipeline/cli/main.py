@@ -20,6 +20,7 @@ from ingest_pipeline.cli import (
     maintenance,
     metrics,
     retention,
+    serving,
     working,
 )
 from ingest_pipeline.cli.codes import BAD_USAGE, FAILED, INTERRUPTED, OK, STOPPED
@@ -29,7 +30,7 @@ from ingest_pipeline.settings import read_settings
 
 # What a command needs beyond these, its function imports: `ingest --help` must not load Dagster, psycopg or rich.
 COMMAND_MODULES = (
-    working, looking, answers, maintenance, doctor, autopsy, backups, retention, metrics, database,
+    working, looking, answers, maintenance, doctor, autopsy, backups, retention, metrics, serving, database,
 )  # fmt: skip
 """In the order of `ingest --help`; a new group of commands is a module with `add_commands`, and a name here."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import signal
 import socket
@@ -14,7 +13,6 @@ from collections.abc import Iterator
 
 from ingest_pipeline.embedding.choice import budget_of
 from ingest_pipeline.embedding.load import prepare_engine
-from ingest_pipeline.errors import BadSetting, ConfigurationError
 from ingest_pipeline.instance.home import find_config, prepare_dagster_home
 from ingest_pipeline.instance.run_record import live_records
 from ingest_pipeline.instance.supervisor import GRACE_SECONDS
@@ -23,6 +21,7 @@ from ingest_pipeline.memory.process import ProcessId, command_of, descendants_of
 from ingest_pipeline.memory.watch import SUPERVISOR
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import counted
+from ingest_pipeline.stages.listening import bound_socket
 from ingest_pipeline.store.connection import database_url
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.server import EmbeddedServer
@@ -108,15 +107,7 @@ def require_free_port(settings: Settings) -> None:
     Raises:
         ConfigurationError: it is taken, or the address is not this machine's.
     """
-    host, port = settings.ui_host, settings.ui_port
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # or a port just released counts as taken
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise ConfigurationError(f"port {port} on {host} is taken: set INGEST_UI_PORT") from None
-            raise BadSetting("INGEST_UI_HOST", host, f"an address of this machine ({error.strerror})") from None
+    bound_socket(settings.ui_host, settings.ui_port, service="UI").close()
 
 
 @contextlib.contextmanager

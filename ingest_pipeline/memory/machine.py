@@ -8,14 +8,19 @@ from ingest_pipeline.engines import ENGINES
 from ingest_pipeline.errors import BadSetting
 from ingest_pipeline.memory import cgroup
 from ingest_pipeline.memory.budget import RunBudget
+from ingest_pipeline.memory.service_mark import service_is_in_use
 from ingest_pipeline.settings import Settings
 
 MACHINE_SHARE = 0.8
 """Share of the machine that is used by default; the rest is for other processes and the file cache."""
 RESERVE_BYTES = 1024**3
-"""For Postgres, webserver, daemon and code server. Dagster's services take 0.33-0.51 GB (docs/findings.md, G8)."""
+"""For all that runs beside runs: webserver, daemon and code server of Dagster take 0.33-0.51 GB (docs/findings.md, G8),
+`ingest serve` 0.25 GB, Postgres with their connections 0.15 GB."""
 RESERVE_SHARE = 0.25
 """The largest share of the budget for the reserve: on a small machine `ingest run` works without Dagster's services."""
+SERVICE_BYTES = 300 * 1024**2
+"""For `ingest serve`, while it is in use, where that share does not hold all of the reserve. With the packaged model it
+takes 242 MiB after 2,000 searches by four clients and 200 calls of agents, 171 MiB before the first (2026-11)."""
 
 
 def machine_memory_bytes() -> int:
@@ -48,7 +53,8 @@ def run_slots(budget: RunBudget, settings: Settings) -> int:
     if run > machine:
         raise BadSetting("INGEST_RUN_MEMORY", str(run), f"at most the machine's budget of {machine}")
     # At least one run, even if the reserve leaves less than its budget: a small machine must be usable, too.
-    return min(max(1, (machine - _reserve_bytes(machine)) // run), settings.max_runs or usable_cores())
+    reserve = _reserve_bytes(machine, serving=service_is_in_use(settings.home))
+    return min(max(1, (machine - reserve) // run), settings.max_runs or usable_cores())
 
 
 def largest_run_bytes(machine_budget: int, *, runs: int) -> int:
@@ -56,8 +62,9 @@ def largest_run_bytes(machine_budget: int, *, runs: int) -> int:
     return machine_budget if runs == 1 else (machine_budget - _reserve_bytes(machine_budget)) // runs
 
 
-def _reserve_bytes(machine_budget: int) -> int:
-    return min(RESERVE_BYTES, int(machine_budget * RESERVE_SHARE))
+def _reserve_bytes(machine_budget: int, *, serving: bool = False) -> int:
+    share = int(machine_budget * RESERVE_SHARE) + (SERVICE_BYTES if serving else 0)
+    return min(RESERVE_BYTES, share)
 
 
 def threads_of_run(budget: RunBudget, *, runs: int) -> int:

@@ -13,6 +13,7 @@ from ingest_pipeline.stages.query_models import QueryModels
 from ingest_pipeline.store.connection import Connection, database_url, store
 from ingest_pipeline.store.migrate import migrate
 from ingest_pipeline.store.pool import ReadPool
+from ingest_pipeline.store.reader import prepare_reader
 
 READERS = 4
 """Connections that read at once: two cores compute the answers of no more."""
@@ -45,7 +46,7 @@ def opened_service(settings: Settings) -> Iterator[Service]:
     """
     url = database_url(settings)
     migrate(url)
-    pool = ReadPool(url, size=READERS, statement_seconds=STATEMENT_SECONDS)
+    pool = ReadPool(url, size=READERS, statement_seconds=STATEMENT_SECONDS, role=prepare_reader(url))
     pool.open()
     try:
         yield Service(settings, pool, QueryModels(settings), url)

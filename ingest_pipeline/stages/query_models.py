@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+logger = logging.getLogger(__name__)
+LOADING, LOADED, UNAVAILABLE = "loading", "loaded", "unavailable"
 PASSAGES_AT_A_TIME = 2
 """As fast as 8 on two cores, with 40 MiB less: a service has 300."""
 UNREAD_WEIGHT = 0.01
@@ -62,6 +65,8 @@ class QueryModels:
         self._card: ModelCard | None = None
         self._loaded: dict[str, _Loaded] = {}
         self._passages: Embedder | None = None
+        self.state = LOADING
+        """What `prepare` has come to."""
 
     @property
     def card(self) -> ModelCard:
@@ -86,6 +91,16 @@ class QueryModels:
             model = self._model(stored)
             vector: np.ndarray = model.embedder.embed([text])[0]
             return QueryVector(vector, model.tokens is None or reads(model.tokens, text))
+
+    def prepare(self) -> None:
+        """Load the model of the settings before somebody asks; one that cannot be loaded is a warning."""
+        try:
+            with self._lock:
+                self._model(None)
+            self.state = LOADED
+        except IngestError as error:
+            self.state = UNAVAILABLE
+            logger.warning("the model cannot be loaded: %s", error)
 
     def passages(self, texts: Sequence[str]) -> Iterator[np.ndarray]:
         """Yield the vector of each text as a chunk's, of shape (dimension,), by the model of the settings.

@@ -127,3 +127,12 @@ def _clock_ahead_seconds(connection: Connection) -> float:
     before = time.time()
     theirs = float(scalar(connection, CLOCK))
     return theirs - (before + time.time()) / 2
+
+
+def answers(url: str) -> bool:
+    """Return whether the database takes a connection and answers; a pool may be busy without being cut off."""
+    try:
+        with unchecked(url) as (connection, _):
+            return scalar(connection, "SELECT 1") == 1
+    except IngestError:
+        return False

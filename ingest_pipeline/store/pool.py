@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 READ_ONLY = "SET default_transaction_read_only = on"
 STATEMENT_LIMIT = "SET statement_timeout = {milliseconds}"
+TAKE_ROLE = "SET ROLE {role}"
+LENDING_SECONDS = 10.0
+"""For how long a request waits for a connection while all are at work."""
 
 
 class ReadPool:
@@ -25,10 +28,11 @@ class ReadPool:
         url: of the database.
         size: connections at most; who finds none free waits.
         statement_seconds: the longest that one statement may take.
+        role: a database role without rights to write, which sessions take; None where there is none.
     """
 
-    def __init__(self, url: str, *, size: int, statement_seconds: float) -> None:
-        self._url, self._size, self._seconds = url, size, statement_seconds
+    def __init__(self, url: str, *, size: int, statement_seconds: float, role: str | None = None) -> None:
+        self._url, self._size, self._seconds, self._role = url, size, statement_seconds, role
         self._pool: ConnectionPool[Connection] | None = None
 
     def open(self) -> None:
@@ -65,9 +69,13 @@ class ReadPool:
 
         assert self._pool is not None, "the pool is not open"
         try:
-            with self._pool.connection(timeout=CONNECT_SECONDS) as connection:
+            with self._pool.connection(timeout=LENDING_SECONDS) as connection:
                 yield connection
-        except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
+        except psycopg.errors.QueryCanceled as error:
+            raise StoreUnavailable(f"Postgres: no answer within {self._seconds:g} s; ask for less") from error
+        except PoolTimeout as error:
+            raise StoreUnavailable("Postgres: all connections are at work; try again later") from error
+        except (psycopg.OperationalError, psycopg.InterfaceError) as error:
             raise StoreUnavailable(f"Postgres: {type(error).__name__}; is it running? `ingest db start`") from error
 
     def _configure(self, connection: Connection) -> None:
@@ -79,3 +87,5 @@ class ReadPool:
         milliseconds = sql.Literal(int(self._seconds * 1000))
         connection.execute(sql.SQL(STATEMENT_LIMIT).format(milliseconds=milliseconds))
         connection.execute(READ_ONLY)
+        if self._role:
+            connection.execute(sql.SQL(TAKE_ROLE).format(role=sql.Identifier(self._role)))
