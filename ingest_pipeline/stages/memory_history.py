@@ -6,8 +6,11 @@ from pathlib import Path
 
 from ingest_pipeline.memory.record import MEMORY_SUFFIX, MemoryRecord, memory_file, read_records
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.store import memory_records
+from ingest_pipeline.store import file_details, memory_records
 from ingest_pipeline.store.connection import Connection
+
+MOST_RUNS, MOST_STAGES = 3, 6
+"""Of one file's picture: the last ones."""
 
 
 def memory_of_run(connection: Connection, settings: Settings, run_id: str) -> list[MemoryRecord]:
@@ -23,6 +26,15 @@ def memory_of_batch(connection: Connection, settings: Settings, batch: str) -> l
     stored = memory_records.records_of_batch(connection, batch)
     local = [record for path in local_files(settings.home) for record in read_records(path) if record.batch == batch]
     return _with_local(stored, local)
+
+
+def memory_of_file(connection: Connection, settings: Settings, file_id: int) -> list[MemoryRecord]:
+    """Return the records of the last stages in which a file was at work, the oldest first."""
+    stored = memory_records.records_of_file(connection, file_id)
+    runs = {attempt["run_id"] for attempt in file_details.attempts(connection, file_id, limit=MOST_RUNS)}
+    paths = [memory_file(settings.home, run_id) for run_id in sorted(runs) if "/" not in run_id]
+    local = [record for path in paths for record in read_records(path) if file_id in record.file_ids]
+    return _with_local(stored, local)[-MOST_STAGES:]
 
 
 def local_files(home: Path) -> list[Path]:
