@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from ingest_pipeline.settings import Settings
 
-EVERYWHERE = "0.0.0.0"  # noqa: S104: compared, not listened on
+EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared, not listened on
 TWINS = {"/": "/search.json"}
 PLACES = ("after", "before")
 """Where a list goes on: of no use once another filter is chosen."""

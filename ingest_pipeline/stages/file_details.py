@@ -36,6 +36,7 @@ def file_details(connection: Connection, file_id: int, *, settings: Settings) ->
         return None
     gaps, warnings = file.pop("gaps"), file.pop("warnings")
     batch = store.batch_of(connection, file_id)
+    memory = memory_of_file(connection, settings, file_id)
     details = file | {
         "advice": _advice(file),
         "gaps": [gap | {"advice": _advice_on_gap(gap["reason"])} for gap in gaps],
@@ -43,7 +44,8 @@ def file_details(connection: Connection, file_id: int, *, settings: Settings) ->
         "unembedded": store.unembedded_counts(connection, file_id),
         "batch_details": batch,
         "attempts": store.attempts(connection, file_id, limit=MOST_ATTEMPTS),
-        "has_memory": bool(memory_of_file(connection, settings, file_id)),
+        "has_memory": bool(memory),
+        "memory_of_file": any(file_id in record.file_ids for record in memory),
         "section_count": store.section_count(connection, file_id),
         "sections": store.sections(connection, file_id, limit=MOST_SECTIONS),
         "extract_counts": store.extract_counts(connection, file_id),

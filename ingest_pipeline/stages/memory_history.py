@@ -29,12 +29,18 @@ def memory_of_batch(connection: Connection, settings: Settings, batch: str) -> l
 
 
 def memory_of_file(connection: Connection, settings: Settings, file_id: int) -> list[MemoryRecord]:
-    """Return the records of the last stages in which a file was at work, the oldest first."""
-    stored = memory_records.records_of_file(connection, file_id)
-    runs = {attempt["run_id"] for attempt in file_details.attempts(connection, file_id, limit=MOST_RUNS)}
-    paths = [memory_file(settings.home, run_id) for run_id in sorted(runs) if "/" not in run_id]
-    local = [record for path in paths for record in read_records(path) if file_id in record.file_ids]
-    return _with_local(stored, local)[-MOST_STAGES:]
+    """Return the records of the last stages in which a file was at work, the oldest first.
+
+    A file that was through between two measurements is in none: then they are those of its last run.
+    """
+    attempts = file_details.attempts(connection, file_id, limit=MOST_RUNS)
+    runs = list(dict.fromkeys(attempt["run_id"] for attempt in attempts))
+    local = [record for run_id in runs for record in memory_of_run(connection, settings, run_id)]
+    known = {(record.run_id, record.stage) for record in local}
+    older = [one for one in memory_records.records_of_file(connection, file_id) if (one.run_id, one.stage) not in known]
+    own = [record for record in [*older, *local] if file_id in record.file_ids]
+    chosen = own or [record for record in local if record.run_id == runs[0]]
+    return sorted(chosen, key=lambda record: record.began_at)[-MOST_STAGES:]
 
 
 def local_files(home: Path) -> list[Path]:
