@@ -45,9 +45,9 @@ def environment() -> Environment:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     made.filters |= {
-        "visible": text.visible, "passage": text.passage, "size": _size, "time": _time, "type_name": short_name,
+        "visible": text.visible, "passage": text.passage, "size": _size, "time": _time, "type_name": _type_name,
         "counted": counted, "seconds": _seconds, "state": _state, "file_name": _file_name, "json": _json,
-        "sentence": _sentence,
+        "sentence": _sentence, "folder": _folder,
     }  # fmt: skip
     made.globals |= {"style": f"/static/style.css?{_version()}", "address": links.address, "marked": text.marked}
     return made
@@ -80,6 +80,14 @@ def _file_name(path: str) -> str:
 
 def _sentence(words: str) -> str:
     return f"{words[:1].upper()}{words[1:].removesuffix('.')}."
+
+
+def _folder(path: str) -> str:
+    return text.visible(path.rpartition("/")[0])
+
+
+def _type_name(media_type: str) -> str:
+    return short_name(media_type).rpartition("/")[2]
 
 
 def _json(value: Any) -> str:
