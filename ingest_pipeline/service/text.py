@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
@@ -47,11 +47,13 @@ def _mark(words: str) -> Markup:
     return Markup("<mark>{}</mark>").format(passage(words))
 
 
-def _joined(marks: Iterable[Span], begin: int, end: int) -> Iterator[Span]:
-    """Yield the marks within a part of the text, in order, without overlaps."""
-    last = begin
-    for mark_from, mark_to in sorted(marks):
-        mark_from, mark_to = max(mark_from, last), min(mark_to, end)
-        if mark_from < mark_to:
-            yield mark_from, mark_to
-            last = mark_to
+def _joined(marks: Iterable[Span], begin: int, end: int) -> list[Span]:
+    """Return the marks within a part of the text, in order; those that touch are one."""
+    joined: list[Span] = []
+    for mark_from, mark_to in sorted((max(one, begin), min(other, end)) for one, other in marks):
+        if mark_from >= mark_to:
+            continue
+        if joined and mark_from <= joined[-1][1]:
+            mark_from, mark_to = joined[-1][0], max(joined.pop()[1], mark_to)
+        joined.append((mark_from, mark_to))
+    return joined
