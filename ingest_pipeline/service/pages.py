@@ -8,7 +8,6 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ingest_pipeline.models import FILE_STATUSES
-from ingest_pipeline.search_models import SearchHit
 from ingest_pipeline.service import files_api, links
 from ingest_pipeline.service.parameters import MOST_HITS, TEXTS
 from ingest_pipeline.service.rendering import STATIC, html_page
@@ -42,7 +41,7 @@ def search_page(request: Request) -> Response:
         "more": more,
         "filtered": [name for name in FILTERS if request.query_params.get(name, "").strip()],
         "file_parameters": {name: request.query_params.get(name, "") for name in OF_FILES},
-        "hit_place": hit_place,
+        "pages_in_words": pages_in_words,
         "twin": links.twin(request),
     }
     return html_page(request, "search.html", content)
@@ -62,7 +61,7 @@ def file_page(request: Request) -> Response:
     return html_page(request, "file.html", {"file": files_api.details(request), "twin": links.twin(request)})
 
 
-def hit_place(hit: SearchHit) -> str:
-    """Return on which pages a hit stands: `page 3 (printed iii)`."""
-    pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}–{hit.page_to}"
-    return f"{pages} (printed {hit.page_label})" if hit.page_label else pages
+def pages_in_words(page_from: int, page_to: int, label: str | None = None) -> str:
+    """Return on which pages a text stands: `page 3 (printed iii)`."""
+    pages = f"page {page_from}" if page_from == page_to else f"pages {page_from}–{page_to}"
+    return f"{pages} (printed {label})" if label else pages
