@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ingest_pipeline.models import ModelCard
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.search_models import Coverage, Place, SearchAnswer, SearchHit
 from ingest_pipeline.service import search_api
+from ingest_pipeline.service.rendering import STATIC
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.pipeline import Pipeline
@@ -23,6 +25,7 @@ from ingest_pipeline_tests.serving import FakeModels, inline_parts, parsed, room
 
 SCRIPT = "<script>alert('kiln')</script> & \"quotes\" <img src=x onerror=alert(1)> </mark></p><svg onload=alert(2)>"
 BIDI = "The kiln \u202egnp.exe\u202c is \u2066hidden\u2069 here.\x07"
+GROUNDS = ("ground", "panel")
 NAME = "a\"quote'<b>&\n\u202egnp.exe.txt"
 
 
@@ -277,3 +280,40 @@ def test_many_readers_share_connections(filled: TestClient, settings: Settings, 
     with served(replace(settings, max_runs=1), url, readers=2) as client, ThreadPoolExecutor(8) as threads:
         statuses = list(threads.map(lambda _: client.get("/search.json?q=kiln").status_code, range(24)))
     assert statuses == [200] * 24
+
+
+@pytest.mark.parametrize(
+    ("sent", "address"),
+    [
+        ("/?q=kiln&source=&path=&top=10&context=0", "/?q=kiln"),
+        ("/?q=kiln&q=oven&path=+&top=20", "/?q=oven&top=20"),
+        ("/files?status=&source=&path=", "/files"),
+    ],
+)
+def test_addresses_are_tidy(client: TestClient, sent: str, address: str) -> None:
+    """What a form sends and says nothing leaves the address: it can be kept and sent to others."""
+    answer = client.get(sent, follow_redirects=False)
+    assert (answer.status_code, answer.headers["location"]) == (303, address)
+    assert client.get(address, follow_redirects=False).status_code == 200
+
+
+def test_colors_have_contrast() -> None:
+    """In both schemes text, links and states have a contrast of at least 4.5 to 1 with what they stand on."""
+    style = (STATIC / "style.css").read_text()
+    light, dark = (dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)) for part in style.split("@media")[:2])
+    pairs = [(name, ground) for name in ("text", "muted", "accent", "good", "bad", "wait") for ground in GROUNDS]
+    pairs += [("on-accent", "accent"), ("on-mark", "mark"), ("bad", "bad-ground"), ("text", "note-ground")]
+    low = [pair for colors in (light, dark) for pair in pairs if _contrast(*(colors[name] for name in pair)) < 4.5]
+    assert (len(light), len(dark), low) == (len(dark), len(light), [])
+
+
+def _contrast(one: str, other: str) -> float:
+    """As WCAG 2 defines it."""
+    darker, lighter = sorted(map(_luminance, (one, other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: str) -> float:
+    parts = [int(color[begin : begin + 2], 16) / 255 for begin in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))

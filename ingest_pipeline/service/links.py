@@ -11,6 +11,8 @@ from ingest_pipeline.settings import Settings
 
 EVERYWHERE = "0.0.0.0"  # noqa: S104 - compared, not listened on
 TWINS = {"/": "/search.json"}
+UNSAID = {"top": "10", "context": "0"}
+"""What a search does anyway."""
 PLACES = ("after", "before")
 """Where a list goes on: of no use once another filter is chosen."""
 
@@ -19,6 +21,13 @@ def address(path: str, parameters: Mapping[str, object], **changes: object) -> s
     """Return a path with a query string; empty parameters are left out, and changes replace parameters."""
     chosen = {name: str(value) for name, value in {**parameters, **changes}.items() if value not in (None, "")}
     return f"{path}?{urlencode(chosen)}" if chosen else path
+
+
+def tidy(request: Request) -> str | None:
+    """Return the address without what a form sends and says nothing; None if there is nothing of it."""
+    given = request.query_params.multi_items()
+    said = {name: value for name, value in given if value.strip() and UNSAID.get(name) != value}
+    return None if len(said) == len(given) else address(request.url.path, said)
 
 
 def twin(request: Request) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -31,6 +31,8 @@ def routes() -> list[BaseRoute]:
 
 def search_page(request: Request) -> Response:
     """Show the query box, and what was found for a query."""
+    if tidy := links.tidy(request):
+        return RedirectResponse(tidy, 303)
     answered = answered_query(request)
     query, answer = answered.query, answered.answer
     more = len(answer.hits) == query.top < MOST_HITS and min(query.top + MORE_HITS, MOST_HITS)
@@ -49,6 +51,8 @@ def search_page(request: Request) -> Response:
 
 def files_page(request: Request) -> Response:
     """Show the list of files."""
+    if tidy := links.tidy(request):
+        return RedirectResponse(tidy, 303)
     rows = files_api.listed(request)
     pages = {name: (rows[name] or "").replace("/files.json", "/files", 1) or None for name in ("next", "previous")}
     chosen = links.without_place(request.query_params)
