@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from ingest_pipeline.models import ModelCard
 from ingest_pipeline.parsing.sandbox.parent import Sandbox
 from ingest_pipeline.search_models import Coverage, Place, SearchAnswer, SearchHit
 from ingest_pipeline.service import search_api
+from ingest_pipeline.service.pages import FILTERS
 from ingest_pipeline.service.rendering import STATIC
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
@@ -255,6 +257,13 @@ def test_errors_fit_who_asks(client: TestClient, path: str, accept: str, method:
     assert (answer.status_code, answer.headers["content-type"]) == (405 if method == "POST" else 404, kind)
 
 
+def test_an_empty_store_says_what_to_do(client: TestClient) -> None:
+    """Before the first run the page says which command reads the sources, and the list of files is empty."""
+    assert "No file is known yet: ingest run reads the sources." in parsed(client.get("/").text).text
+    assert client.get("/files.json").json()["files"] == []
+    assert "No file is like this." in client.get("/files").text
+
+
 def test_nothing_found_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty answer still has its coverage, and says what may help."""
     answering(monkeypatch)
@@ -317,3 +326,21 @@ def _luminance(color: str) -> float:
     parts = [int(color[begin : begin + 2], 16) / 255 for begin in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+NASTY = (
+    "\x00", "'\"<b>\\", "🦊 \u202e歌", "9" * 30, "-1", "2026-13-45", "9999-12-31T23:59-23:59", "%_*?[", "x" * 5000,
+)  # fmt: skip
+NAMES = ("q", "top", "context", "model", *FILTERS, "status", "error", "after", "before", "file")
+
+
+def test_no_parameter_breaks_a_page(filled: TestClient) -> None:
+    """Whatever stands in a parameter, each page and twin answers, or says what is wrong with it."""
+    paths = ("/", "/search.json", "/files", "/files.json", "/files/1", "/sections.json")
+    statuses, inline = {}, []
+    for name, value, path in product(NAMES, NASTY, paths):
+        answer = filled.get(path, params={"q": "kiln", name: value}, follow_redirects=False)
+        statuses[path, name, value] = answer.status_code
+        inline += inline_parts(answer.text) if "html" in answer.headers.get("content-type", "") else []
+    assert {asked: status for asked, status in statuses.items() if status not in (200, 303, 400, 404)} == {}
+    assert inline == []

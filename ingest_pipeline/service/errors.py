@@ -28,6 +28,8 @@ HINTS = {
     503: "Try again in a moment; `ingest doctor` says what is missing.",
     500: "The log of the service says why.",
 }
+PLAIN = {404: "nothing is at this address", 405: "this address cannot be asked in this way"}
+"""For errors that say no more than their status."""
 RETRY_SECONDS = "5"
 
 
@@ -61,7 +63,9 @@ def status_of(error: IngestError) -> int:
 def _of_http(request: Request, error: HTTPException) -> Response:
     if error.status_code < 400:  # no error: `304`
         return Response(status_code=error.status_code, headers=error.headers)
-    response = error_response(request, error.status_code, error.detail)
+    phrase = HTTPStatus(error.status_code).phrase
+    message = error.detail if error.detail != phrase else PLAIN.get(error.status_code, phrase)
+    response = error_response(request, error.status_code, message)
     response.headers.update(error.headers or {})
     return response
 

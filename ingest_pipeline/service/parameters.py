@@ -47,6 +47,18 @@ def scope_of(parameters: Mapping[str, str]) -> SearchScope:
     return SearchScope(**chosen)
 
 
+def model_of(parameters: Mapping[str, str]) -> str | None:
+    """Return the name of the model that is asked; None: that of the settings.
+
+    Raises:
+        BadParameter: it cannot be a name.
+    """
+    name = parameters.get("model", "").strip()
+    if "\x00" in name:
+        raise BadParameter("model: a name of `ingest models`")
+    return name or None
+
+
 def _number(parameters: Mapping[str, str], name: str, *, least: int, most: int) -> int | None:
     text = parameters.get(name, "").strip()
     if not text:

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from ingest_pipeline.search_models import SearchAnswer, SearchQuery
-from ingest_pipeline.service.parameters import query_of
+from ingest_pipeline.service.parameters import model_of, query_of
 from ingest_pipeline.service.state import service_of
 from ingest_pipeline.stages.answer_rows import answer_row
 from ingest_pipeline.stages.file_details import Row, facets_row
@@ -46,7 +46,7 @@ def answered_query(request: Request) -> Answered:
         ConfigurationError, RunError: the model or the store cannot be used.
     """
     service, query = service_of(request), query_of(request.query_params)
-    model = request.query_params.get("model") or None
+    model = model_of(request.query_params)
     with service.pool.connection() as connection:
         if query.text:
             answer = search(connection, query, settings=service.settings, models=service.models, model=model)
