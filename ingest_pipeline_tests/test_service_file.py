@@ -23,7 +23,7 @@ from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import CARD
 from ingest_pipeline_tests.documents import FINGERPRINT, SOURCE, add_file, files_of, seal, write
 from ingest_pipeline_tests.pipeline import Pipeline
-from ingest_pipeline_tests.serving import inline_parts, parsed, roomy, served
+from ingest_pipeline_tests.service_pages import inline_parts, parsed, roomy, served
 
 MIB = 1024**2
 OUTLINE = "".join(

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline_tests.serving import parsed, served
+from ingest_pipeline_tests.service_pages import parsed, served
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_filters_of_the_list(connection: Connection, client: TestClient, query: 
 def test_a_bad_filter_is_named(client: TestClient, query: str) -> None:
     """A filter that cannot be used is a 400 that names it."""
     answer = client.get(f"/files.json?{query}")
-    assert (answer.status_code, [*answer.json()]) == (400, ["error"])
+    assert (answer.status_code, [*answer.json()]) == (400, ["error", "message"])
     assert client.get(f"/files?{query}").status_code == 400
 
 
@@ -106,7 +106,8 @@ def test_no_such_file_is_404(client: TestClient, path: str) -> None:
 
 def test_sections_need_a_file(client: TestClient) -> None:
     """`/sections.json` says which parameter is missing, or that there is no such file."""
-    assert client.get("/sections.json").json() == {"error": "file: the number of a file, as in /files.json"}
+    missing = client.get("/sections.json").json()
+    assert missing == {"error": "BadParameter", "message": "file: the number of a file, as in /files.json"}
     assert client.get("/sections.json?file=9").status_code == 404
 
 

@@ -23,7 +23,7 @@ from ingest_pipeline.service.rendering import STATIC
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.pipeline import Pipeline
-from ingest_pipeline_tests.serving import FakeModels, inline_parts, parsed, roomy, served
+from ingest_pipeline_tests.service_pages import FakeModels, inline_parts, parsed, roomy, served
 
 SCRIPT = "<script>alert('kiln')</script> & \"quotes\" <img src=x onerror=alert(1)> </mark></p><svg onload=alert(2)>"
 BIDI = "The kiln \u202egnp.exe\u202c is \u2066hidden\u2069 here.\x07"
@@ -185,8 +185,8 @@ def test_a_bad_parameter_is_named(client: TestClient, address: str, words: str) 
     twin = client.get(address.replace("/?", "/search.json?"))
     assert (page.status_code, twin.status_code) == (400, 400)
     assert words in parsed(page.text).text
-    assert words in twin.json()["error"]
-    assert [*twin.json()] == ["error"]
+    assert words in twin.json()["message"]
+    assert [*twin.json()] == ["error", "message"]
 
 
 class MissingModels(FakeModels):
@@ -214,7 +214,7 @@ def test_a_missing_model_is_503(filled: TestClient, settings: Settings, url: str
         answers = [client.get(path) for path in ("/?q=kiln", "/search.json?q=kiln", "/", "/files")]
     assert [answer.status_code for answer in answers] == [503, 503, 200, 200]
     assert str(error) in parsed(answers[0].text).text
-    assert answers[1].json() == {"error": str(error)}
+    assert answers[1].json() == {"error": type(error).__name__, "message": str(error)}
     assert answers[1].headers["retry-after"] == "5"
 
 
@@ -238,7 +238,7 @@ def test_no_traceback_leaves(client: TestClient, monkeypatch: pytest.MonkeyPatch
     for path in ("/", "/search.json"):
         answer = client.get(path)
         assert answer.status_code == 500
-        assert "its log says why" in answer.text
+        assert "its log says where" in answer.text
         assert [word for word in ("secret", "Traceback", "ZeroDivision", ".py") if word in answer.text] == []
 
 

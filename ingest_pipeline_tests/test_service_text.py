@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest_pipeline.service.text import STEERING_NOT_BREAKS, marked, passage, visible
-from ingest_pipeline_tests.serving import parsed
+from ingest_pipeline_tests.service_pages import parsed
 
 TEXT = "The kiln is hot & <b>dangerous</b>."
 SPANS = st.tuples(st.integers(0, 40), st.integers(0, 40))

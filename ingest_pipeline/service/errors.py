@@ -26,7 +26,6 @@ HINTS = {
     400: "Change the address, or go back and correct the field.",
     404: "It may have been erased, or the address is wrong.",
     503: "Try again in a moment; `ingest doctor` says what is missing.",
-    500: "The log of the service says why.",
 }
 PLAIN = {404: "nothing is at this address", 405: "this address cannot be asked in this way"}
 """For errors that say no more than their status."""
@@ -38,11 +37,18 @@ def handlers() -> Mapping[Any, Any]:
     return {HTTPException: _of_http, IngestError: _of_ours, Exception: _of_nobody}
 
 
-def error_response(request: Request, status: int, message: str) -> Response:
-    """Return an error as a page, or as `{"error": message}` where a program asks."""
+def error_response(request: Request, status: int, reason: str, message: str) -> Response:
+    """Return an error as a page, or as JSON where a program asks.
+
+    Args:
+        request: that is answered.
+        status: of HTTP.
+        reason: a name that programs compare.
+        message: what is wrong, for people.
+    """
     headers = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     if wants_json(request):
-        return JSONResponse({"error": message}, status, headers)
+        return JSONResponse({"error": reason, "message": message}, status, headers)
     content = {"status": status, "phrase": HTTPStatus(status).phrase, "message": message, "hint": HINTS.get(status, "")}
     response = html_page(request, "error.html", content, status=status)
     response.headers.update(headers)
@@ -65,7 +71,7 @@ def _of_http(request: Request, error: HTTPException) -> Response:
         return Response(status_code=error.status_code, headers=error.headers)
     phrase = HTTPStatus(error.status_code).phrase
     message = error.detail if error.detail != phrase else PLAIN.get(error.status_code, phrase)
-    response = error_response(request, error.status_code, message)
+    response = error_response(request, error.status_code, phrase.replace(" ", ""), message)
     response.headers.update(error.headers or {})
     return response
 
@@ -73,10 +79,10 @@ def _of_http(request: Request, error: HTTPException) -> Response:
 def _of_ours(request: Request, error: IngestError) -> Response:
     status = status_of(error)
     if status >= 500:
-        logger.warning("%s %d: %s", request.scope.get("endpoint", ""), status, error.reason)
-    return error_response(request, status, str(error))
+        logger.warning("a request was answered with %d: %s", status, error.reason)
+    return error_response(request, status, error.reason, str(error))
 
 
 def _of_nobody(request: Request, error: Exception) -> Response:
     # Whoever serves the application logs the traceback.
-    return error_response(request, 500, "the service failed to answer; its log says why")
+    return error_response(request, 500, "InternalError", "the service failed with this request; its log says where")
