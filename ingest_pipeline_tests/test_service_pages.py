@@ -254,7 +254,8 @@ def test_no_traceback_leaves(client: TestClient, monkeypatch: pytest.MonkeyPatch
 def test_errors_fit_who_asks(client: TestClient, path: str, accept: str, method: str, kind: str) -> None:
     """People get a page, programs JSON: by the ending of the path, the method, and what they accept."""
     answer = client.request(method, path, headers={"Accept": accept})
-    assert (answer.status_code, answer.headers["content-type"]) == (405 if method == "POST" else 404, kind)
+    assert answer.status_code in ((403, 405) if method == "POST" else (404,))
+    assert answer.headers["content-type"] == kind
 
 
 def test_an_empty_store_says_what_to_do(client: TestClient) -> None:
