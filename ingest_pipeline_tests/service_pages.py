@@ -8,14 +8,13 @@ from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from typing import Any, cast
 
-import numpy as np
 from starlette.testclient import TestClient
 
 from ingest_pipeline.models import ModelCard
 from ingest_pipeline.service.app import create_app
 from ingest_pipeline.service.state import Service
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.query_models import QueryModels
+from ingest_pipeline.stages.query_models import QueryModels, QueryVector
 from ingest_pipeline.store.pool import ReadPool
 from ingest_pipeline_tests.conftest import CARD, FakeEmbedder
 
@@ -29,9 +28,8 @@ class FakeModels:
     def __init__(self) -> None:
         self.card, self.embedder = CARD, FakeEmbedder()
 
-    def vector(self, text: str, stored: ModelCard | None = None) -> np.ndarray:
-        row: np.ndarray = self.embedder.embed([text])[0]
-        return row
+    def vector(self, text: str, stored: ModelCard | None = None) -> QueryVector:
+        return QueryVector(self.embedder.embed([text])[0])
 
 
 @contextmanager

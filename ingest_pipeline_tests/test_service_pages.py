@@ -9,7 +9,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from starlette.testclient import TestClient
 
@@ -21,6 +20,7 @@ from ingest_pipeline.service import search_api
 from ingest_pipeline.service.pages import FILTERS
 from ingest_pipeline.service.rendering import STATIC
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.stages.query_models import QueryVector
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.pipeline import Pipeline
 from ingest_pipeline_tests.service_pages import FakeModels, inline_parts, parsed, roomy, served
@@ -196,7 +196,7 @@ class MissingModels(FakeModels):
         super().__init__()
         self.error = error
 
-    def vector(self, text: str, stored: ModelCard | None = None) -> np.ndarray:
+    def vector(self, text: str, stored: ModelCard | None = None) -> QueryVector:
         raise self.error
 
 

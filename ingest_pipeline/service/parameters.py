@@ -74,6 +74,7 @@ def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        # Postgres does not know every offset that Python does.
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadParameter(f"{name}: a date such as 2026-11-29, or a time such as 2026-11-29T12:00Z") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)

@@ -116,8 +116,7 @@ def _of_path(text: str) -> str:
 
 
 def _of_type(text: str) -> str:
-    escaped = SPECIAL.sub(r"\\\1", text)
-    return f"{escaped[:-1]}%" if text.endswith("/*") else escaped
+    return SPECIAL.sub(r"\\\1", text).replace("*", "%")
 
 
 def _facet(groups: list[_Group], name: str, chosen: FileFilter) -> tuple[FacetCount, ...]:
@@ -136,5 +135,11 @@ def _meets(group: _Group, chosen: FileFilter) -> bool:
 
 
 def _is(value: str, asked: str) -> bool:
-    """Return whether a value is the one that was asked for; `text/*` asks for every kind of text."""
-    return value == asked or (asked.endswith("/*") and value.startswith(asked[:-1]))
+    """Return whether a value is what was asked for, in which `*` stands for any text: `text/*`."""
+    first, *rest = asked.split("*")
+    if not rest:
+        return value == asked
+    at = len(first) if value.startswith(first) else -1
+    for part in rest[:-1]:  # no regular expression: one of many `*` may take forever
+        at = value.find(part, at) + len(part) if at >= 0 and part in value[at:] else -1
+    return at >= 0 and value.endswith(rest[-1]) and len(value) - len(rest[-1]) >= at
