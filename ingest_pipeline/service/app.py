@@ -6,15 +6,26 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
-from ingest_pipeline.service import documents, embeddings, extract, mcp, monitoring, openapi, search_api, sign_in
+from ingest_pipeline.service import (
+    documents,
+    embeddings,
+    errors,
+    extract,
+    files_api,
+    mcp,
+    monitoring,
+    openapi,
+    pages,
+    search_api,
+    sign_in,
+)
 from ingest_pipeline.service.access import Access
 from ingest_pipeline.service.limits import Limits
-from ingest_pipeline.service.refusals import HANDLERS
 from ingest_pipeline.service.running import running
 from ingest_pipeline.service.security import Security
 from ingest_pipeline.service.state import Service
 
-ROUTE_MODULES = (search_api, documents, embeddings, extract, openapi, monitoring, sign_in, mcp)
+ROUTE_MODULES = (search_api, files_api, pages, documents, embeddings, extract, openapi, monitoring, sign_in, mcp)
 """Each has `routes()`; a new group of routes is a module beside these, and a name here."""
 
 
@@ -27,6 +38,6 @@ def create_app(service: Service) -> Starlette:
     routes: list[BaseRoute] = [route for module in ROUTE_MODULES for route in module.routes()]
     # The outermost first: what may not be asked costs no place among the requests at work.
     middleware = [Middleware(Security, access=Access.of(service.settings)), Middleware(Limits)]
-    app = Starlette(routes=routes, middleware=middleware, lifespan=running, exception_handlers=HANDLERS)
+    app = Starlette(routes=routes, middleware=middleware, lifespan=running, exception_handlers=errors.handlers())
     app.state.service = service
     return app

@@ -47,6 +47,18 @@ def scope_of(parameters: Mapping[str, str]) -> SearchScope:
     return SearchScope(**chosen)
 
 
+def model_of(parameters: Mapping[str, str]) -> str | None:
+    """Return the name of the model that is asked; None: that of the settings.
+
+    Raises:
+        BadParameter: it cannot be a name.
+    """
+    name = parameters.get("model", "").strip()
+    if "\x00" in name:
+        raise BadParameter("model: a name of `ingest models`")
+    return name or None
+
+
 def _number(parameters: Mapping[str, str], name: str, *, least: int, most: int) -> int | None:
     text = parameters.get(name, "").strip()
     if not text:
@@ -62,6 +74,7 @@ def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
         return None
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        # Postgres does not know every offset that Python does.
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise BadParameter(f"{name}: a date such as 2026-11-29, or a time such as 2026-11-29T12:00Z") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
