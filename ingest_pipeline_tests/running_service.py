@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import uvicorn
 
@@ -22,6 +23,8 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 @contextmanager
 def running_service(settings: Settings) -> Iterator[str]:
     """Run the service; yield its URL."""
+    if "service_token" in Settings.__dataclass_fields__:
+        settings = replace(settings, **{"service_token": TOKEN})
     with opened_service(settings) as service, socket.create_server((HOST, 0)) as listening:
         config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
