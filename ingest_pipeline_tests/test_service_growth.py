@@ -62,7 +62,9 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
     with service_process(replace(settings, max_file_size=64 * MIB)) as (url, pid):
 
         def upload(name: str, size_bytes: int) -> None:
-            answer = httpx.post(f"{url}/documents", params={"name": name}, content=pieces(size_bytes), timeout=60)
+            answer = httpx.post(
+                f"{url}/documents", params={"name": name}, content=pieces(size_bytes), headers=HEADERS, timeout=60
+            )
             assert answer.json()["size_bytes"] == size_bytes
 
         def upload_form(name: str, size_bytes: int) -> None:
@@ -70,7 +72,7 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
             big.write_bytes(os.urandom(size_bytes))
             with big.open("rb") as stream:
                 endpoint = f"{url}/api/v1/documents/upload"
-                answer = httpx.post(endpoint, files={"file": (name, stream)}, timeout=60)
+                answer = httpx.post(endpoint, files={"file": (name, stream)}, headers=HEADERS, timeout=60)
             assert answer.json()["size_bytes"] == size_bytes
 
         for kind in (upload, upload_form):
