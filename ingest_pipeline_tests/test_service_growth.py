@@ -17,7 +17,11 @@ import pytest
 
 from ingest_pipeline.embedding.model import PACKAGED
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline_tests.gemini_server import GeminiServer
 from ingest_pipeline_tests.running_service import HEADERS
+from ingest_pipeline_tests.test_server_embeddings import Stages
+from ingest_pipeline_tests.test_stages_extracts import gemini, running, write_pdf, write_spec  # noqa: F401
 
 MIB = 1024**2
 SERVICE = """
@@ -96,4 +100,28 @@ def test_memory_of_vectors(settings: Settings) -> None:
         )
         print(f"{len(texts)} texts in {time.monotonic() - began:.1f} s, peak {peak_bytes(pid) / MIB:.0f} MiB")
         assert len(answer.json()["data"]) == 512
+        assert peak_bytes(pid) < 300 * MIB
+
+
+@pytest.mark.proof
+def test_memory_of_answers(
+    connection: Connection,
+    settings: Settings,
+    source: Path,
+    tmp_path: Path,
+    gemini: GeminiServer,  # noqa: F811
+) -> None:
+    """Asking an LLM about a PDF, beside a loaded model, keeps the service within 300 MiB."""
+    write_pdf(source / "a.pdf", *(f"Page {number}" for number in range(6)))
+    ample = replace(settings, run_memory=8 * 2**30, machine_memory=16 * 2**30)
+    Stages(connection, ample).ingest()
+    asking_settings = replace(settings, extract=str(tmp_path / "extract.yaml"), extract_delay_seconds=0.0)
+    write_spec(asking_settings, gemini.url)
+    with service_process(asking_settings) as (url, pid):
+        vectors = {"model": PACKAGED, "input": ["some words"] * 8}
+        assert httpx.post(f"{url}/v1/embeddings", json=vectors, headers=HEADERS, timeout=60).status_code == 200
+        before = peak_bytes(pid)
+        answer = httpx.post(f"{url}/extract", json={"document": "a.pdf"}, headers=HEADERS, timeout=60)
+        assert len(answer.text.splitlines()) == 6
+        print(f"asking: {before / MIB:.0f} MiB before, {(peak_bytes(pid) - before) / MIB:.0f} MiB more")
         assert peak_bytes(pid) < 300 * MIB
