@@ -16,12 +16,18 @@ import httpx
 import pytest
 
 from ingest_pipeline.embedding.model import PACKAGED
+from ingest_pipeline.service.embeddings import MOST_TEXTS
 from ingest_pipeline.settings import Settings
+from ingest_pipeline.store.connection import Connection
+from ingest_pipeline_tests.gemini_server import GeminiServer
 from ingest_pipeline_tests.running_service import HEADERS
+from ingest_pipeline_tests.test_server_embeddings import Stages
+from ingest_pipeline_tests.test_stages_extracts import gemini, running, write_pdf, write_spec  # noqa: F401
 
 MIB = 1024**2
 SERVICE = """
 from ingest_pipeline.embedding.model import PACKAGED
+from ingest_pipeline.service.embeddings import MOST_TEXTS
 from ingest_pipeline.settings import read_settings
 from ingest_pipeline_tests.running_service import running_service
 with running_service(read_settings()) as url:
@@ -56,6 +62,13 @@ def pieces(size_bytes: int) -> Iterator[bytes]:
         yield piece
 
 
+def ask_for_vectors(url: str) -> None:
+    """The largest request: as many texts as one may have, each about as long as a chunk."""
+    texts = [" ".join(f"word{number}" for number in range(first, first + 60)) for first in range(MOST_TEXTS)]
+    answer = httpx.post(f"{url}/v1/embeddings", json={"model": PACKAGED, "input": texts}, headers=HEADERS, timeout=300)
+    assert len(answer.json()["data"]) == MOST_TEXTS
+
+
 @pytest.mark.proof
 def test_memory_of_uploads(settings: Settings, source: Path) -> None:
     """A document of 50 MB costs the service less than 1 MiB more than one of 2 MB, as a body and in a form."""
@@ -88,12 +101,31 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
 @pytest.mark.proof
 def test_memory_of_vectors(settings: Settings) -> None:
     """The service stays within 300 MiB with the packaged model, also for the largest request for vectors."""
-    texts = [" ".join(f"word{number}" for number in range(first, first + 60)) for first in range(512)]
     with service_process(settings) as (url, pid):
         began = time.monotonic()
-        answer = httpx.post(
-            f"{url}/v1/embeddings", json={"model": PACKAGED, "input": texts}, headers=HEADERS, timeout=300
-        )
-        print(f"{len(texts)} texts in {time.monotonic() - began:.1f} s, peak {peak_bytes(pid) / MIB:.0f} MiB")
-        assert len(answer.json()["data"]) == 512
+        ask_for_vectors(url)
+        print(f"{MOST_TEXTS} texts in {time.monotonic() - began:.1f} s, peak {peak_bytes(pid) / MIB:.0f} MiB")
+        assert peak_bytes(pid) < 300 * MIB
+
+
+@pytest.mark.proof
+def test_memory_of_answers(
+    connection: Connection,
+    settings: Settings,
+    source: Path,
+    tmp_path: Path,
+    gemini: GeminiServer,  # noqa: F811
+) -> None:
+    """Asking an LLM about a PDF, beside a loaded model, keeps the service within 300 MiB."""
+    write_pdf(source / "a.pdf", *(f"Page {number}" for number in range(6)))
+    ample = replace(settings, run_memory=8 * 2**30, machine_memory=16 * 2**30)
+    Stages(connection, ample).ingest()
+    asking_settings = replace(settings, extract=str(tmp_path / "extract.yaml"), extract_delay_seconds=0.0)
+    write_spec(asking_settings, gemini.url)
+    with service_process(asking_settings) as (url, pid):
+        ask_for_vectors(url)
+        before = peak_bytes(pid)
+        answer = httpx.post(f"{url}/extract", json={"document": "a.pdf"}, headers=HEADERS, timeout=60)
+        assert len(answer.text.splitlines()) == 6
+        print(f"asking: {before / MIB:.0f} MiB before, {(peak_bytes(pid) - before) / MIB:.0f} MiB more")
         assert peak_bytes(pid) < 300 * MIB

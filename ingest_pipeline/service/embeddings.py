@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from anyio import CapacityLimiter, to_thread
 from starlette.requests import ClientDisconnect, Request
@@ -21,6 +22,9 @@ from ingest_pipeline.service.refused import BAD_REQUEST, BROKEN, CLIENT_GONE, Re
 from ingest_pipeline.service.slots import Slots
 from ingest_pipeline.service.state import Service, service_of
 from ingest_pipeline.stages.on_demand import known_vectors
+
+if TYPE_CHECKING:
+    import numpy as np
 
 BODY_BYTES = 1024**2
 MOST_TEXTS = 512
@@ -60,7 +64,8 @@ class Embeddings:
             wanted = texts_of(await json_of(request, most_bytes=BODY_BYTES))
             async with self._slots.slot():
                 compute = partial(answer_of, service_of(request), wanted)
-                return JSONResponse(await to_thread.run_sync(compute, limiter=self._threads))
+                content = await to_thread.run_sync(compute, limiter=self._threads)
+                return Response(content, media_type="application/json")
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
         except IngestError as error:
@@ -94,8 +99,8 @@ def texts_of(body: dict[str, Any]) -> Texts:
     return Texts(texts, form == "base64", body["model"], dimensions)
 
 
-def answer_of(service: Service, wanted: Texts) -> dict[str, Any]:
-    """Return the answer.
+def answer_of(service: Service, wanted: Texts) -> bytes:
+    """Return the answer as JSON; each vector is written by itself, for as lists of numbers they take ten times as much.
 
     Raises:
         Refused: the model is another one, or a text is too long for it.
@@ -105,16 +110,12 @@ def answer_of(service: Service, wanted: Texts) -> dict[str, Any]:
     _refuse_other_model(wanted, card, service.settings.model)
     tokens = _tokens(service, wanted.texts, card)
     with service.pool.connection() as connection:  # given back before the model computes
-        vectors = known_vectors(connection, wanted.texts, card)
+        vectors: dict[str, Sequence[float] | np.ndarray] = dict(known_vectors(connection, wanted.texts, card))
     unknown = list(dict.fromkeys(text for text in wanted.texts if text not in vectors))
-    made = zip(unknown, service.models.passages(unknown), strict=True)
-    vectors |= {text: [float(number) for number in vector] for text, vector in made}
-    data = [
-        {"object": "embedding", "index": index, "embedding": _written(vectors[text], wanted.as_base64)}
-        for index, text in enumerate(wanted.texts)
-    ]
-    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    return {"object": "list", "data": data, "model": card.name, "usage": usage}
+    vectors |= zip(unknown, service.models.passages(unknown), strict=True)
+    rows = (_row(index, vectors[text], wanted.as_base64) for index, text in enumerate(wanted.texts))
+    more = {"object": "list", "model": card.name, "usage": {"prompt_tokens": tokens, "total_tokens": tokens}}
+    return b"".join((json.dumps(more)[:-1].encode(), b', "data": [', b", ".join(rows), b"]}"))
 
 
 def error_row(refused: Refused) -> dict[str, Any]:
@@ -140,12 +141,12 @@ def _tokens(service: Service, texts: Sequence[str], card: ModelCard) -> int:
     return sum(counts)
 
 
-def _written(vector: Sequence[float], as_base64: bool) -> list[float] | str:
-    if not as_base64:
-        return list(vector)
+def _row(index: int, vector: Sequence[float] | np.ndarray, as_base64: bool) -> bytes:
     import numpy as np
 
-    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+    numbers = np.asarray(vector, dtype="<f4")
+    written = base64.b64encode(numbers.tobytes()).decode() if as_base64 else numbers.astype(float).tolist()
+    return json.dumps({"object": "embedding", "index": index, "embedding": written}).encode()
 
 
 def _bad(message: str) -> Refused:
