@@ -284,7 +284,8 @@ END $$;
 -- The texts whose vectors are nearest to a query's: by the HNSW index, which goes on until it has enough that meet the
 -- scope; exactly where the scope holds few chunks, or where the index ends before it has enough.
 CREATE FUNCTION nearest_texts(embedding halfvec, model integer, scope jsonb, wanted integer)
-RETURNS TABLE (text_hash bytea, distance double precision) LANGUAGE plpgsql STABLE AS $$
+RETURNS TABLE (text_hash bytea, distance double precision) LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT AS $$  -- where pgvector is
 DECLARE
     few constant integer := 10000;  -- chunks: an exact search of so many takes 50 ms (2026-11)
     given bigint;
@@ -348,7 +349,8 @@ BEGIN
     $q$, model, ingest.file_condition(scope), ingest.passage_condition(scope)) USING texts;
 END $$;
 
-CREATE FUNCTION public.search_chunks(
+-- Replaced where a first command left it before a restore. As the views do, it answers with the rights of its owner: who may execute it needs no right on the tables.
+CREATE OR REPLACE FUNCTION public.search_chunks(
     query text, embedding halfvec DEFAULT NULL, top integer DEFAULT 10, model text DEFAULT NULL,
     source text DEFAULT NULL, path text DEFAULT NULL, media_type text DEFAULT NULL,
     page_from integer DEFAULT NULL, page_to integer DEFAULT NULL, section text DEFAULT NULL,
@@ -357,7 +359,7 @@ RETURNS TABLE (
     score double precision, source text, path text, page_from integer, page_to integer, page_label text,
     section text, heading text, text text, ordinal integer, char_from bigint, char_to bigint,
     vector_score double precision, lexical_score double precision, places bigint, file_id bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
     WITH asked AS (
         SELECT m.model_id::integer AS model_id, jsonb_strip_nulls(jsonb_build_object(
             'source', source, 'path', path, 'media_type', media_type, 'page_from', page_from, 'page_to', page_to,
@@ -381,6 +383,7 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN ingest.sections s ON s.generation_id = c.generation_id AND s.ordinal = c.section
     ORDER BY t.score DESC, t.vector_score DESC NULLS LAST, t.text_hash
 $$;
+REVOKE ALL ON FUNCTION public.search_chunks FROM PUBLIC;
 COMMENT ON FUNCTION public.search_chunks IS
     'The passages that answer a query, by its words and its embedding, best first; docs/search.md.';
 
