@@ -300,7 +300,7 @@ def rank_queries(connection: Connection, card: ModelCard, embedder: Embedder, qu
     began, rankings, model = time.monotonic(), {}, embedding_models.model_id(connection, card)
     for keys in _groups(list(queries), ENCODED_AT_ONCE):
         for key, vector in zip(keys, embedder.embed([queries[key] for key in keys]), strict=True):
-            hits = search(connection, model, vector, SearchQuery(queries[key], CHUNKS_PER_QUERY))
+            hits = search(connection, model, vector, SearchQuery("", CHUNKS_PER_QUERY))  # without words: vectors only
             rankings[key] = documents_of(hits)
     seconds = time.monotonic() - began
     say(f"{len(queries)} queries in {seconds:.1f} s, {seconds / len(queries) * 1000:.0f} ms each")

@@ -30,5 +30,43 @@
 Imports go in one direction: `cli -> service, definitions -> defs -> instance -> stages -> the packages in the middle ->
 memory -> settings -> search_models -> engines, schemes, sizes, markdown -> models, errors`. The packages in the middle
 (sources, planning, parsing, chunking, embedding, extraction, entities, store) do not import each other; only `stages/`
-combines them. Import contracts in pyproject.toml check this. This module imports nothing.
+combines them. Import contracts in pyproject.toml check this. This module imports nothing before `search` is called.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ingest_pipeline.search_models import SearchAnswer
+    from ingest_pipeline.settings import Settings
+
+
+def search(
+    query: str,
+    *,
+    top: int = 10,
+    context: int = 0,
+    model: str | None = None,
+    settings: Settings | None = None,
+    **scope: Any,
+) -> SearchAnswer:
+    """Return the passages that answer a query, and what was searched.
+
+    The model is loaded once in a process.
+
+    Args:
+        query: words or a sentence.
+        top: hits at most.
+        context: how many chunks before and after each hit come with it.
+        model: the name of another model of the store.
+        settings: by default those of the `INGEST_*` environment.
+        scope: where is looked, by the fields of `SearchScope`: `source`, `path`, `media_type`, `page_from`, `page_to`,
+            `section`, `since`, `until`, `batch`, `entity`.
+
+    Raises:
+        IngestError: the settings, the model or the database cannot be used.
+    """
+    from ingest_pipeline.stages.python_api import ask_for
+
+    return ask_for(query, top=top, context=context, model=model, settings=settings, **scope)

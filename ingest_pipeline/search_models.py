@@ -171,9 +171,9 @@ class Coverage:
                 f"{counted(self.unreadable_pages, 'unreadable page')} in {counted(self.files_with_gaps, 'file')}"
             )
         if self.failed_matching:
-            verb = "matches" if self.failed_matching == 1 else "match"
-            names = f"the name of {counted(self.failed_matching, 'failed file')} {verb} your words"
-            parts.append(f"{names} ({', '.join(self.failed_names)})")
+            one = self.failed_matching == 1
+            names = "1 failed file's name matches" if one else f"{self.failed_matching:,} failed files' names match"
+            parts.append(f"{names} your words ({', '.join(self.failed_names)})")
         return "; ".join(parts)
 
 

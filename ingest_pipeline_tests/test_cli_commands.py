@@ -26,7 +26,7 @@ from ingest_pipeline.instance.progress import Progress
 from ingest_pipeline.models import Gap
 from ingest_pipeline.planning.remaining import WorkState
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages import search as search_module
+from ingest_pipeline.stages import query_models
 from ingest_pipeline.store import batches, ledger
 from ingest_pipeline.store import files as store_files
 from ingest_pipeline.store.connection import Connection
@@ -61,7 +61,7 @@ def launched(command: Command, ample_memory: None, monkeypatch: pytest.MonkeyPat
     with dg.DagsterInstance.ephemeral() as instance:
         monkeypatch.setattr(home, "open_instance", lambda settings: nullcontext(instance))
         monkeypatch.setattr(resources, "load_embedder", lambda *names, **more: FakeEmbedder(384))
-        monkeypatch.setattr(search_module, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
+        monkeypatch.setattr(query_models, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
         yield command
 
 
@@ -107,6 +107,10 @@ def measured(connection: Connection, peaks: dict[str, int]) -> str:
         ["search", "words", "--top", "0"],
         ["search", "words", "--top", "1.5"],
         ["search", "words", "--top", "²"],
+        ["search", "  "],
+        ["search", "words", "--pages", "9-3"],
+        ["search", "words", "--pages", "x"],
+        ["search", "words", "--since", "yesterday"],
         ["db"],
         ["db", "drop"],
         ["db", "url", "--json"],
@@ -237,8 +241,10 @@ def test_a_closed_pipe_is_no_error(
 
 def test_search_before_anything(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is indexed: a sentence for people, nothing for programs."""
-    monkeypatch.setattr(search_module, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
-    assert command("search", "words") == "nothing found: is anything indexed? `ingest status`\n"
+    monkeypatch.setattr(query_models, "load_query_embedder", lambda *names, **more: FakeEmbedder(384))
+    assert command("search", "words").splitlines() == [
+        "nothing found: is anything indexed? `ingest status`", "Searched 0 of 0 files in this scope.",
+    ]  # fmt: skip
     assert command("search", "words", "--json") == ""
 
 

@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from ingest_pipeline.cli import tables, text
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, CostModel, FileCost, Plan, PlannedBatch
 from ingest_pipeline.planning.predict import Outcome
-from ingest_pipeline.search_models import SearchHit
+from ingest_pipeline.search_models import Coverage, SearchAnswer, SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.account import Account
 from ingest_pipeline.stages.costs import MemoryReport, RunOutcome
@@ -212,35 +212,53 @@ def test_an_upload_is_one_line(capsys: Captured) -> None:
 
 def test_no_hits_say_what_to_do(capsys: Captured) -> None:
     """A search without an answer points at `ingest status`."""
-    tables.print_hits([])
-    assert capsys.readouterr().out == "nothing found: is anything indexed? `ingest status`\n"
+    tables.print_answer(SearchAnswer((), Coverage()))
+    assert capsys.readouterr().out.splitlines() == [
+        "nothing found: is anything indexed? `ingest status`", "Searched 0 of 0 files in this scope.",
+    ]  # fmt: skip
+
+
+def test_answers_say_what_they_cover(capsys: Captured) -> None:
+    """After the hits come the counts of the scope, and what could not be asked."""
+    covered = Coverage(
+        3275, 3251, 20, 4, 1, 61, 9, failed_matching=2, failed_names=("a\x1b.pdf", "b.pdf")
+    )  # fmt: skip
+    tables.print_answer(SearchAnswer((), covered, notes=("one model is left out",)))
+    assert capsys.readouterr().out.splitlines() == [
+        "nothing found",
+        "Searched 3,251 of 3,275 files in this scope; 20 not searchable yet; 4 failed; 1 in an older version; "
+        "61 unreadable pages in 9 files; 2 failed files' names match your words (a\\x1b.pdf, b.pdf).",
+        "Note: one model is left out",
+    ]  # fmt: skip
 
 
 def test_hits_are_numbered_places(capsys: Captured) -> None:
     """Score, file, page or pages, the printed page label, and the section before the heading."""
     hit = SearchHit(0.87654, "/documents", "manual.pdf", 6, 6, "Descale  the\nsteam boxes.", heading="Care")
-    tables.print_hits([
+    tables.print_answer(SearchAnswer((
         hit,
-        replace(hit, page_from=6, page_to=8, page_label="iv", section="Oven › Care"),
-        replace(hit, heading=None, path="two\nlines.pdf"),
-    ])  # fmt: skip
-    assert capsys.readouterr().out.splitlines() == [
+        replace(hit, page_from=6, page_to=8, page_label="iv", section="Oven › Care", places=3),
+        replace(hit, heading=None, path="two\nlines.pdf", before=("Before it.",), after=("After it.",)),
+    ), Coverage()))  # fmt: skip
+    assert capsys.readouterr().out.splitlines()[:-1] == [
         "1. 0.877  manual.pdf, page 6 · Care",
         "   Descale the steam boxes.",
-        "2. 0.877  manual.pdf, pages 6-8 (printed iv) · Oven › Care",
+        "2. 0.877  manual.pdf, pages 6-8 (printed iv) · Oven › Care · and 2 other places",
         "   Descale the steam boxes.",
         "3. 0.877  two\\nlines.pdf, page 6",
+        "   Before it.",
         "   Descale the steam boxes.",
+        "   After it.",
     ]
 
 
 def test_long_hits_are_cut_and_wrapped(capsys: Captured) -> None:
     """At most 320 characters of a text, in lines of at most 100, and a mark where it was cut."""
-    tables.print_hits([SearchHit(0.5, "/documents", "a.txt", 1, 1, "word " * 200)])
-    _, *lines = capsys.readouterr().out.splitlines()
+    tables.print_answer(SearchAnswer((SearchHit(0.5, "/documents", "a.txt", 1, 1, "word " * 200),), Coverage()))
+    _, *lines, _ = capsys.readouterr().out.splitlines()
     assert all(line.startswith("   word") and len(line) <= 103 for line in lines)
     assert lines[-1].endswith("word …")
-    assert len(" ".join(line.strip() for line in lines)) <= 320
+    assert len(" ".join(line.strip() for line in lines)) <= 322
 
 
 def test_empty_plan_says_that_nothing_waits(capsys: Captured) -> None:

@@ -155,7 +155,7 @@ def test_pending_chunks_come_in_slices(connection: Connection, embedder: FakeEmb
 
 @pytest.mark.parametrize("indexed", [False, True])
 def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEmbedder, indexed: bool) -> None:
-    """The vector of a text finds that text first, with score 1, with and without an index."""
+    """The vector of a text finds that text first, with a cosine of 1, with and without an index."""
     texts = [f"text number {number}" for number in range(300)]
     publish(connection, embedder, "a.txt", "v1", texts)
     if indexed:
@@ -164,7 +164,7 @@ def test_search_finds_the_nearest_first(connection: Connection, embedder: FakeEm
     vector = embedder.embed(["text number 123"])[0]
     hits = search(connection, model_of(connection), vector, SearchQuery("", 5))
     assert hits[0].text == "text number 123"
-    assert hits[0].score == pytest.approx(1.0, abs=0.001)
+    assert hits[0].vector_score == pytest.approx(1.0, abs=0.001)
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
     assert len(hits) == 5
 
@@ -196,11 +196,11 @@ def test_a_copied_sentence_comes_first(connection: Connection, embedder: FakeEmb
 
 
 def test_every_place_of_a_text_is_found(connection: Connection, embedder: FakeEmbedder) -> None:
-    """One vector, two files: two hits."""
+    """One text in two files: one hit that names both places."""
     publish(connection, embedder, "a.txt", "v1", ["same"])
     publish(connection, embedder, "b.txt", "v2", ["same"])
-    hits = search(connection, model_of(connection), embedder.embed(["same"])[0], SearchQuery("", 5))
-    assert [hit.path for hit in hits] == ["a.txt", "b.txt"]
+    [hit] = search(connection, model_of(connection), embedder.embed(["same"])[0], SearchQuery("", 5))
+    assert (hit.path, hit.places, [place.path for place in hit.also_at]) == ("a.txt", 2, ["b.txt"])
 
 
 def test_models_keep_to_themselves(connection: Connection, embedder: FakeEmbedder) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import replace
 
 from ingest_pipeline.cli import rows
 from ingest_pipeline.cli.codes import FAILED, OK
-from ingest_pipeline.cli.command import Commands, Parser, add_command, positive_count
+from ingest_pipeline.cli.command import Commands, Parser, add_command, ledger_name, positive_count
 from ingest_pipeline.cli.opening import opened_store
+from ingest_pipeline.cli.scope import add_scope, scope_of
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.search_models import SearchQuery, SearchScope
+from ingest_pipeline.search_models import SearchQuery
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import counted
 
@@ -18,9 +20,12 @@ from ingest_pipeline.sizes import counted
 def add_commands(commands: Commands[Parser]) -> None:
     """Add the commands of this module to the parser."""
     command = add_command(commands, "search", search, "the passages that match a query, with pages")
-    command.add_argument("query")
+    command.add_argument("query", type=ledger_name, help="words or a sentence")
     command.add_argument("--top", type=positive_count, default=5, metavar="N")
-    command.add_argument("--entity", metavar="NAME", help="only passages in which this name was found")
+    add_scope(command)
+    command.add_argument(
+        "--context", type=positive_count, default=0, metavar="N", help="also print N chunks before and after each hit"
+    )
     command.add_argument("--model", metavar="NAME", help="a model of `ingest models`; default INGEST_MODEL")
     command = add_command(commands, "embed", embed, "make vectors on demand: of texts, of a file, of all that wait")
     command.add_argument("texts", nargs="*", metavar="TEXT")
@@ -40,13 +45,18 @@ def add_commands(commands: Commands[Parser]) -> None:
 def search(options: argparse.Namespace, settings: Settings) -> int:
     """Print the passages that match a query."""
     from ingest_pipeline.cli import tables
-    from ingest_pipeline.stages.answer_rows import hit_row
+    from ingest_pipeline.stages.answer_rows import coverage_keys, hit_row
     from ingest_pipeline.stages.search import search as search_store
 
     with opened_store(settings) as connection:
-        query = SearchQuery(options.query, options.top, SearchScope(entity=options.entity))
+        query = SearchQuery(options.query, options.top, scope_of(options), options.context)
         answer = search_store(connection, query, settings=settings, model=options.model)
-    rows.print_rows(map(hit_row, answer.hits)) if options.json else tables.print_hits(answer.hits)
+    if not options.json:
+        tables.print_answer(answer)
+        return OK
+    rows.print_rows(hit_row(hit) | coverage_keys(answer) for hit in answer.hits)
+    if not answer.hits:  # a line is a hit: what was searched in vain goes elsewhere
+        print(f"ingest: nothing found; {answer.coverage.sentence}", file=sys.stderr)
     return OK
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from ingest_pipeline.cli.table import new_table, print_table
 from ingest_pipeline.cli.text import clock, fitted, passage, printable, size
 from ingest_pipeline.models import BATCH_STATUSES, FILE_STATUSES, Plan
 from ingest_pipeline.parsing.detect import short_name
-from ingest_pipeline.search_models import SearchHit
+from ingest_pipeline.search_models import SearchAnswer, SearchHit
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.sizes import counted, format_size
 
@@ -77,16 +78,42 @@ def print_added(added: Added) -> None:
         print(f"{printable(added.name)}  {format_size(added.size_bytes)}  added to {added.source}")
 
 
-def print_hits(hits: Sequence[SearchHit]) -> None:
-    """Print search results."""
-    if not hits:
-        print("nothing found: is anything indexed? `ingest status`")
-    for number, hit in enumerate(hits, start=1):
-        pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
-        label = f" (printed {hit.page_label})" if hit.page_label else ""
-        place = passage(hit.section or hit.heading or "")
-        print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}")
-        print(textwrap.indent(textwrap.fill(textwrap.shorten(passage(hit.text), 320, placeholder=" …"), 100), "   "))
+def print_answer(answer: SearchAnswer) -> None:
+    """Print search results, and what was searched."""
+    if not answer.hits:
+        print("nothing found" if answer.coverage.searched else "nothing found: is anything indexed? `ingest status`")
+    for number, hit in enumerate(answer.hits, start=1):
+        _print_hit(number, hit)
+    print(answer.coverage.sentence[0].upper() + printable(answer.coverage.sentence[1:]) + ".")
+    for note in answer.notes:
+        print(f"Note: {printable(note)}")
+
+
+def _print_hit(number: int, hit: SearchHit) -> None:
+    pages = f"page {hit.page_from}" if hit.page_from == hit.page_to else f"pages {hit.page_from}-{hit.page_to}"
+    label = f" (printed {hit.page_label})" if hit.page_label else ""
+    place = passage(hit.section or hit.heading or "")
+    others = f" · and {counted(hit.places - 1, 'other place')}" if hit.places > 1 else ""
+    print(f"{number}. {hit.score:.3f}  {printable(hit.path)}, {pages}{label}{f' · {place}' if place else ''}{others}")
+    begin, end = hit.snippet
+    shown = ("… " if begin else "") + passage(hit.text[begin:end]) + (" …" if end < len(hit.text) else "")
+    for text in hit.before:
+        print(_paragraph(passage(text)))
+    print(_marked(_paragraph(shown), {hit.text[mark[0] : mark[1]] for mark in hit.marks}))
+    for text in hit.after:
+        print(_paragraph(passage(text)))
+
+
+def _paragraph(text: str) -> str:
+    return textwrap.indent(textwrap.fill(text, 100), "   ")
+
+
+def _marked(text: str, words: set[str]) -> str:
+    """Return a text with words in bold on a terminal."""
+    if not words or not sys.stdout.isatty():
+        return text
+    either = "|".join(re.escape(word) for word in sorted(words, key=len, reverse=True))
+    return re.sub(rf"(?<!\w)({either})(?!\w)", "\033[1m\\1\033[0m", text)
 
 
 def print_embedded(embedded: Sequence[EmbeddedText]) -> None:

@@ -47,14 +47,14 @@ def coverage_row(coverage: Coverage) -> dict[str, Any]:
     }
 
 
+def coverage_keys(answer: SearchAnswer) -> dict[str, Any]:
+    """Return what was searched, and what could not be."""
+    return {"coverage": coverage_row(answer.coverage), "models": list(answer.models), "notes": list(answer.notes)}
+
+
 def answer_row(answer: SearchAnswer) -> dict[str, Any]:
     """Return a whole answer."""
-    return {
-        "hits": [hit_row(hit) for hit in answer.hits],
-        "coverage": coverage_row(answer.coverage),
-        "models": list(answer.models),
-        "notes": list(answer.notes),
-    }
+    return {"hits": [hit_row(hit) for hit in answer.hits]} | coverage_keys(answer)
 
 
 def _rounded(score: float | None) -> float | None:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from ingest_pipeline.errors import IngestError
+from ingest_pipeline.models import ModelCard
 from ingest_pipeline.search_models import SearchAnswer, SearchHit, SearchQuery
 from ingest_pipeline.settings import Settings
-from ingest_pipeline.stages.query_models import QueryModels
+from ingest_pipeline.stages.query_models import QueryModels, QueryVector
 from ingest_pipeline.store import coverage, embedding_models
 from ingest_pipeline.store import search as store_search
 from ingest_pipeline.store.connection import Connection
 
 logger = logging.getLogger(__name__)
-ModelHits = tuple[str, list[SearchHit]]
-"""The name of a model, and what its vectors and the query's words found."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A model that is asked."""
+
+    number: int
+    name: str
+    stored: ModelCard | None
+    """None: it is the model of the settings."""
+    only_shown: bool
+    """Only files that readers see under it: the other model cannot answer for them."""
 
 
 def search(
@@ -46,44 +57,45 @@ def search(
         StoreUnavailable: Postgres went away.
     """
     models = models or QueryModels(settings)
-    answers, notes = _answers(connection, query, models, model)
-    hits = tuple(_in_turns([found for _, found in answers])[: query.top])
-    covered = coverage.coverage(connection, query, model=_number(connection, model))
-    return SearchAnswer(hits, covered, tuple(name for name, _ in answers), tuple(notes))
-
-
-def _answers(
-    connection: Connection, query: SearchQuery, models: QueryModels, model: str | None
-) -> tuple[list[ModelHits], list[str]]:
     notes: list[str] = []
+    answers: list[list[SearchHit]] = []
+    asked = _asked_models(connection, models, model)
+    for one in asked:
+        vector = _vector(models, one, query.text, notes)
+        if vector is not None:
+            answers.append(
+                store_search.search(
+                    connection, one.number, vector.vector, query, only_shown=one.only_shown, vector_weight=vector.weight
+                )
+            )
+    covered = coverage.coverage(connection, query, model=asked[0].number if model is not None else None)
+    names = tuple(one.name for one in asked)
+    return SearchAnswer(tuple(_in_turns(answers)[: query.top]), covered, names, tuple(notes))
+
+
+def _asked_models(connection: Connection, models: QueryModels, model: str | None) -> list[_Asked]:
     if model is not None:
         number, stored = embedding_models.model_named(connection, model)
-        own = None if stored.identity == models.card.identity else stored
-        return [(stored.name, store_search.search(connection, number, models.vector(query.text, own), query))], notes
-    card, answers = models.card, []
-    known = embedding_models.known_model_id(connection, card)
-    if known is not None:
-        answers.append((card.name, store_search.search(connection, known, models.vector(query.text), query)))
-    answers += _of_other_models(connection, known, models, query, notes)
-    return answers, notes
+        return [_Asked(number, stored.name, None if stored.identity == models.card.identity else stored, False)]
+    known = embedding_models.known_model_id(connection, models.card)
+    asked = [] if known is None else [_Asked(known, models.card.name, None, False)]
+    others = embedding_models.shown_under_others(connection, known)
+    return asked + [_Asked(number, stored.name, stored, True) for number, stored in others]
 
 
-def _of_other_models(
-    connection: Connection, model: int | None, models: QueryModels, query: SearchQuery, notes: list[str]
-) -> Iterator[ModelHits]:
-    """Yield the hits in files that readers see under another model only; one that cannot be loaded is passed over."""
-    for number, stored in embedding_models.shown_under_others(connection, model):
-        try:
-            vector = models.vector(query.text, stored)
-        except IngestError as error:
-            logger.warning("files that are searchable only under %s are left out: %s", stored.name, error)
-            notes.append(f"files that are searchable only under {stored.name} are left out: {error}")
-            continue
-        yield stored.name, store_search.search(connection, number, vector, query, only_shown=True)
-
-
-def _number(connection: Connection, model: str | None) -> int | None:
-    return None if model is None else embedding_models.model_named(connection, model)[0]
+def _vector(models: QueryModels, asked: _Asked, text: str, notes: list[str]) -> QueryVector | None:
+    """Return the query's vector; None if a model cannot be loaded under which readers see some files: it is noted."""
+    try:
+        vector = models.vector(text, asked.stored)
+    except IngestError as error:
+        if not asked.only_shown:
+            raise
+        logger.warning("files that are searchable only under %s are left out: %s", asked.name, error)
+        notes.append(f"files that are searchable only under {asked.name} are left out: {error}")
+        return None
+    if not vector.is_read:
+        notes.append(f"{asked.name} does not know the words of this query: texts with the same words come first")
+    return vector
 
 
 def _in_turns(answers: list[list[SearchHit]]) -> list[SearchHit]:

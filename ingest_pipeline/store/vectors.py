@@ -235,7 +235,7 @@ def vacuum(connection: Connection) -> None:
     """Take dead rows out of the index: it answered `LIMIT 20` with 10 rows when full of them (docs/findings.md, B)."""
     connection.execute("VACUUM (ANALYZE) embeddings")
     connection.execute("VACUUM (ANALYZE) chunks")
-    connection.execute("ANALYZE files")
+    connection.execute("VACUUM (ANALYZE) files")  # counts of what a search covers read the index alone then
 
 
 def not_unit_norm(connection: Connection, model: int, *, batch: str | None = None) -> int:
