@@ -78,5 +78,5 @@ def test_models_load_before_questions(settings: Settings, caplog: pytest.LogCapt
         loading.start()
         vector = models.vector("steam")
         loading.join(60)
-    assert (models.state, vector.shape, len(models._loaded)) == (LOADED, (384,), 1)
+    assert (models.state, vector.vector.shape, len(models._loaded)) == (LOADED, (384,), 1)
     assert caplog.records == []
