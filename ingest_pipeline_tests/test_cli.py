@@ -62,6 +62,14 @@ class Ingest:
         return [json.loads(line) for line in self(*arguments, "--json").splitlines()]
 
 
+HIT_FIELDS = [
+    "score", "source", "path", "pages", "text", "page_label", "section", "heading", "file_id", "ordinal", "characters",
+    "media_type", "title", "vector_score", "lexical_score", "marks", "snippet", "places", "also_at", "before", "after",
+    "coverage", "models", "notes",
+]  # fmt: skip
+"""Of a line of `search --json`; new ones go to the end."""
+
+
 @pytest.fixture(scope="module")
 def ingested(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Ingest]:
     """A home into which the samples were ingested."""
@@ -145,8 +153,57 @@ def test_search_finds_the_page(ingested: Ingest) -> None:
     """The manual's page 6 answers; programs get score, source, path, pages, text, and the place."""
     question = "How often do the steam boxes have to be descaled, and with what?"
     hit, *_ = ingested.json("search", question, "--top", "3")
-    assert list(hit) == ["score", "source", "path", "pages", "text", "page_label", "section", "heading"]
+    assert list(hit) == HIT_FIELDS
     assert (hit["path"], hit["pages"]) == ("oven-manual.pdf", [6, 6])
+    assert {hit["text"][begin:end] for begin, end in hit["marks"]} >= {"Descale", "steam", "boxes"}
+    assert (hit["coverage"]["files"], hit["coverage"]["searched"]) == (7, 7)
+
+
+def test_search_in_a_scope(ingested: Ingest) -> None:
+    """Each option of the scope reaches the search; neighbours come along; a scope without files says so."""
+    scope = (
+        "--path",
+        "*.pdf",
+        "--type",
+        "application/pdf",
+        "--pages",
+        "5-7",
+        "--section",
+        "steam",
+        "--since",
+        "2020-01-01",
+    )
+    [hit, *_] = ingested.json("search", "steam", "--top", "9", "--context", "1", *scope)
+    assert (hit["path"], len(hit["before"]), len(hit["after"])) == ("oven-manual.pdf", 1, 1)
+    assert hit["coverage"]["files"] == 1
+    for nowhere in (("--until", "2020-01-01"), ("--source", "/nowhere"), ("--batch", "none"), ("--entity", "Nobody")):
+        assert ingested("search", "steam", *nowhere).startswith("nothing found")
+
+
+def test_search_loads_no_torch(ingested: Ingest) -> None:
+    """A search with the packaged model imports neither torch nor Dagster: it answers within a second."""
+    script = "import sys; from ingest_pipeline.cli.main import main; sys.argv[0] = 'ingest'; main()"
+    command = [sys.executable, "-X", "importtime", "-c", script, "search", "steam boxes"]
+    ended = subprocess.run(command, env=ingested.environment, capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.stderr.splitlines()}
+    assert {"openvino", "tokenizers", "psycopg"} <= imported
+    assert not {"torch", "transformers", "sentence_transformers", "dagster", "starlette", "spacy"} & imported
+
+
+def test_search_from_python(ingested: Ingest) -> None:
+    """`ingest_pipeline.search` gives a program the same hits, with what was searched."""
+    script = (
+        "import ingest_pipeline\n"
+        "answer = ingest_pipeline.search('steam boxes', top=2, path='oven')\n"
+        "print([hit.path for hit in answer.hits], answer.coverage.sentence)\n"
+        "print(len(ingest_pipeline.search('steam').hits))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], env=ingested.environment, capture_output=True, text=True, check=True
+    )
+    assert ended.stdout.splitlines() == [
+        "['oven-manual.pdf', 'oven-manual.pdf'] searched 1 of 1 file in this scope", "10",
+    ]  # fmt: skip
 
 
 def test_the_database_url_is_for_any_client(ingested: Ingest) -> None:

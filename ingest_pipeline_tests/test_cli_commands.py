@@ -107,6 +107,7 @@ def measured(connection: Connection, peaks: dict[str, int]) -> str:
         ["search", "words", "--top", "0"],
         ["search", "words", "--top", "1.5"],
         ["search", "words", "--top", "²"],
+        ["search", "  "],
         ["search", "words", "--pages", "9-3"],
         ["search", "words", "--pages", "x"],
         ["search", "words", "--since", "yesterday"],

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ingest_pipeline.cli import rows
 from ingest_pipeline.cli.codes import FAILED, OK
-from ingest_pipeline.cli.command import Commands, Parser, add_command, positive_count
+from ingest_pipeline.cli.command import Commands, Parser, add_command, ledger_name, positive_count
 from ingest_pipeline.cli.opening import opened_store
 from ingest_pipeline.cli.scope import add_scope, scope_of
 from ingest_pipeline.errors import ConfigurationError
@@ -20,7 +20,7 @@ from ingest_pipeline.sizes import counted
 def add_commands(commands: Commands[Parser]) -> None:
     """Add the commands of this module to the parser."""
     command = add_command(commands, "search", search, "the passages that match a query, with pages")
-    command.add_argument("query")
+    command.add_argument("query", type=ledger_name, help="words or a sentence")
     command.add_argument("--top", type=positive_count, default=5, metavar="N")
     add_scope(command)
     command.add_argument(
