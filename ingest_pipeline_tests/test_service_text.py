@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from ingest_pipeline.search_models import EVERYWHERE, Coverage, Place, SearchAnswer, SearchHit, SearchQuery
-from ingest_pipeline.service.pages import pages_in_words
+from ingest_pipeline.service.pages import FILTERS, pages_in_words
 from ingest_pipeline.service.rendering import html_page
 from ingest_pipeline.service.text import STEERING_NOT_BREAKS, marked, passage, visible
 from ingest_pipeline_tests.service_pages import inline_parts, parsed
@@ -90,16 +90,12 @@ def test_no_text_makes_an_element(hit: SearchHit, query: str) -> None:
     count = {"value": hit.path, "files": 1, "chosen": True}
     facets = {"files": 1, "source": [count], "media_type": [count], "status": [count]}
     content = {
-        "query": asked, "answer": answer, "facets": facets, "more": 20, "filtered": ["path"], "twin": "/search.json",
+        "query": asked, "answer": answer, "facets": facets, "more": 20,
+        "labels": FILTERS, "filtered": FILTERS, "none_of_them": {}, "twin": "/search.json",
         "file_parameters": {"path": hit.path}, "pages_in_words": pages_in_words,
     }  # fmt: skip
-    scope = {
-        "type": "http",
-        "method": "GET",
-        "path": "/",
-        "headers": [],
-        "query_string": urlencode({"q": query}).encode(),
-    }
+    sent = urlencode({"q": query, **dict.fromkeys(FILTERS, f"x{query}")}).encode()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": sent}
     page = bytes(html_page(Request(scope), "search.html", content).body).decode()
     assert inline_parts(page) == []
     assert {tag for tag, _ in parsed(page).elements} <= ELEMENTS
