@@ -87,6 +87,15 @@ def hits(connection: Connection) -> list[tuple[str, str, float]]:
     return [(hit.path, hit.text, hit.score) for hit in found]
 
 
+def by_sql(connection: Connection) -> list[tuple[Any, ...]]:
+    """What the function in `public` answers to a program that has no schema of ours in sight."""
+    with connection.transaction():
+        connection.execute("SET LOCAL search_path = pg_catalog")
+        vector = str([float(number) for number in FakeEmbedder().embed([TEXT])[0]])
+        asked = "SELECT path, text, score FROM public.search_chunks('fox', %s, 5)"
+        return connection.execute(asked, (vector,)).fetchall()
+
+
 def test_backup_into_a_plain_server(
     filled: Pipeline, command: Command, plain: PlainPostgres, tmp_path: Path, connection: Connection
 ) -> None:
@@ -100,6 +109,7 @@ def test_backup_into_a_plain_server(
     with store(url) as there:
         assert shown(there) == shown(connection) != []
         assert hits(there) == hits(connection) != []
+        assert by_sql(there) == by_sql(connection) != []
         assert there.execute("SELECT path, status, error FROM file_status ORDER BY 1").fetchall() == (
             connection.execute("SELECT path, status, error FROM file_status ORDER BY 1").fetchall()
         )

@@ -169,8 +169,7 @@ def test_a_scope_never_comes_short(
 
 def test_the_index_goes_on(connection: Connection, embedder: FakeEmbedder) -> None:
     """Where a scope is too large for an exact search, the index goes on until it has enough that meet it."""
-    definition = str(scalar(connection, "SELECT pg_get_functiondef('nearest_texts'::regproc)"))
-    connection.execute(definition.replace("few constant integer := 10000", "few constant integer := 0"))  # type: ignore[arg-type]
+    take_few_for_many(connection, "nearest_texts")
     for number in range(40):
         publish(connection, embedder, f"{number % 8}/{number}.txt", [f"text {number} {at}" for at in range(25)])
     vectors.ensure_index(connection, embedding_models.model_id(connection, CARD), CARD.dimension)
@@ -178,6 +177,27 @@ def test_the_index_goes_on(connection: Connection, embedder: FakeEmbedder) -> No
     hits = found(connection, "", vector=VAGUE, top=100, path="3/")
     assert len(hits) == 100
     assert len(found(connection, "", vector=VAGUE, top=200, path="3/")) == 125, "all that there are"
+
+
+def test_few_and_many_give_the_same(connection: Connection, embedder: FakeEmbedder) -> None:
+    """Words are found alike whether the texts of a scope are read one by one or asked for by the index."""
+    random = np.random.default_rng(3)
+    vocabulary = [f"word{number}" for number in range(60)]
+    for number in range(30):
+        texts = [" ".join(random.choice(vocabulary, 12)) for _ in range(5)]
+        publish(connection, embedder, f"{number % 3}/{number}.txt", texts)
+    queries = [" ".join(random.choice(vocabulary, 4)) for _ in range(10)]
+    one_by_one = [found(connection, query, top=10, path="1/") for query in queries]
+    take_few_for_many(connection, "lexical_texts")
+    assert [found(connection, query, top=10, path="1/") for query in queries] == one_by_one
+    assert all(one_by_one)
+
+
+def take_few_for_many(connection: Connection, function: str) -> None:
+    """Make a function take every scope for one with many chunks."""
+    definition = str(scalar(connection, "SELECT pg_get_functiondef(%s::regproc)", (function,)))
+    assert "few constant integer := 10000" in definition
+    connection.execute(definition.replace("integer := 10000", "integer := 0").encode())
 
 
 def test_the_function_for_sql(filled: Connection, embedder: FakeEmbedder) -> None:

@@ -80,7 +80,7 @@ def preview_backup(settings: Settings, path: Path, *, with_documents: bool = Fal
 
 
 def _write_database(writer: BackupWriter, url: str) -> dict[str, Any]:
-    """Write the dump and the views; return the manifest of the same snapshot."""
+    """Write the dump, the views and the functions of `public`; return the manifest of the same snapshot."""
     with content.frozen(url) as (connection, snapshot):
         require_old_enough(connection)
         manifest = {"product": PRODUCT, "version": version(PRODUCT), **content.content_of(connection)}
@@ -91,6 +91,7 @@ def _write_database(writer: BackupWriter, url: str) -> dict[str, Any]:
         with writer.member(VIEWS) as member, closing(dump_views(url, snapshot, views)) as pieces:  # type: ignore[type-var]
             for piece in pieces:
                 member.write(piece)
+            member.write(content.public_functions(connection).encode())
     return manifest
 
 

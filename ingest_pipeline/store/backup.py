@@ -18,6 +18,7 @@ from ingest_pipeline.store.connection import SEARCH_PATH, Connection, connected,
 from ingest_pipeline.store.ignored import without_ignored
 from ingest_pipeline.store.migrate import APPLIED, CREATE_SCHEMAS, LOCK, migrations, require_pgvector
 
+PUBLIC_FUNCTION = re.compile(r"CREATE OR REPLACE FUNCTION public\.(\w+)")
 PUBLIC_VIEW = re.compile(r"CREATE (?:OR REPLACE )?VIEW public\.(\w+)")
 # Rows that are there before anything was done: what is applied, and what Dagster notes when it makes its tables.
 BOOKKEEPING = ("ingest.migrations", "dagster.alembic_version", "dagster.secondary_indexes", "dagster.kvs",
@@ -37,6 +38,20 @@ WHERE n.nspname = ANY(%s) AND c.relkind = 'r'
 """
 COUNT = "SELECT count(*) FROM {table}"
 FIRST_ROW = "SELECT EXISTS (SELECT FROM {table})"
+# With the schema of each type, which a restore translates; without rights, as the dump of all else.
+FUNCTIONS = """
+SELECT pg_get_functiondef(p.oid) || format(E';\nREVOKE ALL ON FUNCTION %%s FROM PUBLIC;\n', p.oid::regprocedure)
+FROM pg_proc p WHERE p.pronamespace = 'public'::regnamespace AND p.proname = ANY(%s) ORDER BY p.proname
+"""
+HIDE_SCHEMAS = "SET LOCAL search_path = ''"
+# The collation of `folded`, in the order in which migration 0010 prefers them.
+FOLDING = """
+SELECT format('%I.%I', n.nspname, c.collname) FROM pg_collation c JOIN pg_namespace n ON n.oid = c.collnamespace
+WHERE c.collname IN ('pg_c_utf8', 'und-x-icu', 'C.UTF-8', 'C.utf8', 'default')
+  AND c.collencoding IN (-1, pg_char_to_encoding('UTF8'))
+ORDER BY array_position(ARRAY['pg_c_utf8', 'und-x-icu', 'C.UTF-8', 'C.utf8', 'default']::name[], c.collname) LIMIT 1
+"""
+FOLDED = re.compile(r"(?<=normalize\(t, NFKC\) COLLATE )[\w.\"-]+")
 EXISTING_VIEWS = "SELECT viewname FROM pg_views WHERE schemaname = 'public' AND viewname = ANY(%s) ORDER BY 1"
 # As JSON: columns that an older schema has not are then merely missing.
 MODELS = """
@@ -136,6 +151,14 @@ def public_views(connection: Connection) -> list[str]:
     return [name for (name,) in connection.execute(EXISTING_VIEWS, (sorted(ours),))]
 
 
+def public_functions(connection: Connection) -> str:
+    """Return the SQL of our functions in the schema `public`; other functions there are not ours."""
+    ours = sorted({name for _, text in migrations() for name in PUBLIC_FUNCTION.findall(text)})
+    with connection.transaction():
+        connection.execute(HIDE_SCHEMAS)
+        return "".join(text for (text,) in connection.execute(FUNCTIONS, (ours,)))
+
+
 def versions_of(connection: Connection, source: str, listed: Sequence[ListedFile]) -> list[tuple[ListedFile, str]]:
     """Return the listed files that are not ignored, each with its version; '' if the ledger has another revision."""
     if scalar(connection, HAS_IGNORED):  # an older schema has no such table
@@ -218,17 +241,19 @@ def _named_refusals() -> Iterator[None]:
 
 
 def run_dump(connection: Connection, script: BinaryIO, manifest: Mapping[str, Any]) -> dump.Timing:
-    """Execute the script of a dump, with the names of pgvector's types as this database has them."""
+    """Execute the script of a dump, with the names of pgvector's types and of collations as this database has them."""
     names = [name for (name,) in connection.execute(EXTENSION_NAMES)]
     with connection.cursor(row_factory=dict_row) as cursor:
         here = (cursor.execute(EXTENSION).fetchone() or {}).get("schema", "")
     if here not in SEARCH_PATH.split(","):
         raise ConfigurationError(f"pgvector is in the schema {here}; it must be in one of {SEARCH_PATH}")
     before = str(manifest["pgvector"].get("schema", here))
+    folding = str(scalar(connection, FOLDING))
     qualified = re.compile(rf"(?<![\w\".]){re.escape(before)}\.({'|'.join(map(re.escape, names))})\b")
 
     def rewrite(text: str) -> str:
         text = qualified.sub(rf"{here}.\1", text) if before != here else text
+        text = FOLDED.sub(folding, text)  # another version of Postgres has other collations
         return text.replace("CREATE SCHEMA ", "CREATE SCHEMA IF NOT EXISTS ")
 
     return dump.run_script(connection, script, rewrite)

@@ -112,7 +112,7 @@ CREATE INDEX chunks_terms ON chunks USING gin (terms) WITH (gin_pending_list_lim
 -- readers see the files. Conditions are written out, so that the planner sees what is asked and nothing else.
 
 CREATE FUNCTION file_condition(scope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT concat_ws(' AND ', 'true',
+    SELECT coalesce(nullif(concat_ws(' AND ',
         'f.source = ' || quote_literal(scope ->> 'source'),
         CASE WHEN scope ->> 'path' ~ '[*?]'
             THEN 'f.path LIKE ' || quote_literal(
@@ -123,7 +123,7 @@ CREATE FUNCTION file_condition(scope jsonb) RETURNS text LANGUAGE sql IMMUTABLE 
         'f.updated_at >= ' || quote_literal(scope ->> 'since'),
         'f.updated_at < ' || quote_literal(scope ->> 'until'),
         'f.batch = ' || quote_literal(scope ->> 'batch'),
-        'f.model_id = ' || quote_literal(scope ->> 'shown_under'))
+        'f.model_id = ' || quote_literal(scope ->> 'shown_under')), ''), 'true')
 $$;
 
 CREATE FUNCTION passage_condition(scope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
@@ -197,6 +197,20 @@ BEGIN
     ORDER BY q.share NULLS FIRST, q.place LIMIT 32;
 END $$;
 
+-- How many chunks the files of a scope have; of the whole store about how many. A few are searched one by one.
+CREATE FUNCTION chunks_in(scope jsonb) RETURNS bigint LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    chunks bigint := (SELECT reltuples FROM pg_class WHERE oid = 'ingest.chunks'::regclass);
+BEGIN
+    IF ingest.file_condition(scope) <> 'true' OR chunks < 20000 THEN
+        EXECUTE format($q$
+            SELECT sum(g.chunks) FROM ingest.generations g
+            WHERE EXISTS (SELECT FROM ingest.files f WHERE f.generation_id = g.generation_id AND %s)
+        $q$, ingest.file_condition(scope)) INTO chunks;
+    END IF;
+    RETURN coalesce(chunks, 0);
+END $$;
+
 -- The texts that have words of a query, best first: each word counts by its rarity (as in BM25) times its frequency in
 -- the text, n / (n + 0.64), which is what `ts_rank` gives for one word. Candidates are the texts with the rarest words,
 -- `most` of them; the others only add to the score.
@@ -204,38 +218,54 @@ CREATE FUNCTION lexical_texts(query text, model integer, scope jsonb, most integ
 RETURNS TABLE (text_hash bytea, score double precision) LANGUAGE plpgsql STABLE
 SET enable_seqscan = off AS $$
 DECLARE
+    few constant integer := 10000;  -- chunks: reading the terms of so many takes 50 ms (2026-11)
     language text := ingest.text_language(query);
+    condition text := ingest.chunk_condition(model, scope);
     questions tsquery[];
     forms integer[];
     shares real[];
     texts double precision := greatest(1000, (SELECT reltuples FROM pg_class WHERE oid = 'ingest.chunks'::regclass));
     probes tsquery[] := '{}';
     expected double precision := 0;
+    probed text;
 BEGIN
     SELECT array_agg(t.question), array_agg(t.forms), array_agg(t.share) INTO questions, forms, shares
     FROM ingest.query_terms(query, language) t;
     IF questions IS NULL THEN
         RETURN;
     END IF;
-    FOR i IN 1 .. cardinality(questions) LOOP
-        IF i > 1 AND expected + coalesce(shares[i], 0) * texts > most THEN
-            -- Of frequent words first the texts that have two of them.
-            probes := probes || (questions[1] && questions[i]);
-            EXIT WHEN cardinality(probes) >= 32;
-        ELSE
-            probes := probes || questions[i];
-            expected := expected + coalesce(shares[i], 0) * texts;
-        END IF;
-    END LOOP;
-    RETURN QUERY EXECUTE format($q$
-        WITH probes AS MATERIALIZED (
+    IF language NOT IN ('simple', 'pairs') THEN
+        condition := format('c.language IN (%L, ''simple'') AND ', language) || condition;
+    END IF;
+    IF ingest.chunks_in(scope) <= few THEN
+        probes := questions;
+        probed := format($q$
+            SELECT p.number, c.generation_id, c.ordinal
+            FROM (SELECT c.generation_id, c.ordinal, c.terms FROM ingest.chunks c WHERE %s OFFSET 0) c
+            JOIN unnest($1) WITH ORDINALITY AS p (question, number) ON c.terms @@ p.question
+        $q$, condition);
+    ELSE
+        FOR i IN 1 .. cardinality(questions) LOOP
+            IF expected > 0 AND expected + coalesce(shares[i], 0) * texts > most THEN
+                -- Of frequent words only the texts that have the rarest word, too.
+                probes := probes || (questions[1] && questions[i]);
+            ELSE
+                probes := probes || questions[i];
+                expected := expected + coalesce(shares[i], 0) * texts;
+            END IF;
+        END LOOP;
+        -- Of a frequent word so many texts are looked at, whether the scope lets them in or not.
+        probed := format($q$
             SELECT p.number, c.generation_id, c.ordinal
             FROM unnest($1) WITH ORDINALITY AS p (question, number), LATERAL (
-                SELECT c.generation_id, c.ordinal FROM ingest.chunks c
-                WHERE c.terms @@ p.question AND %s AND %s LIMIT $2 / 4
+                SELECT c.generation_id, c.ordinal
+                FROM (SELECT * FROM ingest.chunks c WHERE c.terms @@ p.question LIMIT $2) c
+                WHERE %s LIMIT greatest(500, $2 / cardinality($1))
             ) c
-        ), candidates AS MATERIALIZED (
-            SELECT DISTINCT p.generation_id, p.ordinal FROM probes p LIMIT $2
+        $q$, condition);
+    END IF;
+    RETURN QUERY EXECUTE format($q$
+        WITH probes AS MATERIALIZED (%s
         ), rarities AS MATERIALIZED (
             -- Of a rare word the texts were just counted.
             SELECT q.question, q.forms * 10 * ln(1 + $6 / (0.5 + coalesce(
@@ -243,32 +273,26 @@ BEGIN
             FROM unnest($3, $4, $5) WITH ORDINALITY AS q (question, forms, share, number)
         ), scored AS (
             SELECT c.text_hash, (SELECT sum(r.weight * ts_rank(t.terms, r.question)) FROM rarities r) AS score
-            FROM candidates JOIN ingest.chunks c USING (generation_id, ordinal),
+            FROM (SELECT DISTINCT p.generation_id, p.ordinal FROM probes p) p
+            JOIN ingest.chunks c USING (generation_id, ordinal),
                  LATERAL (SELECT c.terms || ''::tsvector AS terms OFFSET 0) t  -- decompressed once, not for each word
         )
         SELECT s.text_hash, max(s.score) FROM scored s GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT $7
-    $q$,
-        CASE WHEN language IN ('simple', 'pairs') THEN 'true'
-            ELSE format('c.language IN (%L, ''simple'')', language) END,
-        ingest.chunk_condition(model, scope))
-    USING probes, most, questions, forms, shares, texts, wanted;
+    $q$, probed) USING probes, most, questions, forms, shares, texts, wanted;
 END $$;
 
 -- The texts whose vectors are nearest to a query's: by the HNSW index, which goes on until it has enough that meet the
 -- scope; exactly where the scope holds few chunks, or where the index ends before it has enough.
 CREATE FUNCTION nearest_texts(embedding halfvec, model integer, scope jsonb, wanted integer)
-RETURNS TABLE (text_hash bytea, distance double precision) LANGUAGE plpgsql STABLE AS $$
+RETURNS TABLE (text_hash bytea, distance double precision) LANGUAGE plpgsql STABLE
+SET search_path FROM CURRENT AS $$  -- where pgvector is
 DECLARE
     few constant integer := 10000;  -- chunks: an exact search of so many takes 50 ms (2026-11)
-    chunks bigint;
+    given bigint;
     vector text := format('e.embedding::halfvec(%1$s) <=> $1::halfvec(%1$s)', vector_dims(embedding));
 BEGIN
-    EXECUTE format($q$
-        SELECT sum(g.chunks) FROM ingest.generations g
-        WHERE EXISTS (SELECT FROM ingest.files f WHERE f.generation_id = g.generation_id AND %s)
-    $q$, ingest.file_condition(scope)) INTO chunks;
-    IF coalesce(chunks, 0) > few THEN
-        PERFORM set_config('hnsw.ef_search', wanted::text, true),
+    IF ingest.chunks_in(scope) > few THEN
+        PERFORM set_config('hnsw.ef_search', least(1000, wanted)::text, true),
                 set_config('hnsw.iterative_scan', 'strict_order', true);
         RETURN QUERY EXECUTE format($q$
             SELECT e.text_hash, %1$s FROM ingest.embeddings e
@@ -276,8 +300,8 @@ BEGIN
                 SELECT FROM ingest.chunks c WHERE c.text_hash = e.text_hash AND %3$s)
             ORDER BY %1$s LIMIT $2
         $q$, vector, model, ingest.chunk_condition(model, scope)) USING embedding, wanted;
-        GET DIAGNOSTICS chunks = ROW_COUNT;
-        IF chunks >= wanted THEN
+        GET DIAGNOSTICS given = ROW_COUNT;
+        IF given >= wanted THEN
             RETURN;
         END IF;
     END IF;
@@ -299,11 +323,11 @@ RETURNS TABLE (text_hash bytea, score double precision, vector_score double prec
 LANGUAGE sql STABLE AS $$
     WITH near AS (
         SELECT n.text_hash, min(n.distance) AS distance, row_number() OVER (ORDER BY min(n.distance), n.text_hash) AS rank
-        FROM ingest.nearest_texts(embedding, model, scope, least(1000, greatest(100, 5 * wanted))) n
+        FROM ingest.nearest_texts(embedding, model, scope, greatest(wanted, least(1000, greatest(100, 5 * wanted)))) n
         WHERE embedding IS NOT NULL GROUP BY n.text_hash
     ), worded AS (
         SELECT l.text_hash, l.score, row_number() OVER (ORDER BY l.score DESC, l.text_hash) AS rank
-        FROM ingest.lexical_texts(query, model, scope, 8000, least(1000, greatest(100, 5 * wanted))) l
+        FROM ingest.lexical_texts(query, model, scope, 8000, greatest(wanted, least(1000, greatest(100, 5 * wanted)))) l
     )
     SELECT text_hash,
            coalesce(vector_weight / (60 + near.rank), 0) + coalesce(lexical_weight / (60 + worded.rank), 0) AS score,
@@ -325,7 +349,8 @@ BEGIN
     $q$, model, ingest.file_condition(scope), ingest.passage_condition(scope)) USING texts;
 END $$;
 
-CREATE FUNCTION public.search_chunks(
+-- Replaced where a first command left it before a restore. As the views do, it answers with the rights of its owner: who may execute it needs no right on the tables.
+CREATE OR REPLACE FUNCTION public.search_chunks(
     query text, embedding halfvec DEFAULT NULL, top integer DEFAULT 10, model text DEFAULT NULL,
     source text DEFAULT NULL, path text DEFAULT NULL, media_type text DEFAULT NULL,
     page_from integer DEFAULT NULL, page_to integer DEFAULT NULL, section text DEFAULT NULL,
@@ -334,7 +359,7 @@ RETURNS TABLE (
     score double precision, source text, path text, page_from integer, page_to integer, page_label text,
     section text, heading text, text text, ordinal integer, char_from bigint, char_to bigint,
     vector_score double precision, lexical_score double precision, places bigint, file_id bigint)
-LANGUAGE sql STABLE AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
     WITH asked AS (
         SELECT m.model_id::integer AS model_id, jsonb_strip_nulls(jsonb_build_object(
             'source', source, 'path', path, 'media_type', media_type, 'page_from', page_from, 'page_to', page_to,
@@ -358,6 +383,7 @@ LANGUAGE sql STABLE AS $$
     LEFT JOIN ingest.sections s ON s.generation_id = c.generation_id AND s.ordinal = c.section
     ORDER BY t.score DESC, t.vector_score DESC NULLS LAST, t.text_hash
 $$;
+REVOKE ALL ON FUNCTION public.search_chunks FROM PUBLIC;
 COMMENT ON FUNCTION public.search_chunks IS
     'The passages that answer a query, by its words and its embedding, best first; docs/search.md.';
 
