@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from urllib.parse import urlencode
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from ingest_pipeline.search_models import EVERYWHERE, Coverage, Place, SearchAnswer, SearchHit, SearchQuery
+from ingest_pipeline.service.pages import FILTERS, pages_in_words
+from ingest_pipeline.service.rendering import html_page
 from ingest_pipeline.service.text import STEERING_NOT_BREAKS, marked, passage, visible
-from ingest_pipeline_tests.service_pages import parsed
+from ingest_pipeline_tests.service_pages import inline_parts, parsed
 
 TEXT = "The kiln is hot & <b>dangerous</b>."
+TAGS = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' autofocus onfocus=alert(1) x='",
+    "</title><svg>",
+)
+TEXTS = st.text(max_size=30, alphabet=st.characters(exclude_categories=["Cs"])) | st.sampled_from(TAGS)
+ELEMENTS = {
+    "html", "head", "meta", "title", "link", "body", "a", "header", "div", "nav", "img", "main", "form", "h1", "h2",
+    "label", "input", "button", "details", "summary", "p", "select", "option", "span", "ol", "ul", "li", "dl", "dt",
+    "dd", "bdi", "cite", "mark", "aside", "section", "footer", "code",
+}  # fmt: skip
 SPANS = st.tuples(st.integers(0, 40), st.integers(0, 40))
 
 
@@ -59,3 +77,25 @@ def test_marking_keeps_the_text(text: str, marks: list[tuple[int, int]], span: t
     shown = shown.removesuffix(" …" if end < len(text) else "")
     assert shown == STEERING_NOT_BREAKS.sub("", text[begin:end])
     assert {tag for tag, _ in html.elements} <= {"mark"}
+
+
+@given(hit=st.builds(SearchHit, st.just(0.1), TEXTS, TEXTS, st.just(1), st.just(2), TEXTS, **dict.fromkeys(
+    ("heading", "page_label", "section", "title", "media_type"), TEXTS), before=st.tuples(TEXTS),
+    also_at=st.tuples(st.builds(Place, TEXTS, TEXTS, st.just(1), st.just(1)))), query=TEXTS)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_no_text_makes_an_element(hit: SearchHit, query: str) -> None:
+    """Whatever texts and names hold, a page has the elements of its template, and nothing that a policy forbids."""
+    asked = SearchQuery(query, 10, EVERYWHERE, 1)
+    answer = SearchAnswer((hit,), Coverage(failed_names=(hit.path,), failed_matching=1), notes=(hit.text,))
+    count = {"value": hit.path, "files": 1, "chosen": True}
+    facets = {"files": 1, "source": [count], "media_type": [count], "status": [count]}
+    content = {
+        "query": asked, "answer": answer, "facets": facets, "more": 20,
+        "labels": FILTERS, "filtered": FILTERS, "none_of_them": {}, "twin": "/search.json",
+        "file_parameters": {"path": hit.path}, "pages_in_words": pages_in_words,
+    }  # fmt: skip
+    sent = urlencode({"q": query, **dict.fromkeys(FILTERS, f"x{query}")}).encode()
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [], "query_string": sent}
+    page = bytes(html_page(Request(scope), "search.html", content).body).decode()
+    assert inline_parts(page) == []
+    assert {tag for tag, _ in parsed(page).elements} <= ELEMENTS

@@ -17,7 +17,7 @@ PLACES = ("after", "before")
 """Where a list goes on: of no use once another filter is chosen."""
 
 
-def address(path: str, parameters: Mapping[str, object], **changes: object) -> str:
+def address(path: str, parameters: Mapping[str, object], /, **changes: object) -> str:
     """Return a path with a query string; empty parameters are left out, and changes replace parameters."""
     chosen = {name: str(value) for name, value in {**parameters, **changes}.items() if value not in (None, "")}
     return f"{path}?{urlencode(chosen)}" if chosen else path

@@ -9,11 +9,16 @@ from starlette.staticfiles import StaticFiles
 
 from ingest_pipeline.models import FILE_STATUSES
 from ingest_pipeline.service import files_api, links
-from ingest_pipeline.service.parameters import MOST_HITS, TEXTS
+from ingest_pipeline.service.parameters import MOST_HITS
 from ingest_pipeline.service.rendering import STATIC, html_page
 from ingest_pipeline.service.search_api import answered_query
 
-FILTERS = (*TEXTS, "page_from", "page_to", "since", "until")
+FILTERS = {
+    "source": "Source", "media_type": "Type", "path": "Path", "section": "Section", "entity": "Name in the text",
+    "batch": "Batch", "page_from": "From page", "page_to": "To page", "since": "Changed since",
+    "until": "Changed before",
+}  # fmt: skip
+"""Parameters that narrow a search, and what the page calls them."""
 OF_FILES = ("source", "media_type", "path", "batch", "since", "until")
 """Filters that the list of files has, too."""
 MORE_HITS = 10
@@ -41,7 +46,9 @@ def search_page(request: Request) -> Response:
         "answer": answer,
         "facets": answered.facets,
         "more": more,
-        "filtered": [name for name in FILTERS if request.query_params.get(name, "").strip()],
+        "labels": FILTERS,
+        "filtered": {name: label for name, label in FILTERS.items() if request.query_params.get(name, "").strip()},
+        "none_of_them": dict.fromkeys(FILTERS),
         "file_parameters": {name: request.query_params.get(name, "") for name in OF_FILES},
         "pages_in_words": pages_in_words,
         "twin": links.twin(request),
