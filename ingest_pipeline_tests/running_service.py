@@ -24,7 +24,7 @@ HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 def running_service(settings: Settings) -> Iterator[str]:
     """Run the service; yield its URL."""
     if "service_token" in Settings.__dataclass_fields__:
-        settings = replace(settings, **{"service_token": TOKEN})
+        settings = replace(settings, service_token=TOKEN)
     with opened_service(settings) as service, socket.create_server((HOST, 0)) as listening:
         config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
