@@ -1,8 +1,8 @@
 """Many people ask `ingest serve` while documents are ingested: does each hold its time? Prints a table.
 
 Documents are ingested twice in each pair, once alone and once while 50 clients ask 10 times a second, in turn first and
-second. Bars: no error, p99 of an answer at most 1 s, and ingestion takes at most 25 % longer. What else the machine does
-falls on both halves of a pair alike. Exit code 1 if a bar is missed.
+second. Bars: no error, p99 of an answer at most 1 s, and ingestion takes at most 25 % longer. What else the machine
+does falls on both halves of a pair alike. Exit code 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -123,7 +123,7 @@ class Box:
         """Ingest a folder; return the account."""
         ended = subprocess.run(
             [*INGEST, "run", "--json", str(documents)],
-            env=self.environment, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+            env=self.environment, cwd=REPOSITORY, capture_output=True, text=True, check=False,
         )  # fmt: skip
         if ended.returncode:
             raise SystemExit(f"ingest run: exit code {ended.returncode}: {ended.stderr[-500:]}")
