@@ -16,6 +16,8 @@ from ingest_pipeline.service.access import Access, is_foreign
 from ingest_pipeline.service.refusals import refusal, unexpected
 from ingest_pipeline.service.sign_in import SIGN_IN, sign_in_page
 
+HEADER_BYTES = 32 * 1024
+"""Of all headers together. The server's own limit counts what has not come whole: more in one packet passes it."""
 READING = ("GET", "HEAD")
 READING_POSTS = ("/mcp",)
 """Paths whose POST changes nothing: agents ask by one."""
@@ -72,6 +74,8 @@ class Security:
 
     def _refusal(self, scope: Scope) -> Response | None:
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > HEADER_BYTES:
+            return refusal(431, "LargeHeaders", f"headers of at most {HEADER_BYTES:,} bytes")
         if not self.access.knows(headers.get("host")):
             return refusal(421, "UnknownHost", "the service is not called by this name: see INGEST_SERVICE_NAMES")
         if is_foreign(headers, writes=method not in READING):
@@ -99,5 +103,5 @@ class Security:
 
 def _add_headers(headers: MutableHeaders) -> None:
     for name, value in HEADERS.items():
-        headers[name] = value
+        headers.setdefault(name, value)  # the picture of a file's memory has a stricter policy of its own
     headers.setdefault(STORED, "no-store")
