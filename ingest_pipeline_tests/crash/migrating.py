@@ -58,6 +58,11 @@ ROWS = {
     "0008": """
         INSERT INTO ignored_files (name_hash) VALUES ('\\x01');
         UPDATE generations SET limits = '{"page_seconds": 30}' WHERE generation_id = 1""",
+    "0009": """
+        INSERT INTO run_ends (run_id, batch, host, cause, ended_at) VALUES ('r', 'b1', 'h', 'killed', '2026-11-01Z');
+        INSERT INTO memory_records (run_id, stage, batch, began_at, limit_bytes, seconds_per_point, used_kib, file_ids,
+                                    pages, steps, shown)
+        VALUES ('r', 'chunks', 'b1', '2026-11-01Z', 1, 1, '{1}', '{1}', '{1}', '[]', false)""",
 }
 SCHEMA = """
 SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
@@ -78,10 +83,15 @@ SELECT string_agg(line, E'\\n' ORDER BY line) FROM (
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'ingest' ORDER BY 1"
 
 
+PART = re.compile(r"\$(\w*)\$.*?\$\1\$|'(?:[^']|'')*'|--[^\n]*|;|.", re.DOTALL)
+"""The body of a function, a string, a comment, the end of a statement, or a character."""
+
+
 def statements(text: str) -> list[str]:
-    """Return the statements of a migration; none of them has a semicolon within."""
-    plain = re.sub(r"--[^\n]*", "", text)
-    return [one.strip() for one in plain.split(";") if one.strip()]
+    """Return the statements of a migration."""
+    parts = (match.group() for match in PART.finditer(text))
+    plain = "".join("\0" if part == ";" else part for part in parts if not part.startswith("--"))
+    return [one.strip() for one in plain.split("\0") if one.strip()]
 
 
 def build(url: str, last: str) -> None:
