@@ -111,6 +111,7 @@ def measured(connection: Connection, peaks: dict[str, int]) -> str:
         ["search", "words", "--pages", "9-3"],
         ["search", "words", "--pages", "x"],
         ["search", "words", "--since", "yesterday"],
+        ["search", "words", "--since", "9999-12-31T23:59-23:59"],
         ["db"],
         ["db", "drop"],
         ["db", "url", "--json"],

@@ -66,6 +66,6 @@ def moment(text: str) -> datetime:
     """
     try:
         time = datetime.fromisoformat(text)
-    except ValueError:
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)  # PostgreSQL takes few offsets
+    except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(f"{text!r}: expected a date such as 2026-11-29") from None
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
