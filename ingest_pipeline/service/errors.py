@@ -9,9 +9,10 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 
 from ingest_pipeline.errors import BadSetting, ConfigurationError, IngestError, ModelMismatch, RunError
+from ingest_pipeline.service.refusals import refusal
 from ingest_pipeline.service.rendering import html_page
 
 logger = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def error_response(request: Request, status: int, reason: str, message: str) -> 
     """
     headers = {"Retry-After": RETRY_SECONDS} if status == 503 else {}
     if wants_json(request):
-        return JSONResponse({"error": reason, "message": message}, status, headers)
+        return refusal(status, reason, message, headers)
     content = {"status": status, "phrase": HTTPStatus(status).phrase, "message": message, "hint": HINTS.get(status, "")}
     response = html_page(request, "error.html", content, status=status)
     response.headers.update(headers)

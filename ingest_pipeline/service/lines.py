@@ -12,11 +12,11 @@ from typing import Any
 
 import anyio
 from anyio import from_thread, to_thread
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ingest_pipeline.errors import IngestError
-from ingest_pipeline.service.refused import refusal_headers, refusal_of, refusal_row
+from ingest_pipeline.service.refused import refusal_of, refusal_response
 from ingest_pipeline.service.slots import Slots
 
 logger = logging.getLogger(__name__)
@@ -49,9 +49,7 @@ class Lines(Response):
             async with self._slots.slot():
                 await self._answer(scope, receive, send)
         except IngestError as error:
-            refused = refusal_of(error)
-            answer = JSONResponse(refusal_row(refused), refused.status, refusal_headers(refused))
-            await answer(scope, receive, send)
+            await refusal_response(error)(scope, receive, send)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_gone = threading.Event()
@@ -76,7 +74,8 @@ class Lines(Response):
         except IngestError as error:
             if not has_begun:
                 return error
-            self._send(send, refusal_row(refusal_of(error)))
+            refused = refusal_of(error)
+            self._send(send, {"error": refused.error, "message": str(refused)})
         if not has_begun:
             self._begin(send)
         from_thread.run(_sent, send, {"type": "http.response.body", "body": b""})

@@ -6,11 +6,7 @@ import logging
 import traceback
 from collections.abc import Mapping
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import JSONResponse
-
-from ingest_pipeline.errors import ConfigurationError, IngestError, RunError
 
 logger = logging.getLogger(__name__)
 RETRY_AFTER = {"retry-after": "2"}
@@ -37,24 +33,3 @@ def unexpected(error: BaseException) -> JSONResponse:
     places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
     logger.error("a request failed: %s at %s", type(error).__name__, places)
     return refusal(500, "InternalError", "the service has failed with this request; its log says where")
-
-
-def of_error(request: Request, error: Exception) -> JSONResponse:
-    """Return what an error of this package is answered with."""
-    assert isinstance(error, IngestError)
-    if isinstance(error, ConfigurationError):  # a parameter, or a model that is not there
-        return refusal(400, error.reason, str(error))
-    if isinstance(error, RunError):  # the database or a server is away
-        logger.warning("a request waits for what is away: %s", error.reason)
-        return refusal(503, error.reason, str(error), RETRY_AFTER)
-    return refusal(422, error.reason, str(error))
-
-
-def of_http(request: Request, error: Exception) -> JSONResponse:
-    """Return what an unknown path or a wrong method is answered with."""
-    assert isinstance(error, HTTPException)
-    reason = error.detail.title().replace(" ", "")
-    return refusal(error.status_code, reason, f"{request.method}: {error.detail}", error.headers)
-
-
-HANDLERS = {IngestError: of_error, HTTPException: of_http}

@@ -23,6 +23,7 @@ from ingest_pipeline.errors import (
     UploadRefused,
 )
 from ingest_pipeline.service.parameters import BadParameter
+from ingest_pipeline.service.refusals import refusal
 
 logger = logging.getLogger(__name__)
 BAD_REQUEST, TIMED_OUT, CONFLICT, TOO_LARGE = 400, 408, 409, 413
@@ -70,11 +71,6 @@ def refusal_of(error: IngestError) -> Refused:
     return Refused(status, str(error), error=error.reason, retry_after_seconds=5 if status == BUSY else 0)
 
 
-def refusal_row(refused: Refused) -> dict[str, Any]:
-    """Return the JSON of a refusal."""
-    return {"error": refused.error, "message": str(refused)}
-
-
 def refusal_headers(refused: Refused) -> dict[str, str]:
     """Return the headers of a refusal.
 
@@ -83,6 +79,12 @@ def refusal_headers(refused: Refused) -> dict[str, str]:
     """
     more = {"Retry-After": str(refused.retry_after_seconds)} if refused.retry_after_seconds else {}
     return {"Connection": "close"} | more
+
+
+def refusal_response(error: IngestError) -> JSONResponse:
+    """Return the answer to a request that is not served."""
+    refused = refusal_of(error)
+    return refusal(refused.status, refused.error, str(refused), refusal_headers(refused))
 
 
 def refusing(endpoint: Endpoint) -> Endpoint:
@@ -95,10 +97,10 @@ def refusing(endpoint: Endpoint) -> Endpoint:
         except ClientDisconnect:
             return Response(status_code=CLIENT_GONE)
         except IngestError as error:
-            refused = refusal_of(error)
-            if refused.status >= BROKEN:
-                logger.warning("%s: %s", request.url.path, refused.error)
-            return JSONResponse(refusal_row(refused), refused.status, refusal_headers(refused))
+            response = refusal_response(error)
+            if response.status_code >= BROKEN:
+                logger.warning("%s: %s", request.url.path, refusal_of(error).error)
+            return response
 
     return answered
 
