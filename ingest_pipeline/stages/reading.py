@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.store import reading
+from ingest_pipeline.store import file_details, reading
 from ingest_pipeline.store.connection import Connection
 
 MOST_SECTIONS = 100
@@ -50,11 +50,11 @@ def file_summary(connection: Connection, file_id: int, *, sections_after: int = 
     row = reading.file_row(connection, file_id)
     if row is None:
         raise NoSuchFile(f"there is no file with the id {file_id}")
-    sections = reading.sections_of(connection, file_id, after=sections_after, limit=MOST_SECTIONS + 1)
+    sections = file_details.sections(connection, file_id, after=sections_after, limit=MOST_SECTIONS + 1)
     shown = sections[:MOST_SECTIONS]
     times = {name: value.isoformat(timespec="seconds") for name, value in row.items() if isinstance(value, datetime)}
     return row | times | {
-        "section_count": reading.section_count(connection, file_id),
+        "section_count": file_details.section_count(connection, file_id),
         "sections": shown,
         "more_sections_after": shown[-1]["ordinal"] if len(sections) > MOST_SECTIONS else None,
     }  # fmt: skip
@@ -94,7 +94,7 @@ def pages_of_section(connection: Connection, file_id: int, ordinal: int) -> tupl
     Raises:
         NoSuchFile: the file has no such section.
     """
-    rows = reading.sections_of(connection, file_id, after=ordinal - 1, limit=1)
+    rows = file_details.sections(connection, file_id, after=ordinal - 1, limit=1)
     if not rows or rows[0]["ordinal"] != ordinal:
         raise NoSuchFile(f"file {file_id} has no section {ordinal}; the tool `file` lists its sections")
     return rows[0]["page_from"], rows[0]["page_to"] or LAST_PAGE

@@ -1,4 +1,4 @@
-"""Reads what readers see of one file: what it is, its sections, its text a piece at a time."""
+"""Reads what readers see of one file: what it is, and its text a piece at a time."""
 
 from __future__ import annotations
 
@@ -22,12 +22,6 @@ SELECT file_id, source, path FROM files
 WHERE path = %(path)s OR rtrim(source, '/') || '/' || path = %(path)s
 ORDER BY status = 'deleted', source, path LIMIT %(limit)s
 """
-SECTIONS = """
-SELECT s.ordinal, s.level, s.title, s.path, s.page_from, s.page_to
-FROM sections s JOIN files f USING (generation_id)
-WHERE f.file_id = %(file)s AND s.ordinal > %(after)s ORDER BY s.ordinal LIMIT %(limit)s
-"""
-SECTION_COUNT = "SELECT count(*) AS count FROM sections s JOIN files f USING (generation_id) WHERE f.file_id = %s"
 # The chunks that have text of some pages, in document order, behind one of them.
 CHUNKS = """
 SELECT c.ordinal, c.page_from, c.page_to, c.text
@@ -46,19 +40,6 @@ def file_row(connection: Connection, file_id: int) -> Row | None:
 def files_at(connection: Connection, path: str, *, limit: int) -> list[Row]:
     """Return the files at a path, with or without its source: id, source, path."""
     return _rows(connection, FILES_AT, path=path, limit=limit)
-
-
-def sections_of(connection: Connection, file_id: int, *, after: int, limit: int) -> list[Row]:
-    """Return the sections of a file in document order, behind one of them."""
-    return _rows(connection, SECTIONS, file=file_id, after=after, limit=limit)
-
-
-def section_count(connection: Connection, file_id: int) -> int:
-    """Return how many sections a file has."""
-    with connection.cursor(row_factory=dict_row) as cursor:
-        row = cursor.execute(SECTION_COUNT.encode(), (file_id,)).fetchone()
-    assert row is not None
-    return int(row["count"])
 
 
 def chunks_of_pages(
