@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 
 from ingest_pipeline.sizes import counted
 
@@ -42,6 +42,19 @@ class SearchScope:
 
 
 EVERYWHERE = SearchScope()
+
+
+def moment_of(text: str) -> datetime:
+    """Return a date or a time of ISO 8601, in UTC: PostgreSQL does not know every offset that Python does.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        time = datetime.fromisoformat(text)
+        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(text) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from datetime import UTC, datetime
+from datetime import datetime
 
 from ingest_pipeline.cli.command import Parser, positive_count
-from ingest_pipeline.search_models import SearchScope
+from ingest_pipeline.search_models import SearchScope, moment_of
 
 OPTIONS = (
     ("--source", "NAME", "only in this source, as `ingest files` shows it"),
@@ -65,7 +65,6 @@ def moment(text: str) -> datetime:
         ArgumentTypeError: it is none.
     """
     try:
-        time = datetime.fromisoformat(text)
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)  # PostgreSQL takes few offsets
-    except (ValueError, OverflowError):
+        return moment_of(text)
+    except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r}: expected a date such as 2026-11-29") from None

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from ingest_pipeline.errors import ConfigurationError
-from ingest_pipeline.search_models import SearchQuery, SearchScope
+from ingest_pipeline.search_models import SearchQuery, SearchScope, moment_of
 
 MOST_HITS = 100
 MOST_CONTEXT = 5
@@ -73,8 +73,6 @@ def _time(parameters: Mapping[str, str], name: str) -> datetime | None:
     if not text:
         return None
     try:
-        time = datetime.fromisoformat(text)
-        # Postgres does not know every offset that Python does.
-        return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone(UTC)
-    except (ValueError, OverflowError):
+        return moment_of(text)
+    except ValueError:
         raise BadParameter(f"{name}: a date such as 2026-11-29, or a time such as 2026-11-29T12:00Z") from None
