@@ -16,17 +16,14 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from ndcg import ndcg
 from psycopg import sql
-from scifact import Document, Task, corpus_folder, ingest, read_task, running_store, say, write_documents
+from scifact import Document, Task, corpus_folder, ingested, read_task, say
 
-from ingest_pipeline.embedding.choice import card_of
-from ingest_pipeline.embedding.load import load_embedder
-from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages.query_models import QueryModels, QueryVector
 from ingest_pipeline.store import embedding_models
 from ingest_pipeline.store.connection import Connection
@@ -108,18 +105,12 @@ def _xquad(path: Path) -> Task:
 
 def asked(task: Task, home: Path) -> Store:
     """Ingest a task below a folder if that is not done yet; return what each arm answers."""
-    source = home / "documents"
-    write_documents(task.documents, source)
-    settings = replace(Settings(), sources=(str(source),), home=home)
-    card = card_of(settings)
-    embedder = load_embedder(settings, card)
-    with running_store(settings) as connection:
-        ingest(connection, settings, card, embedder, expected_files=len(task.documents))
-        model = embedding_models.model_id(connection, card)
+    with ingested(task, home / "documents") as (connection, settings, _):
+        models = QueryModels(settings)
+        model = embedding_models.model_id(connection, models.card)
         documents: dict[bytes, list[str]] = defaultdict(list)
         for text_hash, path in connection.execute(DOCUMENTS):
             documents[text_hash].append(Path(path).stem)
-        models = QueryModels(settings)
         vectors = {key: models.vector(text) for key, text in task.queries.items()}
         arms = _arms(connection, model, task.queries, vectors)
     return Store(task, documents, arms)

@@ -184,15 +184,26 @@ def _limited(documents: list[Document], judgements: dict[str, dict[str, int]], l
 
 def pipeline_rankings(task: Task, *, keep: Path | None = None) -> Rankings:
     """Return the documents for each query as the pipeline ranks them, with a database of its own."""
-    with workspace(keep) as home:
-        source = home / DOCUMENTS
-        write_documents(task.documents, source)
-        settings = replace(Settings(), sources=(str(source),), home=home)
-        card = card_of(settings)
-        embedder = load_embedder(settings, card)
-        with running_store(settings) as connection:
-            ingest(connection, settings, card, embedder, expected_files=len(task.documents))
-            return rank_queries(connection, card, embedder, task.queries)
+    with workspace(keep) as home, ingested(task, home / DOCUMENTS) as (connection, settings, embedder):
+        return rank_queries(connection, card_of(settings), embedder, task.queries)
+
+
+@contextmanager
+def ingested(task: Task, source: Path) -> Iterator[tuple[Connection, Settings, Embedder]]:
+    """Ingest the documents of a task, if that is not done yet, with a database beside them; yield it, its settings and
+    its model.
+
+    Args:
+        task: whose documents.
+        source: the folder that they are written into.
+    """
+    write_documents(task.documents, source)
+    settings = replace(Settings(), sources=(str(source),), home=source.parent)
+    card = card_of(settings)
+    embedder = load_embedder(settings, card)
+    with running_store(settings) as connection:
+        ingest(connection, settings, card, embedder, expected_files=len(task.documents))
+        yield connection, settings, embedder
 
 
 @contextmanager
