@@ -8,7 +8,7 @@ from psycopg.rows import dict_row
 
 from ingest_pipeline.search_models import Coverage, SearchQuery
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.search import scope_json
+from ingest_pipeline.store.scope import scope_json
 
 # Files in the scope, by what a search can say of them; failed ones whose names have a word of the query.
 COVERAGE = "SELECT * FROM search_coverage(%(words)s, %(model)s, %(scope)s)"

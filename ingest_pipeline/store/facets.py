@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
+from psycopg import sql
 from psycopg.rows import args_row
 
 from ingest_pipeline.search_models import SearchScope
-from ingest_pipeline.store.connection import Connection
+from ingest_pipeline.store.connection import Connection, scalar
+from ingest_pipeline.store.scope import scope_json
 
-SPECIAL = re.compile(r"([\\%_])")
-WILD = str.maketrans({"*": "%", "?": "_"})
-# Also part of the statements in file_details.sql; a parameter that is NULL asks for nothing.
-CHOSEN = """
-    (%(source)s::text IS NULL OR f.source = %(source)s)
-AND (%(media_type)s::text IS NULL OR f.media_type LIKE %(media_type)s)
-AND (%(status)s::text IS NULL OR f.status = %(status)s)
-AND (%(error)s::text IS NULL OR f.error = %(error)s)
-AND (%(path)s::text IS NULL OR f.path LIKE %(path)s)
-AND (%(batch)s::text IS NULL OR f.batch = %(batch)s)
-AND (%(since)s::timestamptz IS NULL OR f.updated_at >= %(since)s)
-AND (%(until)s::timestamptz IS NULL OR f.updated_at < %(until)s)
-"""
 # One row for each combination: from a few dozen of them the counts of every facet add up.
-COUNT = f"""
-SELECT f.source, f.media_type, f.status, count(*)::int AS files FROM files f WHERE {CHOSEN}
+COUNT = """
+SELECT f.source, f.media_type, f.status, count(*)::int AS files FROM files f WHERE {chosen}
 GROUP BY f.source, f.media_type, f.status
-"""  # noqa: S608
+"""
+# What a search asks of files, too.
+CONDITION = "SELECT file_condition(%s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,15 +43,6 @@ class FileFilter:
         """Return the files of a search's scope."""
         names = ("source", "media_type", "path", "batch", "since", "until")
         return cls(**{name: getattr(scope, name) for name in names})
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters of `CHOSEN`."""
-        return {
-            "source": self.source, "status": self.status, "error": self.error, "batch": self.batch,
-            "since": self.since, "until": self.until,
-            "media_type": None if self.media_type is None else _of_type(self.media_type),
-            "path": None if self.path is None else _of_path(self.path),
-        }  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +73,11 @@ class _Group:
     files: int
 
 
+def condition_of(connection: Connection, chosen: FileFilter) -> sql.SQL:
+    """Return the condition that a filter means, for the rows `f` of `files`; for a statement that has parameters."""
+    return sql.SQL(scalar(connection, CONDITION, (scope_json(chosen),)).replace("%", "%%"))
+
+
 def facet_counts(connection: Connection, chosen: FileFilter) -> Facets:
     """Return exact counts of the files that a filter means, by source, type and status.
 
@@ -100,23 +85,13 @@ def facet_counts(connection: Connection, chosen: FileFilter) -> Facets:
     """
     others = replace(chosen, source=None, media_type=None, status=None)
     with connection.cursor(row_factory=args_row(_Group)) as cursor:
-        groups = cursor.execute(COUNT.encode(), others.parameters()).fetchall()
+        groups = cursor.execute(sql.SQL(COUNT).format(chosen=condition_of(connection, others)), {}).fetchall()
     return Facets(
         sum(group.files for group in groups if _meets(group, chosen)),
         _facet(groups, "source", chosen),
         _facet(groups, "media_type", chosen),
         _facet(groups, "status", chosen),
     )
-
-
-def _of_path(text: str) -> str:
-    """Return the pattern of LIKE for a path: a beginning, or with `*` or `?` a whole one."""
-    escaped = SPECIAL.sub(r"\\\1", text)
-    return escaped.translate(WILD) if "*" in text or "?" in text else f"{escaped}%"
-
-
-def _of_type(text: str) -> str:
-    return SPECIAL.sub(r"\\\1", text).replace("*", "%")
 
 
 def _facet(groups: list[_Group], name: str, chosen: FileFilter) -> tuple[FacetCount, ...]:

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline.store.entities import NUMBERS
-from ingest_pipeline.store.facets import CHOSEN, FileFilter
+from ingest_pipeline.store.facets import FileFilter, condition_of
 from ingest_pipeline.store.queries import query
 
 # In the order of the unique index, from a place on: so a page costs the same wherever it is.
@@ -42,10 +42,10 @@ def listed_files(
     """
     from_here = ANYWHERE if after is before is None else AFTER if before is None else BEFORE
     direction = FORWARD if before is None else BACKWARD
-    statement = sql.SQL(LIST).format(chosen=sql.SQL(CHOSEN), from_here=from_here, direction=direction)
+    statement = sql.SQL(LIST).format(chosen=condition_of(connection, chosen), from_here=from_here, direction=direction)
     place = after if before is None else before
     with connection.cursor(row_factory=dict_row) as cursor:
-        rows = cursor.execute(statement, chosen.parameters() | {"place": place, "limit": limit}).fetchall()
+        rows = cursor.execute(statement, {"place": place, "limit": limit}).fetchall()
     return rows if before is None else rows[::-1]
 
 

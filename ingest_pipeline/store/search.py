@@ -6,17 +6,16 @@ gives the same answers.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
-from ingest_pipeline.search_models import MAX_PLACES, Place, SearchHit, SearchQuery, SearchScope
+from ingest_pipeline.search_models import MAX_PLACES, Place, SearchHit, SearchQuery
 from ingest_pipeline.store.connection import Connection
-from ingest_pipeline.store.entities import entity_name
 from ingest_pipeline.store.marks import marked_words, marks_of
+from ingest_pipeline.store.scope import scope_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -113,10 +112,3 @@ def _with_neighbours(
         replace(hit, before=tuple(around[number][0]), after=tuple(around[number][1]))
         for number, hit in enumerate(hits, start=1)
     ]
-
-
-def scope_json(scope: SearchScope, *, shown_under: int | None = None) -> str:
-    """Return a scope as the functions of the database take it."""
-    entity = None if scope.entity is None else entity_name(scope.entity)
-    values = asdict(scope) | {"entity": entity, "shown_under": shown_under}
-    return json.dumps({name: value for name, value in values.items() if value is not None}, default=str)

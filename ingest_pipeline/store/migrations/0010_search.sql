@@ -109,7 +109,7 @@ ALTER TABLE chunks ALTER terms SET STATISTICS 200;
 CREATE INDEX chunks_terms ON chunks USING gin (terms) WITH (gin_pending_list_limit = 512);  -- a search reads it whole
 
 -- The scope of a search is JSON with the fields of `SearchScope`, and `shown_under`: the number of a model under which
--- readers see the files. Conditions are written out, so that the planner sees what is asked and nothing else.
+-- readers see the files. Lists of files also ask for `status` and `error`. Conditions are written out, so that the planner sees what is asked and nothing else.
 
 CREATE FUNCTION file_condition(scope jsonb) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT coalesce(nullif(concat_ws(' AND ',
@@ -123,6 +123,8 @@ CREATE FUNCTION file_condition(scope jsonb) RETURNS text LANGUAGE sql IMMUTABLE 
         'f.updated_at >= ' || quote_literal(scope ->> 'since'),
         'f.updated_at < ' || quote_literal(scope ->> 'until'),
         'f.batch = ' || quote_literal(scope ->> 'batch'),
+        'f.status = ' || quote_literal(scope ->> 'status'),
+        'f.error = ' || quote_literal(scope ->> 'error'),
         'f.model_id = ' || quote_literal(scope ->> 'shown_under')), ''), 'true')
 $$;
 
