@@ -14,21 +14,18 @@ import uvicorn
 from ingest_pipeline.service.app import create_app
 from ingest_pipeline.service.state import opened_service
 from ingest_pipeline.settings import Settings
+from ingest_pipeline_tests.serving import TOKEN
 
 HOST = "127.0.0.1"
-TOKEN = "correct-horse-battery"
-HEADERS = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @contextmanager
 def running_service(settings: Settings) -> Iterator[str]:
     """Run the service; yield its URL."""
-    if "service_token" in Settings.__dataclass_fields__:
-        settings = replace(settings, service_token=TOKEN)
+    settings = replace(settings, service_token=TOKEN)
     with opened_service(settings) as service, socket.create_server((HOST, 0)) as listening:
         config = uvicorn.Config(create_app(service), log_level="warning", timeout_graceful_shutdown=2)
         server = uvicorn.Server(config)
-        server.install_signal_handlers = lambda: None  # type: ignore[method-assign, attr-defined]
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         while not server.started:

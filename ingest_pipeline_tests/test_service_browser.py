@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import re
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,25 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
-import uvicorn
-from starlette.datastructures import MutableHeaders
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest_pipeline.service.app import create_app
-from ingest_pipeline.service.state import opened_service
 from ingest_pipeline.settings import SAMPLES, read_settings
 from ingest_pipeline_tests.browser import CHROMIUM, FLAGS, screenshot
 from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.proving import Ingest
-from ingest_pipeline_tests.servers import free_port
+from ingest_pipeline_tests.running_service import running_service
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 pytestmark = [pytest.mark.proof, pytest.mark.timeout(600)]
-POLICY = (
-    "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
 MAX_SCREENSHOT_BYTES = 150 * 1024
 PHONE = {"width": 360, "height": 740}
 LONG = "verylongword" * 18
@@ -45,36 +35,6 @@ HOSTILE = {
     "\u202egnp.exe.txt": f"kiln {LONG * 40}",
     f"{LONG}.txt": "kiln of long names",
 }
-
-
-class Strict:
-    """Sends the policy that the service has, so that the browser enforces it."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def with_policy(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).setdefault("Content-Security-Policy", POLICY)
-            await send(message)
-
-        await self.app(scope, receive, with_policy)
-
-
-@contextmanager
-def listening(app: ASGIApp) -> Iterator[str]:
-    """An application behind a port; its address."""
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        assert thread.is_alive()
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -94,10 +54,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         for short, path in (("/srv/bakery", SAMPLES), ("/srv/inbox", hostile)):  # the same in each screenshot
             connection.execute("UPDATE files SET source = %s WHERE source = %s", (short, str(path)))
     try:
-        with (
-            opened_service(read_settings(ingest.environment)) as service,
-            listening(Strict(create_app(service))) as url,
-        ):
+        with running_service(read_settings(ingest.environment)) as url:
             yield url
     finally:
         ingest.close()
@@ -136,6 +93,7 @@ def test_by_keyboard_alone(browser: Browser, address: str, tmp_path: Path) -> No
     """A query is typed, a hit opened, the file's page read and searched, without a mouse and without JavaScript."""
     with page_of(browser, address, viewport={"width": 1200, "height": 740}) as page:
         page.goto("/")
+        page.wait_for_selector("#q:focus")  # given a moment after the page has loaded
         page.keyboard.type("how hot is the oven")
         page.keyboard.press("Enter")
         page.wait_for_url("**/?q=how+hot+is+the+oven")

@@ -22,7 +22,8 @@ from ingest_pipeline.service import body, documents
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import store
 from ingest_pipeline_tests.pipeline import Pipeline
-from ingest_pipeline_tests.running_service import HEADERS, TOKEN, address_of, running_service
+from ingest_pipeline_tests.running_service import address_of, running_service
+from ingest_pipeline_tests.serving import BEARER, TOKEN
 
 LIMIT = 3_000_000
 BOUNDARY = b"0123456789abcdef"
@@ -36,12 +37,12 @@ def service(settings: Settings) -> Iterator[str]:
 
 
 def post(url: str, content: Any = b"words", **parameters: Any) -> httpx.Response:
-    return httpx.post(f"{url}/documents", params=parameters, content=content, headers=HEADERS, timeout=30)
+    return httpx.post(f"{url}/documents", params=parameters, content=content, headers=BEARER, timeout=30)
 
 
 def post_form(url: str, content: bytes, headers: dict[str, str] = FORM, **parameters: Any) -> httpx.Response:
     endpoint = f"{url}/api/v1/documents/upload"
-    return httpx.post(endpoint, content=content, headers=headers | HEADERS, params=parameters, timeout=30)
+    return httpx.post(endpoint, content=content, headers=headers | BEARER, params=parameters, timeout=30)
 
 
 def part(name: str, value: bytes, more: str = "") -> bytes:
@@ -283,7 +284,7 @@ def test_form_of_httpx(service: str, source: Path) -> None:
     content = b"\r\n--" + BOUNDARY * 40_000 + b"\r\n--"
     endpoint = f"{service}/api/v1/documents/upload"
     answer = httpx.post(
-        endpoint, files={"file": ("b.bin", content)}, data={"extract_entities": "false"}, headers=HEADERS
+        endpoint, files={"file": ("b.bin", content)}, data={"extract_entities": "false"}, headers=BEARER
     )
     assert (answer.status_code, answer.json()["not_used"]) == (201, {})
     assert (source / "b.bin").read_bytes() == content

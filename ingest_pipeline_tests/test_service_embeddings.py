@@ -17,7 +17,8 @@ from ingest_pipeline.stages.query_models import QueryModels
 from ingest_pipeline.store import vectors
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.embedding_server import EmbeddingServer
-from ingest_pipeline_tests.running_service import HEADERS, TOKEN, running_service
+from ingest_pipeline_tests.running_service import running_service
+from ingest_pipeline_tests.serving import BEARER, TOKEN
 from ingest_pipeline_tests.test_server_embeddings import Stages
 
 FAST = {"model": PACKAGED}
@@ -37,7 +38,7 @@ def packaged(server: Any, template: str, models: Any, tmp_path_factory: pytest.T
 
 
 def ask(url: str, **body: Any) -> httpx.Response:
-    return httpx.post(f"{url}/v1/embeddings", json=FAST | body, headers=HEADERS, timeout=60)
+    return httpx.post(f"{url}/v1/embeddings", json=FAST | body, headers=BEARER, timeout=60)
 
 
 def client_of(url: str) -> openai.OpenAI:
@@ -118,7 +119,7 @@ def test_bad_input(packaged: str, body: dict[str, Any], word: str) -> None:
 )
 def test_bad_body(packaged: str, content: bytes) -> None:
     """A body that is no JSON object is refused, however it is wrong."""
-    answer = httpx.post(f"{packaged}/v1/embeddings", content=content, headers=HEADERS)
+    answer = httpx.post(f"{packaged}/v1/embeddings", content=content, headers=BEARER)
     assert answer.status_code == 400 and "body" in error_of(answer)
 
 
@@ -126,7 +127,7 @@ def test_large_body(packaged: str) -> None:
     """A body of over 1 MiB is refused, whether it says so before or not."""
     content = b'{"input": "' + b"x" * 2_000_000
     for body in (content, iter([content])):
-        answer = httpx.post(f"{packaged}/v1/embeddings", content=body, headers=HEADERS)
+        answer = httpx.post(f"{packaged}/v1/embeddings", content=body, headers=BEARER)
         assert answer.status_code == 413
 
 

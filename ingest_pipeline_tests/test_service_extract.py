@@ -18,7 +18,8 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.stages import one_document
 from ingest_pipeline.stages.own_question import OwnQuestion, asking_this
 from ingest_pipeline_tests.gemini_server import GeminiServer
-from ingest_pipeline_tests.running_service import HEADERS, TOKEN, address_of, running_service
+from ingest_pipeline_tests.running_service import address_of, running_service
+from ingest_pipeline_tests.serving import BEARER, TOKEN
 from ingest_pipeline_tests.test_service_documents import BOUNDARY, END, FORM, part, until
 from ingest_pipeline_tests.test_stages_extracts import (  # noqa: F401
     Asking,
@@ -45,7 +46,7 @@ def service(asking: Asking, gemini: GeminiServer, source: Path) -> Iterator[str]
 
 
 def ask(url: str, known: dict[str, Any] | None = None, **fields: Any) -> httpx.Response:
-    return httpx.post(f"{url}/extract", json=(known or {}) | fields, headers=HEADERS, timeout=60)
+    return httpx.post(f"{url}/extract", json=(known or {}) | fields, headers=BEARER, timeout=60)
 
 
 def rows_of(answer: httpx.Response) -> list[dict[str, Any]]:
@@ -127,7 +128,7 @@ def test_one_at_a_time(service: str, gemini: GeminiServer) -> None:  # noqa: F81
     """Rows come while the work goes on; meanwhile another document is not asked about; then the slot is free."""
     gemini.script.seconds = 0.6
     seen: list[float] = []
-    with httpx.stream("POST", f"{service}/extract", json={"document": "a.pdf"}, headers=HEADERS, timeout=30) as answer:
+    with httpx.stream("POST", f"{service}/extract", json={"document": "a.pdf"}, headers=BEARER, timeout=30) as answer:
         for _ in answer.iter_lines():
             seen.append(time.monotonic())
             if len(seen) == 1:
@@ -182,7 +183,7 @@ def test_uploaded_document(service: str, source: Path, asking: Asking) -> None: 
 
     def post(timeout: str, **parameters: str) -> httpx.Response:
         query = {"timeout": timeout} | parameters
-        return httpx.post(f"{service}/extract", params=query, content=form, headers=FORM | HEADERS, timeout=60)
+        return httpx.post(f"{service}/extract", params=query, content=form, headers=FORM | BEARER, timeout=60)
 
     answer = post("0")
     assert answer.status_code == 202 and answer.json()["document"].endswith("/new.pdf")
@@ -203,9 +204,9 @@ def test_uploaded_document(service: str, source: Path, asking: Asking) -> None: 
 def test_form_with_a_path(service: str) -> None:
     """A form may also name a searchable document; what is no such form is refused."""
     form = part("document", b"a.pdf") + part("sections", b"whole document") + END
-    answer = httpx.post(f"{service}/extract", content=form, headers=FORM | HEADERS, timeout=60)
+    answer = httpx.post(f"{service}/extract", content=form, headers=FORM | BEARER, timeout=60)
     assert answer.status_code == 200
-    broken = httpx.post(f"{service}/extract", content=form[: -len(BOUNDARY)], headers=FORM | HEADERS)
+    broken = httpx.post(f"{service}/extract", content=form[: -len(BOUNDARY)], headers=FORM | BEARER)
     assert broken.status_code == 400
 
 

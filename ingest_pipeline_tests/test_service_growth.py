@@ -20,7 +20,7 @@ from ingest_pipeline.service.embeddings import MOST_TEXTS
 from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.gemini_server import GeminiServer
-from ingest_pipeline_tests.running_service import HEADERS
+from ingest_pipeline_tests.serving import BEARER
 from ingest_pipeline_tests.test_server_embeddings import Stages
 from ingest_pipeline_tests.test_stages_extracts import gemini, running, write_pdf, write_spec  # noqa: F401
 
@@ -65,7 +65,7 @@ def pieces(size_bytes: int) -> Iterator[bytes]:
 def ask_for_vectors(url: str) -> None:
     """The largest request: as many texts as one may have, each about as long as a chunk."""
     texts = [" ".join(f"word{number}" for number in range(first, first + 60)) for first in range(MOST_TEXTS)]
-    answer = httpx.post(f"{url}/v1/embeddings", json={"model": PACKAGED, "input": texts}, headers=HEADERS, timeout=300)
+    answer = httpx.post(f"{url}/v1/embeddings", json={"model": PACKAGED, "input": texts}, headers=BEARER, timeout=300)
     assert len(answer.json()["data"]) == MOST_TEXTS
 
 
@@ -76,7 +76,7 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
 
         def upload(name: str, size_bytes: int) -> None:
             answer = httpx.post(
-                f"{url}/documents", params={"name": name}, content=pieces(size_bytes), headers=HEADERS, timeout=60
+                f"{url}/documents", params={"name": name}, content=pieces(size_bytes), headers=BEARER, timeout=60
             )
             assert answer.json()["size_bytes"] == size_bytes
 
@@ -85,7 +85,7 @@ def test_memory_of_uploads(settings: Settings, source: Path) -> None:
             big.write_bytes(os.urandom(size_bytes))
             with big.open("rb") as stream:
                 endpoint = f"{url}/api/v1/documents/upload"
-                answer = httpx.post(endpoint, files={"file": (name, stream)}, headers=HEADERS, timeout=60)
+                answer = httpx.post(endpoint, files={"file": (name, stream)}, headers=BEARER, timeout=60)
             assert answer.json()["size_bytes"] == size_bytes
 
         for kind in (upload, upload_form):
@@ -125,7 +125,7 @@ def test_memory_of_answers(
     with service_process(asking_settings) as (url, pid):
         ask_for_vectors(url)
         before = peak_bytes(pid)
-        answer = httpx.post(f"{url}/extract", json={"document": "a.pdf"}, headers=HEADERS, timeout=60)
+        answer = httpx.post(f"{url}/extract", json={"document": "a.pdf"}, headers=BEARER, timeout=60)
         assert len(answer.text.splitlines()) == 6
         print(f"asking: {before / MIB:.0f} MiB before, {(peak_bytes(pid) - before) / MIB:.0f} MiB more")
         assert peak_bytes(pid) < 300 * MIB

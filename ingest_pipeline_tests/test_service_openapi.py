@@ -25,7 +25,8 @@ from ingest_pipeline.service.openapi import described
 from ingest_pipeline.service.openapi_operations import PATHS
 from ingest_pipeline.service.openapi_schemas import SCHEMAS
 from ingest_pipeline_tests.gemini_server import GeminiServer
-from ingest_pipeline_tests.running_service import HEADERS, running_service
+from ingest_pipeline_tests.running_service import running_service
+from ingest_pipeline_tests.serving import BEARER
 from ingest_pipeline_tests.test_stages_extracts import (  # noqa: F401
     Asking,
     asking,
@@ -149,7 +150,7 @@ def test_answers_conform(described_service: str) -> None:
             )  # fmt: skip
             @given(case=operation.as_strategy(generation_mode=mode))
             def asks(case: Any) -> None:
-                answer = case.call(headers=HEADERS, timeout=30)
+                answer = case.call(headers=BEARER, timeout=30)
                 busy = answer.status_code == 503 and answer.json()["error"] == "Busy"
                 # One document is asked about at a time: the one before may still be at its end.
                 case.validate_response(answer, checks=CHECKS[1:] if busy else CHECKS)

@@ -16,7 +16,8 @@ from ingest_pipeline.settings import Settings
 from ingest_pipeline.store.connection import Connection
 from ingest_pipeline_tests.conftest import REPOSITORY
 from ingest_pipeline_tests.gemini_server import GeminiServer
-from ingest_pipeline_tests.running_service import TOKEN, running_service
+from ingest_pipeline_tests.running_service import running_service
+from ingest_pipeline_tests.serving import TOKEN
 from ingest_pipeline_tests.test_server_embeddings import Stages
 from ingest_pipeline_tests.test_stages_extracts import gemini, running, write_pdf, write_spec  # noqa: F401
 
