@@ -237,9 +237,10 @@ def test_no_traceback_leaves(client: TestClient, monkeypatch: pytest.MonkeyPatch
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setattr(search_api, "facet_counts", broken)
-    for path in ("/", "/search.json"):
+    for path, kind in (("/", "text/html"), ("/search.json", "application/json")):
         answer = client.get(path)
         assert answer.status_code == 500
+        assert answer.headers["content-type"].startswith(kind)
         assert "its log says where" in answer.text
         assert [word for word in ("secret", "Traceback", "ZeroDivision", ".py") if word in answer.text] == []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
@@ -34,8 +35,8 @@ RETRY_SECONDS = "5"
 
 
 def handlers() -> Mapping[Any, Any]:
-    """Return who answers for each kind of exception."""
-    return {HTTPException: _of_http, IngestError: _of_ours, Exception: _of_nobody}
+    """Return who answers for each kind of exception; for all others `Security` does, by `defect_response`."""
+    return {HTTPException: _of_http, IngestError: _of_ours}
 
 
 def error_response(request: Request, status: int, reason: str, message: str) -> Response:
@@ -84,6 +85,12 @@ def _of_ours(request: Request, error: IngestError) -> Response:
     return error_response(request, status, error.reason, str(error))
 
 
-def _of_nobody(request: Request, error: Exception) -> Response:
-    # Whoever serves the application logs the traceback.
-    return error_response(request, 500, "InternalError", "the service failed with this request; its log says where")
+def defect_response(request: Request, error: BaseException) -> Response:
+    """Log where an error that nobody handled came from, and return what the client is told: nothing of it.
+
+    Its message is not logged, for it may have a text or a name of a document in it.
+    """
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames))
+    logger.error("a request failed: %s at %s", type(error).__name__, places)
+    return error_response(request, 500, "InternalError", "the service has failed with this request; its log says where")

@@ -9,11 +9,13 @@ from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ingest_pipeline.service.access import Access, is_foreign
-from ingest_pipeline.service.refusals import refusal, unexpected
+from ingest_pipeline.service.errors import defect_response
+from ingest_pipeline.service.refusals import refusal
 from ingest_pipeline.service.sign_in import SIGN_IN, sign_in_page
 
 HEADER_BYTES = 32 * 1024
@@ -67,7 +69,7 @@ class Security:
         try:
             await (self._refusal(scope) or self.app)(scope, receive, send_with_headers)
         except Exception as error:
-            answer = unexpected(error)
+            answer = defect_response(Request(scope), error)
             if began:  # half an answer is out: the connection is all that can be ended
                 raise ConnectionError from None
             await answer(scope, receive, send_with_headers)
