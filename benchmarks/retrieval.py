@@ -34,7 +34,7 @@ TOP, RECALLED, RESAMPLES = 10, 100, 10_000
 POOL = 100
 """Chunks of each arm that are fused, as `hybrid_texts` does for up to 20 hits."""
 VECTOR = "SELECT text_hash FROM nearest_texts(%(vector)s, %(model)s, '{}', %(depth)s) ORDER BY distance, text_hash"
-LEXICAL = "SELECT text_hash FROM lexical_texts(%(words)s, %(model)s, '{}', 2000, %(depth)s)"
+LEXICAL = "SELECT text_hash FROM lexical_texts(%(words)s, %(model)s, '{}', 1000, %(depth)s)"
 HYBRID = "SELECT text_hash FROM hybrid_texts(%(words)s, %(vector)s, %(model)s, '{}', %(depth)s, %(weight)s)"
 # What PostgreSQL offers by itself: all words joined by OR, without their rarity; and all of them required.
 PLAIN_OR = """

@@ -215,7 +215,7 @@ END $$;
 
 -- The texts that have words of a query, best first: each word counts by its rarity (as in BM25) times its frequency in
 -- the text, n / (n + 0.64), which is what `ts_rank` gives for one word. Candidates are the texts with the rarest words,
--- about `most` of them; the others only add to the score. 2,000 find on SciFact what all texts find.
+-- about `most` of them; the others only add to the score. 1,000 find on SciFact what all texts find.
 CREATE FUNCTION lexical_texts(query text, model integer, scope jsonb, most integer, wanted integer)
 RETURNS TABLE (text_hash bytea, score double precision) LANGUAGE plpgsql STABLE
 SET enable_seqscan = off AS $$
@@ -261,8 +261,8 @@ BEGIN
             SELECT p.number, c.generation_id, c.ordinal
             FROM unnest($1) WITH ORDINALITY AS p (question, number), LATERAL (
                 SELECT c.generation_id, c.ordinal
-                FROM (SELECT * FROM ingest.chunks c WHERE c.terms @@ p.question LIMIT 4 * $2) c
-                WHERE %s LIMIT greatest(250, $2 / cardinality($1))
+                FROM (SELECT * FROM ingest.chunks c WHERE c.terms @@ p.question LIMIT 8 * $2) c
+                WHERE %s LIMIT greatest(100, $2 / cardinality($1))
             ) c
         $q$, condition);
     END IF;
@@ -329,7 +329,7 @@ LANGUAGE sql STABLE AS $$
         WHERE embedding IS NOT NULL GROUP BY n.text_hash
     ), worded AS (
         SELECT l.text_hash, l.score, row_number() OVER (ORDER BY l.score DESC, l.text_hash) AS rank
-        FROM ingest.lexical_texts(query, model, scope, 2000, greatest(wanted, least(1000, greatest(100, 5 * wanted)))) l
+        FROM ingest.lexical_texts(query, model, scope, 1000, greatest(wanted, least(1000, greatest(100, 5 * wanted)))) l
     )
     SELECT text_hash,
            coalesce(vector_weight / (60 + near.rank), 0) + coalesce(lexical_weight / (60 + worded.rank), 0) AS score,
