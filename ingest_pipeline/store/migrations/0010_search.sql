@@ -215,7 +215,7 @@ END $$;
 
 -- The texts that have words of a query, best first: each word counts by its rarity (as in BM25) times its frequency in
 -- the text, n / (n + 0.64), which is what `ts_rank` gives for one word. Candidates are the texts with the rarest words,
--- about `most` of them; the others only add to the score. 1,000 find on SciFact what all texts find.
+-- about `most` of them; the others only add to the score. 1,000 have on SciFact the nDCG@10 of all texts.
 CREATE FUNCTION lexical_texts(query text, model integer, scope jsonb, most integer, wanted integer)
 RETURNS TABLE (text_hash bytea, score double precision) LANGUAGE plpgsql STABLE
 SET enable_seqscan = off AS $$
